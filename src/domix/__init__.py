@@ -1,0 +1,1 @@
+"""Controlled domain mixtures for CLIP: build them, train on them, evaluate and explain the result."""

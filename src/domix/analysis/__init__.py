@@ -1,0 +1,1 @@
+"""Analyses that explain an evaluation, from cached embeddings."""

@@ -1,0 +1,285 @@
+"""The parameters of the pipeline: params.yaml as frozen dataclasses.
+
+`load(text)` turns the text of a params.yaml into a `Params`, strictly: an unknown, missing or mistyped key is an error that
+names the key, and suggests the nearest known one. Every field carries its documentation as `metadata["doc"]`, from which
+docs/parameters.md and the JSON Schema for editors are generated (`make docs`).
+
+One section a stage, named as the stage; what several stages share stands at the top level. Scale is a parameter: the files
+under presets/ are complete params.yaml files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from domix.runtime.errors import ParameterError
+
+
+def doc(text: str, **kwargs: Any) -> Any:
+    """Declare a dataclass field with its documentation."""
+    return field(metadata={"doc": text}, **kwargs)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ParameterError(message) unless `condition`."""
+    if not condition:
+        raise ParameterError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """Where the raw files of each source lie."""
+
+    paths: dict[str, str] = doc("source name -> folder that holds its files, relative to the repository or absolute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """How pictures are decoded, resized and written to shards."""
+
+    size: int = doc("short side of the packed pictures, in pixels")
+    poses: int = doc("seeded poses of each training drawing (bundled set only; its test pictures are as drawn)")
+    shard_mb: int = doc("size of a shard, in megabytes")
+    max_bad_share: float = doc("share of unreadable pictures above which the stage fails")
+    workers: int = doc("processes that decode; 0 = one a core")
+
+    def __post_init__(self) -> None:
+        require(self.size >= 8, f"pack.size must be at least 8 pixels, not {self.size}")
+        require(self.poses >= 1, f"pack.poses must be at least 1, not {self.poses}")
+        require(self.shard_mb >= 1, f"pack.shard_mb must be at least 1, not {self.shard_mb}")
+        require(0 <= self.max_bad_share <= 1, f"pack.max_bad_share must lie in 0..1, not {self.max_bad_share}")
+        require(self.workers >= 0, f"pack.workers must not be negative, but is {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """How captions are made from classes and domains."""
+
+    seed: int = doc("seed of the caption templates' random choices")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The CLIP model."""
+
+    name: str = doc("an open_clip model name, a configuration shipped with Domix (mini), or the path of a JSON file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The training recipe."""
+
+    samples: int | None = doc("samples seen in all, the same for every mixture; null: `epochs` decides")
+    epochs: int | None = doc("passes over the mixture; null: `samples` decides")
+    batch: int = doc("samples a step, over all devices")
+    lr: float = doc("peak learning rate")
+    warmup: int | float = doc("linear warm-up: optimiser steps, or a share of all steps if below 1")
+    weight_decay: float = doc("AdamW weight decay; biases, norms and the logit scale are exempt")
+    betas: list[float] | None = doc("AdamW betas; null: open_clip's (0.9, 0.98 for names with 'vit', else 0.9, 0.999)")
+    eps: float | None = doc("AdamW epsilon; null: open_clip's (1e-6 for names with 'vit', else 1e-8)")
+    clip_grad: float | None = doc("largest norm of the gradient; null: no clipping")
+    crop_scale: list[float] = doc("random resized crop: least and greatest share of the picture's area")
+    crop_ratio: list[float] = doc("random resized crop: least and greatest aspect ratio")
+    mirror: float = doc("probability that a picture is mirrored")
+    precision: Literal["auto", "32", "bf16"] = doc("auto: bf16 where the device computes it natively, else 32")
+    channels_last: bool = doc("lay tensors out as channels-last: faster convolutions on CPUs and GPUs")
+    compile: bool = doc("torch.compile both towers: faster steps after a minute of compiling")
+    checkpoints: list[int] = doc("epochs after which weights are kept (0 = untrained)")
+    save_every_s: int = doc("seconds between saves of the state from which a killed training resumes")
+    log_every: int = doc("steps between rows of log.csv")
+    accelerator: Literal["auto", "cpu", "gpu"] = doc("where to train")
+    devices: int = doc("devices a training uses")
+    threads: int = doc("CPU threads a process computes with; 0 = all cores, shared among the devices")
+
+    def __post_init__(self) -> None:
+        require(
+            (self.samples is None) != (self.epochs is None),
+            "set exactly one of train.samples and train.epochs, and the other to null",
+        )
+        for name in ("samples", "epochs", "batch", "lr", "save_every_s", "log_every", "devices"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"train.{name} must be positive, not {value}")
+        require(self.warmup >= 0, f"train.warmup must not be negative, but is {self.warmup}")
+        require(self.threads >= 0, f"train.threads must not be negative, but is {self.threads}")
+        require(0 <= self.mirror <= 1, f"train.mirror must lie in 0..1, not {self.mirror}")
+        for name, top in (("crop_scale", 1.0), ("crop_ratio", float("inf"))):
+            pair = getattr(self, name)
+            good = len(pair) == 2 and 0 < pair[0] <= pair[1] <= top
+            require(good, f"train.{name} must be two rising positive numbers, not {pair}")
+        require(self.betas is None or len(self.betas) == 2, f"train.betas must be two numbers, not {self.betas}")
+        require(self.batch % self.devices == 0, f"train.batch {self.batch} must divide by train.devices {self.devices}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed:
+    """How evaluation pictures and class prompts are embedded."""
+
+    batch: int = doc("pictures a step")
+    templates: str = doc("prompt templates: clip (OpenAI's 80 and six more), or one template with {} for the class")
+
+    def __post_init__(self) -> None:
+        require(self.batch > 0, f"embed.batch must be positive, not {self.batch}")
+        good = self.templates == "clip" or "{}" in self.templates
+        require(good, f"embed.templates must be 'clip' or hold {{}}, not {self.templates!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Accuracy and its uncertainty."""
+
+    bootstrap: int = doc("bootstrap samples for confidence intervals")
+    confidence: float = doc("coverage of the intervals")
+    seed: int = doc("seed of the resampling")
+    top_k: int = doc("k of the top-k accuracy")
+
+    def __post_init__(self) -> None:
+        require(self.bootstrap >= 100, f"evaluate.bootstrap must be at least 100, not {self.bootstrap}")
+        require(0.5 < self.confidence < 1, f"evaluate.confidence must lie in 0.5..1, not {self.confidence}")
+        require(self.top_k >= 1, f"evaluate.top_k must be at least 1, not {self.top_k}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separation:
+    """How far apart the domains lie in the embedding."""
+
+    pictures: int = doc("pictures a domain in the UMAP, drawn by seed")
+    neighbours: int = doc("UMAP's n_neighbors")
+    min_distance: float = doc("UMAP's min_dist")
+    densmap: bool = doc("preserve local density too (densMAP), as the reference study does; slower")
+    seed: int = doc("seed of the draw and of UMAP")
+
+    def __post_init__(self) -> None:
+        require(self.pictures >= 10, f"separation.pictures must be at least 10, not {self.pictures}")
+        require(self.neighbours >= 2, f"separation.neighbours must be at least 2, not {self.neighbours}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cka:
+    """How alike two domains are represented, layer by layer."""
+
+    kernels: list[Literal["linear", "rbf"]] = doc("kernels to compare with")
+
+    def __post_init__(self) -> None:
+        require(len(self.kernels) > 0, "cka.kernels must name at least one kernel: linear, rbf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The page that a reader opens."""
+
+    title: str = doc("headline of the report page")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow records of runs."""
+
+    enabled: bool = doc("record each training in MLflow (a local sqlite file, or MLFLOW_TRACKING_URI)")
+    experiment: str = doc("MLflow experiment that holds the runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Everything that params.yaml says."""
+
+    test_domain: str = doc("domain whose cells are withheld and tested")
+    natural_domain: str = doc("domain of natural pictures, part of every mixture")
+    test_classes: str | list[str] = doc("classes withheld in the test domain: a shipped list (emoji, domainnet) or names")
+    sources: list[str] = doc("data sets: the multi-domain one first, then base corpora contained whole in every mixture")
+    mixtures: list[str] = doc("training mixtures, one model each")
+    seeds: list[int] = doc("random seeds, one model each")
+    fetch: Fetch = doc("where raw data lie")
+    pack: Pack = doc("decoding and shards")
+    captions: Captions = doc("captions")
+    model: Model = doc("the model")
+    train: Train = doc("the training recipe")
+    embed: Embed = doc("embeddings")
+    evaluate: Evaluate = doc("accuracy and statistics")
+    separation: Separation = doc("UMAP and domain distances")
+    cka: Cka = doc("representational similarity")
+    report: Report = doc("the report")
+    tracking: Tracking = doc("MLflow")
+
+    def __post_init__(self) -> None:
+        require(self.test_domain != self.natural_domain, f"test_domain and natural_domain are both {self.test_domain!r}")
+        for name in ("sources", "mixtures", "seeds"):
+            values = getattr(self, name)
+            require(len(values) > 0, f"{name} is empty: name at least one")
+            require(len(set(values)) == len(values), f"{name} names something twice: {values}")
+
+
+def load(text: str) -> Params:
+    """Parse the text of a params.yaml.
+
+    Raises:
+        ParameterError: text that is not YAML, or a key that is unknown, missing, mistyped or out of range.
+    """
+    try:
+        tree = YAML(typ="safe", pure=True).load(text)  # YAML 1.2, as DVC reads and writes it: 1e-3 is a number
+    except YAMLError as error:
+        raise ParameterError(f"not valid YAML: {' '.join(str(error).split())}") from error
+    return _build(Params, tree, "")
+
+
+def _build(cls: type, tree: object, path: str) -> Any:
+    """Build dataclass `cls` from a mapping, or say what is wrong at `path`."""
+    require(isinstance(tree, dict), f"{path.rstrip('.') or 'the file'} must be a mapping, not {_show(tree)}")
+    assert isinstance(tree, dict)
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise ParameterError(f"unknown parameter {path}{key}: {hint}")
+    missing = [f.name for f in fields(cls) if f.name not in tree and f.default is MISSING]
+    require(not missing, f"parameter {path}{missing[0] if missing else ''} is missing")
+    return cls(**{key: _convert(hints[key], value, f"{path}{key}") for key, value in tree.items()})
+
+
+def _convert(hint: Any, value: object, path: str) -> Any:
+    """Check `value` against a type hint; the only conversion made is int to float."""
+    origin, args = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
+        return _build(hint, value, f"{path}.")  # type: ignore[arg-type]
+    if origin is Literal:
+        require(value in args, f"{path} must be one of {', '.join(map(str, args))}, not {_show(value)}")
+        return value
+    if origin in (Union, types.UnionType):
+        for option in args:
+            try:
+                return _convert(option, value, path)
+            except ParameterError:
+                continue
+        raise ParameterError(f"{path} must be {_name(hint)}, not {_show(value)}")
+    if origin is list:
+        require(isinstance(value, list), f"{path} must be a list, not {_show(value)}")
+        return [_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]  # type: ignore[arg-type]
+    if origin is dict:
+        require(isinstance(value, dict), f"{path} must be a mapping, not {_show(value)}")
+        return {k: _convert(args[1], v, f"{path}.{k}") for k, v in value.items()}  # type: ignore[union-attr]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    good = isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool)
+    require(good, f"{path} must be {_name(hint)}, not {_show(value)}")
+    return value
+
+
+def _name(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_name(a) for a in args)
+    if origin is list:
+        return f"a list of {_name(args[0])}"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(hint, str(hint))
+
+
+def _show(value: object) -> str:
+    return "nothing" if value is None else repr(value)

@@ -1,0 +1,128 @@
+"""Crop, resize, mirror and normalise whole batches, on whatever device they lie.
+
+Pictures arrive as uint8 and leave as float32, normalised. Cropping and resizing with an antialiasing filter is separable
+and linear, so one picture's share is two small matrices: `out = rows @ picture @ columns.T`. Built for a batch, they turn
+the whole augmentation into two batched matrix products, which a GPU and a CPU both do well, and which give what
+torchvision's `resized_crop(antialias=True)` gives picture by picture (tests/parity/test_augment.py).
+
+Shapes: B batch, C channels, H x W the (padded) input, S the output's side, N candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+ATTEMPTS = 10  # candidates for a random crop before the fall-back, as in torchvision
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """One crop rectangle a picture, in pixels, each field int64 [B]."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+
+def random_boxes(
+    sizes: Tensor, *, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
+) -> Boxes:
+    """Draw RandomResizedCrop rectangles for pictures of `sizes` int64 [B, 2] (height, width).
+
+    The distribution is torchvision's: area share uniform in `scale`, aspect ratio log-uniform in `ratio`, the first of
+    ten candidates that fits, else the largest central rectangle within the ratios.
+    """
+    height, width = sizes[:, :1].double(), sizes[:, 1:].double()
+    shape = (len(sizes), ATTEMPTS)
+    share = torch.rand(shape, generator=generator, dtype=torch.float64) * (scale[1] - scale[0]) + scale[0]
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(torch.rand(shape, generator=generator, dtype=torch.float64) * (log_high - log_low) + log_low)
+    area = share * height * width
+    w_BN, h_BN = torch.round(torch.sqrt(area * aspect)), torch.round(torch.sqrt(area / aspect))
+    fits = (w_BN > 0) & (w_BN <= width) & (h_BN > 0) & (h_BN <= height)
+    first = fits.int().argmax(dim=1, keepdim=True)  # the first candidate that fits; 0 where none does
+    w_B, h_B = w_BN.gather(1, first)[:, 0], h_BN.gather(1, first)[:, 0]
+
+    tall, wide = width[:, 0], height[:, 0]
+    in_ratio = (tall / wide).clamp(ratio[0], ratio[1])
+    central_w = torch.minimum(tall, torch.round(wide * in_ratio))
+    central_h = torch.minimum(wide, torch.round(tall / in_ratio))
+    found = fits.any(dim=1)
+    w_B, h_B = torch.where(found, w_B, central_w).long(), torch.where(found, h_B, central_h).long()
+
+    corner = torch.rand((len(sizes), 2), generator=generator, dtype=torch.float64)
+    room_h, room_w = sizes[:, 0] - h_B, sizes[:, 1] - w_B
+    top = torch.where(found, (corner[:, 0] * (room_h + 1)).long(), room_h // 2)
+    left = torch.where(found, (corner[:, 1] * (room_w + 1)).long(), room_w // 2)
+    return Boxes(top, left, h_B, w_B)
+
+
+def centre_boxes(sizes: Tensor) -> Boxes:
+    """Return the central squares of pictures of `sizes` int64 [B, 2]: CLIP's resize-then-centre-crop in one step."""
+    side = sizes.min(dim=1).values
+    top, left = (sizes[:, 0] - side) // 2, (sizes[:, 1] - side) // 2
+    return Boxes(top, left, side, side)
+
+
+def random_mirror(count: int, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Draw which of `count` pictures to mirror: bool [B]."""
+    return torch.rand(count, generator=generator) < probability
+
+
+def resample_weights(start: Tensor, length: Tensor, *, size_in: int, size_out: int) -> Tensor:
+    """Build the antialiased bicubic resampling matrices float32 [B, size_out, size_in] of one axis.
+
+    Output pixel i of picture b is the weighted mean of the input pixels `start[b] .. start[b] + length[b]`; no other
+    pixel has any weight, as if the picture had been cropped first. Kernel: Keys' cubic with a = -0.5, widened by the
+    reduction factor, as Pillow and torchvision do it.
+    """
+    start, length = start.to(torch.float32), length.to(torch.float32)
+    device = start.device
+    reduction = (length / size_out)[:, None, None]
+    support = reduction.clamp(min=1.0)
+    centre = (torch.arange(size_out, device=device) + 0.5)[None, :, None] * reduction + start[:, None, None]
+    pixel = torch.arange(size_in, device=device, dtype=torch.float32)[None, None, :]
+    weights = _cubic((pixel + 0.5 - centre) / support)
+    inside = (pixel >= start[:, None, None]) & (pixel < (start + length)[:, None, None])
+    weights = weights * inside
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
+    x = x.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def crop_resize(pictures: Tensor, boxes: Boxes, size: int, *, mirror: Tensor | None = None) -> Tensor:
+    """Cut `boxes` out of uint8 [B, C, H, W] and resize them to float32 [B, C, size, size] in 0..255.
+
+    Results are rounded and clamped to whole grey levels, as when uint8 pictures are resized one by one.
+    """
+    device = pictures.device
+    rows = resample_weights(
+        boxes.top.to(device), boxes.height.to(device), size_in=pictures.shape[2], size_out=size
+    )
+    columns = resample_weights(
+        boxes.left.to(device), boxes.width.to(device), size_in=pictures.shape[3], size_out=size
+    )
+    if mirror is not None:
+        columns = torch.where(mirror.to(device)[:, None, None], columns.flip(1), columns)
+    half = torch.einsum("bchw,bsw->bchs", pictures.float(), columns)
+    return torch.einsum("bchs,bth->bcts", half, rows).round_().clamp_(0, 255)
+
+
+def normalise(pictures: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:
+    """Scale float pictures in 0..255 [B, C, H, W] to the encoder's zero mean and unit variance."""
+    mean_C11 = torch.tensor(mean, device=pictures.device)[:, None, None] * 255
+    std_C11 = torch.tensor(std, device=pictures.device)[:, None, None] * 255
+    return (pictures - mean_C11) / std_C11

@@ -1,0 +1,1 @@
+"""Evaluation: embeddings, zero-shot accuracy, uncertainty."""

@@ -1,0 +1,1 @@
+"""Models: building, loss, weights on disk."""

@@ -1,0 +1,112 @@
+"""Files that are written whole or not at all.
+
+Everything is first written under a hidden temporary name beside its destination and then renamed, so that a reader, a
+killed process or a full disk never leaves half a file under the final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from domix.runtime.errors import DataError, DomixError
+
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def explain(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `path` into one sentence each.
+
+    Raises:
+        DomixError: disk full, folder read-only, quota used up, name taken by a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DomixError(f"no space left to write {path}: free some disk space and run again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DomixError(f"may not write {path}: make the folder {path.parent} writable and run again") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise DomixError(f"cannot write {path}: a file stands where a folder is needed; move it away") from error
+        raise
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a fresh hidden name beside `path`."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder which replaces `path` when the block ends without an error."""
+    temporary = temporary_name(path)
+    with explain(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.exists() or path.is_symlink():
+                path.unlink()
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file name whose file replaces `path`, synced to disk, when the block ends without an error."""
+    temporary = temporary_name(path)
+    with explain(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write a JSON file whole or not at all: sorted as given, indented, with a final newline."""
+    write_text(path, json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the stage that makes it (dvc repro)") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON ({error}): delete it and run dvc repro") from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
