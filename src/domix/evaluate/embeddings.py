@@ -1,0 +1,183 @@
+"""The embeddings of one checkpoint on disk: what `embed` writes and every later stage reads, without torch.
+
+Shapes: N pictures, D embedding width, K classes, G domains, C channels of a layer.
+
+    image.npy            float32 [N, D]   pictures, L2-normalised, in the order of rows.parquet
+    rows.parquet         N rows           row, key, domain, class, label
+    text.npy             float32 [K, D]   class prototypes, L2-normalised, in label order
+    layers.safetensors   float32 [G, K, C] for each layer: class means; NaN where a domain has no picture of a class
+    meta.json            model_sha256, source, templates, domains, classes, layers (in order of depth), ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from domix.runtime.errors import DataError
+from domix.runtime.files import atomic_folder, read_json, write_json
+
+FORMAT = 1
+ROW_COLUMNS = ("row", "key", "domain", "class", "label")
+META_KEYS = ("format", "model_sha256", "source", "templates", "domains", "classes", "layers")
+LENGTH_TOLERANCE = 1e-3  # of an L2-normalised vector; wide enough for embeddings computed in bf16 and normalised there
+AGAIN = "delete the folder and run dvc repro"
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of one checkpoint; `layer` reads the class means of one layer when they are asked for."""
+
+    folder: Path
+    image: NDArray[np.float32]  # [N, D]
+    rows: pd.DataFrame  # N rows: ROW_COLUMNS
+    text: NDArray[np.float32]  # [K, D]
+    meta: dict[str, Any]
+
+    @property
+    def domains(self) -> list[str]:
+        """Domain names in the order of the layers' first axis."""
+        return self.meta["domains"]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in label order."""
+        return self.meta["classes"]
+
+    @property
+    def layers(self) -> list[str]:
+        """Layer names in order of depth."""
+        return self.meta["layers"]
+
+    def layer(self, name: str) -> NDArray[np.float32]:
+        """Read the class means float32 [G, K, C] of one layer; a cell without pictures is NaN in every channel.
+
+        Raises:
+            DataError: the layer is absent, or its shape does not fit.
+        """
+        path = self.folder / "layers.safetensors"
+        with _open_layers(path) as file:
+            if name not in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+                raise DataError(f"{path} has no layer {name!r}: it holds {', '.join(sorted(file.keys()))}")
+            means_GKC = file.get_tensor(name)
+        expected = (len(self.domains), len(self.classes))
+        if means_GKC.ndim != 3 or means_GKC.shape[:2] != expected:
+            raise DataError(f"{path}: layer {name!r} has shape {means_GKC.shape}, not {(*expected, 'C')}: {AGAIN}")
+        return means_GKC
+
+
+def save_embeddings(
+    folder: Path,
+    *,
+    image: NDArray[np.float32],
+    rows: pd.DataFrame,
+    text: NDArray[np.float32],
+    layers: dict[str, NDArray[np.float32]],
+    meta: dict[str, Any],
+) -> None:
+    """Write the embeddings of one checkpoint whole or not at all; `meta` gains the format's number.
+
+    Raises:
+        DataError: the parts do not fit each other.
+    """
+    meta = {"format": FORMAT, **meta}
+    rows = rows[list(ROW_COLUMNS)].reset_index(drop=True)
+    _check(Embeddings(folder, image, rows, text, meta))
+    if list(layers) != meta["layers"]:
+        raise DataError(f"cannot write {folder}: layers {list(layers)} are not those of its meta: {meta['layers']}")
+    with atomic_folder(folder) as temporary:
+        np.save(temporary / "image.npy", np.ascontiguousarray(image))
+        np.save(temporary / "text.npy", np.ascontiguousarray(text))
+        rows.to_parquet(temporary / "rows.parquet", index=False)
+        save_file({k: np.ascontiguousarray(v) for k, v in layers.items()}, temporary / "layers.safetensors")
+        write_json(temporary / "meta.json", meta)
+
+
+def load_embeddings(folder: Path) -> Embeddings:
+    """Read the embeddings of one checkpoint and check that they are whole; layers are read on demand.
+
+    Raises:
+        DataError: a file is missing or damaged, or the parts do not fit each other.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing: run the stage embed for this run (dvc repro)")
+    embeddings = Embeddings(
+        folder=folder,
+        image=_read_array(folder / "image.npy"),
+        rows=_read_rows(folder / "rows.parquet"),
+        text=_read_array(folder / "text.npy"),
+        meta=read_json(folder / "meta.json"),
+    )
+    _check(embeddings)
+    with _open_layers(folder / "layers.safetensors") as file:
+        if missing := sorted(set(embeddings.layers) - set(file.keys())):
+            raise DataError(f"{folder / 'layers.safetensors'} lacks the layers {', '.join(missing)}: {AGAIN}")
+    return embeddings
+
+
+def _check(e: Embeddings) -> None:
+    """Raise DataError unless the parts fit each other."""
+    missing = [key for key in META_KEYS if not isinstance(e.meta, dict) or key not in e.meta]
+    _require(not missing, f"{e.folder / 'meta.json'} lacks {', '.join(missing)}")
+    _require(e.meta["format"] == FORMAT, f"{e.folder} has format {e.meta['format']}, but this version reads {FORMAT}")
+    for name, array, count, what in (
+        ("image.npy", e.image, len(e.rows), "pictures in rows.parquet"),
+        ("text.npy", e.text, len(e.classes), "classes in meta.json"),
+    ):
+        path = e.folder / name
+        _require(
+            array.ndim == 2 and array.dtype == np.float32, f"{path} is {array.dtype} {array.shape}, not float32 2-D"
+        )
+        _require(len(array) == count, f"{path} has {len(array)} rows, but there are {count} {what}")
+        _require(
+            bool(np.isfinite(array).all()), f"{path} holds NaN or infinite values, as after a training that diverged"
+        )
+        lengths = np.linalg.norm(array, axis=1)
+        _require(bool((abs(lengths - 1) < LENGTH_TOLERANCE).all()), f"{path} holds vectors that are not L2-normalised")
+    widths = (e.image.shape[1], e.text.shape[1])
+    _require(widths[0] == widths[1], f"{e.folder}: image.npy is {widths[0]} wide, but text.npy {widths[1]}")
+    _require(len(e.rows) > 0, f"{e.folder} holds no pictures")
+    known = e.rows["domain"].isin(e.domains) & e.rows["label"].between(0, len(e.classes) - 1)
+    _require(bool(known.all()), f"{e.folder / 'rows.parquet'} names domains or labels that meta.json does not know")
+    named = np.asarray(e.classes, dtype=object)[e.rows["label"].to_numpy()] == e.rows["class"].to_numpy(dtype=object)
+    _require(bool(named.all()), f"{e.folder}: classes and labels of rows.parquet are not those of meta.json")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise DataError(f"{message}: {AGAIN}")
+
+
+def _read_array(path: Path) -> NDArray[np.float32]:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {AGAIN}") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}): {AGAIN}") from error
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=list(ROW_COLUMNS))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {AGAIN}") from None
+    except (pa.ArrowException, ValueError, KeyError, OSError) as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): {AGAIN}") from error
+
+
+def _open_layers(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="numpy")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {AGAIN}") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}): {AGAIN}") from error
