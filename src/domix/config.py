@@ -1,11 +1,11 @@
 """The parameters of the pipeline: params.yaml as frozen dataclasses.
 
-`load(text)` turns the text of a params.yaml into a `Params`, strictly: an unknown, missing or mistyped key is an error that
-names the key, and suggests the nearest known one. Every field carries its documentation as `metadata["doc"]`, from which
-docs/parameters.md and the JSON Schema for editors are generated (`make docs`).
+`load(text)` turns the text of a params.yaml into a `Params`, strictly: an unknown, missing or mistyped key is an error
+that names the key, and suggests the nearest known one. Every field carries its documentation as `metadata["doc"]`, from
+which docs/parameters.md and the JSON Schema for editors are generated (`make docs`).
 
-One section a stage, named as the stage; what several stages share stands at the top level. Scale is a parameter: the files
-under presets/ are complete params.yaml files.
+One section a stage, named as the stage; what several stages share stands at the top level. Scale is a parameter: the
+files under presets/ are complete params.yaml files.
 """
 
 from __future__ import annotations
@@ -190,8 +190,12 @@ class Params:
 
     test_domain: str = doc("domain whose cells are withheld and tested")
     natural_domain: str = doc("domain of natural pictures, part of every mixture")
-    test_classes: str | list[str] = doc("classes withheld in the test domain: a shipped list (emoji, domainnet) or names")
-    sources: list[str] = doc("data sets: the multi-domain one first, then base corpora contained whole in every mixture")
+    test_classes: str | list[str] = doc(
+        "classes withheld in the test domain: a shipped list (emoji, domainnet) or names"
+    )
+    sources: list[str] = doc(
+        "data sets: the multi-domain one first, then base corpora contained whole in every mixture"
+    )
     mixtures: list[str] = doc("training mixtures, one model each")
     seeds: list[int] = doc("random seeds, one model each")
     fetch: Fetch = doc("where raw data lie")
@@ -207,7 +211,9 @@ class Params:
     tracking: Tracking = doc("MLflow")
 
     def __post_init__(self) -> None:
-        require(self.test_domain != self.natural_domain, f"test_domain and natural_domain are both {self.test_domain!r}")
+        require(
+            self.test_domain != self.natural_domain, f"test_domain and natural_domain are both {self.test_domain!r}"
+        )
         for name in ("sources", "mixtures", "seeds"):
             values = getattr(self, name)
             require(len(values) > 0, f"{name} is empty: name at least one")

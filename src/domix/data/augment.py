@@ -1,9 +1,9 @@
 """Crop, resize, mirror and normalise whole batches, on whatever device they lie.
 
-Pictures arrive as uint8 and leave as float32, normalised. Cropping and resizing with an antialiasing filter is separable
-and linear, so one picture's share is two small matrices: `out = rows @ picture @ columns.T`. Built for a batch, they turn
-the whole augmentation into two batched matrix products, which a GPU and a CPU both do well, and which give what
-torchvision's `resized_crop(antialias=True)` gives picture by picture (tests/parity/test_augment.py).
+Pictures arrive as uint8 and leave as float32, normalised. Cropping and resizing with an antialiasing filter is
+separable and linear, so one picture's share is two small matrices: `out = rows @ picture @ columns.T`. Built for a
+batch, they turn the whole augmentation into two batched matrix products, which a GPU and a CPU both do well, and which
+give what torchvision's `resized_crop(antialias=True)` gives picture by picture (tests/parity/test_augment.py).
 
 Shapes: B batch, C channels, H x W the (padded) input, S the output's side, N candidates.
 """
@@ -109,12 +109,8 @@ def crop_resize(pictures: Tensor, boxes: Boxes, size: int, *, mirror: Tensor | N
     Results are rounded and clamped to whole grey levels, as when uint8 pictures are resized one by one.
     """
     device = pictures.device
-    rows = resample_weights(
-        boxes.top.to(device), boxes.height.to(device), size_in=pictures.shape[2], size_out=size
-    )
-    columns = resample_weights(
-        boxes.left.to(device), boxes.width.to(device), size_in=pictures.shape[3], size_out=size
-    )
+    rows = resample_weights(boxes.top.to(device), boxes.height.to(device), size_in=pictures.shape[2], size_out=size)
+    columns = resample_weights(boxes.left.to(device), boxes.width.to(device), size_in=pictures.shape[3], size_out=size)
     if mirror is not None:
         columns = torch.where(mirror.to(device)[:, None, None], columns.flip(1), columns)
     half = torch.einsum("bchw,bsw->bchs", pictures.float(), columns)
