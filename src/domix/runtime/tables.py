@@ -1,0 +1,74 @@
+"""Parquet tables, written whole or not at all, with a place for JSON beside the columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from domix.runtime.errors import DataError
+from domix.runtime.files import atomic_file
+
+METADATA = "domix"  # the key of the file's metadata that holds our JSON
+
+
+def write_table(path: Path, frame: pd.DataFrame, metadata: dict[str, Any] | None = None) -> None:
+    """Write `frame` without its row names as a parquet file; `metadata` goes into the file's key `domix` as JSON.
+
+    Equal input gives equal bytes: nothing of the time or the machine is written.
+
+    Raises:
+        DomixError: the file cannot be written.
+    """
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(
+        None if metadata is None else {METADATA: json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
+    )
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a parquet file, or only `columns` of it.
+
+    Raises:
+        DataError: the file is missing, damaged, or lacks a column.
+    """
+    return _read(path, columns).to_pandas()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON that `write_table` put into the file's metadata.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds no such metadata.
+    """
+    raw = (_open(path).schema_arrow.metadata or {}).get(METADATA.encode())
+    if raw is None:
+        raise DataError(
+            f"{path} holds no '{METADATA}' metadata, so Domix did not write it: delete it and run dvc repro"
+        )
+    return json.loads(raw)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the stage that makes it (dvc repro)") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable parquet file ({error}): delete it and run dvc repro") from error
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    file = _open(path)
+    missing = [name for name in columns or [] if name not in file.schema_arrow.names]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]!r}: delete it and run dvc repro")
+    try:
+        return file.read(columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro") from error
