@@ -80,11 +80,7 @@ def make_captions(index: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     _check(index)
     bits = _hash(index["key"].tolist(), seed)
     # Non-overlapping fields of one 64-bit hash; scaling 20 bits to a few choices is even to one part in 10^5.
-    pattern, noun_bits, stop = (
-        _scale(bits, 0, len(PATTERNS)),
-        bits >> np.uint64(20),
-        (bits >> np.uint64(63)).astype(int),
-    )
+    pattern, stop = _scale(bits, 0, len(PATTERNS)), (bits >> np.uint64(63)).astype(int)
     domains, domain_names = pd.factorize(index["domain"])
     classes, class_names = pd.factorize(index["class"])
     choices = [nouns(name) for name in domain_names]

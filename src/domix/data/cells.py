@@ -1,0 +1,142 @@
+"""The cells of a multi-domain data set, and how a study splits them.
+
+Shapes: G domains, K classes, N training samples. Domains stand in alphabetical order (DomainNet's own), classes in
+label order. A cell's code is `domain * K + class`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from domix.runtime.errors import DataError, ParameterError
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What an index says about its cells, once for all mixtures."""
+
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]  # in label order
+    train: Ints  # [G, K] training samples a cell
+    test: Ints  # [G, K] test samples a cell
+    first: Ints  # [G, K] position of the cell's first training sample: the order in which a domain's classes appear
+    row: Ints  # [N] index row of every training sample, rising
+    code: Ints  # [N] its cell
+    rank: Ints  # [N] its place among its cell's training samples in list order, from 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a study withholds, checked against the data by `make_split`."""
+
+    test_domain: str
+    natural_domain: str
+    test_classes: tuple[str, ...]  # C2, in label order
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]  # in label order
+
+    @property
+    def seen_classes(self) -> tuple[str, ...]:
+        """C1: the classes that may be shown in the test domain, in label order."""
+        return tuple(name for name in self.classes if name not in self.test_classes)
+
+
+def count_cells(index: pd.DataFrame) -> Cells:
+    """Read the cells off an index (columns `row`, `domain`, `class`, `label`, `split`), whatever the order of its rows.
+
+    Raises:
+        DataError: no samples, a sample without a class, or labels and classes that do not belong together one to one.
+    """
+    if index.empty:
+        raise DataError("the index holds no samples: run the stage pack again (dvc repro)")
+    index = index.sort_values("row", kind="stable")
+    classes = _label_order(index)
+    domains = tuple(sorted(index["domain"].unique()))
+    shape = (len(domains), len(classes))
+    domain = pd.Categorical(index["domain"], categories=domains).codes.astype(np.int64)
+    code = domain * shape[1] + index["label"].to_numpy(dtype=np.int64)
+    is_train = (index["split"] == "train").to_numpy()
+    train_code = code[is_train]
+    first = np.full(shape, len(index), dtype=np.int64).ravel()
+    np.minimum.at(first, train_code, np.arange(len(train_code)))
+    return Cells(
+        domains=domains,
+        classes=classes,
+        train=np.bincount(train_code, minlength=len(first)).reshape(shape),
+        test=np.bincount(code[~is_train], minlength=len(first)).reshape(shape),
+        first=first.reshape(shape),
+        row=index["row"].to_numpy(dtype=np.int64)[is_train],
+        code=train_code,
+        rank=_rank_within(train_code),
+    )
+
+
+def make_split(cells: Cells, *, test_domain: str, natural_domain: str, test_classes: Sequence[str]) -> Split:
+    """Check what a study withholds against the data.
+
+    Raises:
+        ParameterError: a domain or a class that the data do not have, a class named twice or without a test picture in
+            the test domain, test classes that leave the test domain no class to show, or none at all.
+    """
+    for name, domain in (("natural_domain", natural_domain), ("test_domain", test_domain)):
+        if domain not in cells.domains:
+            raise ParameterError(f"{name} {domain!r} is not in the data: {suggest(domain, cells.domains)}")
+    if test_domain == natural_domain:
+        raise ParameterError(f"test_domain and natural_domain are both {test_domain!r}: every mixture needs the latter")
+    if not test_classes:
+        raise ParameterError("test_classes is empty: name at least one class to withhold")
+    known = {name: label for label, name in enumerate(cells.classes)}
+    for position, name in enumerate(test_classes):
+        if name not in known:
+            raise ParameterError(f"test_classes: {name!r} is not a class of the data: {suggest(name, cells.classes)}")
+        if name in test_classes[:position]:
+            raise ParameterError(f"test_classes names {name!r} twice: name it once")
+        if cells.test[cells.domains.index(test_domain), known[name]] == 0:
+            raise ParameterError(
+                f"test_classes: {name!r} has no test picture in domain {test_domain!r}: leave the class out"
+            )
+    ordered = tuple(sorted(test_classes, key=known.__getitem__))
+    split = Split(test_domain, natural_domain, ordered, cells.domains, cells.classes)
+    seen = [known[name] for name in split.seen_classes]
+    if cells.train[cells.domains.index(test_domain), seen].sum() == 0:
+        raise ParameterError(f"test_classes leaves no class to show in domain {test_domain!r}: withhold fewer classes")
+    return split
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Return "did you mean ...?" with the nearest of the `known` names, or a list of some of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(known[:10])}{' ...' if len(known) > 10 else ''}"
+
+
+def _label_order(index: pd.DataFrame) -> tuple[str, ...]:
+    """Return the class names in label order, after checking that labels 0 .. K - 1 and classes pair up."""
+    if index[["class", "label", "domain"]].isna().to_numpy().any():
+        raise DataError("the index holds samples without class, label or domain: only base sources may")
+    pairs = index[["label", "class"]].drop_duplicates().sort_values("label")
+    if pairs["class"].duplicated().any() or pairs["label"].tolist() != list(range(len(pairs))):
+        raise DataError(
+            "the index does not pair its classes with labels 0 .. K-1: run the stage pack again (dvc repro)"
+        )
+    return tuple(pairs["class"])
+
+
+def _rank_within(code: Ints) -> Ints:
+    """Return how many equal codes stand before each position."""
+    order = np.argsort(code, kind="stable")
+    ordered = code[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(code) else np.zeros(0, dtype=np.int64)
+    lengths = np.diff(np.r_[starts, len(code)])
+    rank = np.empty(len(code), dtype=np.int64)
+    rank[order] = np.arange(len(code)) - np.repeat(starts, lengths)
+    return rank
