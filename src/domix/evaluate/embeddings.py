@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json, write_json
+from domix.runtime.tables import read_table, write_table
 
 FORMAT = 1
 ROW_COLUMNS = ("row", "key", "domain", "class", "label")
@@ -96,7 +96,7 @@ def save_embeddings(
     with atomic_folder(folder) as temporary:
         np.save(temporary / "image.npy", np.ascontiguousarray(image))
         np.save(temporary / "text.npy", np.ascontiguousarray(text))
-        rows.to_parquet(temporary / "rows.parquet", index=False)
+        write_table(temporary / "rows.parquet", rows)
         save_file({k: np.ascontiguousarray(v) for k, v in layers.items()}, temporary / "layers.safetensors")
         write_json(temporary / "meta.json", meta)
 
@@ -112,7 +112,7 @@ def load_embeddings(folder: Path) -> Embeddings:
     embeddings = Embeddings(
         folder=folder,
         image=_read_array(folder / "image.npy"),
-        rows=_read_rows(folder / "rows.parquet"),
+        rows=read_table(folder / "rows.parquet", list(ROW_COLUMNS)),
         text=_read_array(folder / "text.npy"),
         meta=read_json(folder / "meta.json"),
     )
@@ -163,15 +163,6 @@ def _read_array(path: Path) -> NDArray[np.float32]:
         raise DataError(f"{path} is missing: {AGAIN}") from None
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): {AGAIN}") from error
-
-
-def _read_rows(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path, columns=list(ROW_COLUMNS))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: {AGAIN}") from None
-    except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): {AGAIN}") from error
 
 
 def _open_layers(path: Path) -> Any:

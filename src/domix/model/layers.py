@@ -57,7 +57,7 @@ def _members(container: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
 
 
 def channels_last(visual: nn.Module) -> bool:
-    """Tell whether the tower's feature maps have the shape [B, H, W, C], as in timm's Swin and other windowed models."""
+    """Tell whether the tower's feature maps have the shape [B, H, W, C], as timm's Swin and its like do."""
     return any(getattr(module, "output_fmt", None) == "NHWC" for module in visual.modules())
 
 

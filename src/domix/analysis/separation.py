@@ -1,0 +1,163 @@
+"""How far apart a model's embedding keeps the domains: a map to look at, distances, and one number a domain.
+
+* `umap_table`: UMAP (McInnes et al. 2018), seeded, of a seeded draw of pictures from each domain.
+* `distance_table`: L2 distance between the mean embeddings of two domains (kind `domain`), and the mean over the
+  classes that both have of the distance between their class means (kind `class`), which no difference in classes can
+  feign.
+* `separability_table`: how well a linear probe tells one domain from the rest in classes it has not seen.
+
+All three take L2-normalised embeddings. Shapes: N pictures, D embedding, G domains, K classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from domix.evaluate.embeddings import Embeddings
+from domix.runtime.errors import DataError
+from domix.runtime.seeds import derive, numpy_generator
+
+log = logging.getLogger(__name__)
+
+FOLDS = 5
+UMAP_SEEDS = 2**32  # UMAP takes NumPy's legacy seeds
+
+
+def draw_rows(domains: NDArray, pictures: int, *, seed: int) -> NDArray[np.int64]:
+    """Draw up to `pictures` pictures of each domain without replacement: sorted positions in `domains` [N].
+
+    The draw from a domain depends on the seed and that domain's pictures alone.
+    """
+    chosen = []
+    for domain in sorted(set(domains.tolist())):
+        here = np.flatnonzero(domains == domain)
+        generator = numpy_generator(seed, "separation", domain)
+        chosen.append(generator.choice(here, size=min(pictures, len(here)), replace=False))
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def umap_points(
+    image: NDArray[np.float32], *, neighbours: int, min_distance: float, densmap: bool, seed: int
+) -> NDArray[np.float32]:
+    """Lay pictures [N, D] out in two dimensions, [N, 2]; equal input gives equal points.
+
+    Raises:
+        DataError: there are not more pictures than neighbours.
+    """
+    if len(image) <= neighbours:
+        raise DataError(
+            f"UMAP needs more pictures than neighbours, but there are {len(image)} and {neighbours}: "
+            "lower separation.neighbours or raise separation.pictures"
+        )
+    with warnings.catch_warnings():
+        # A seeded UMAP runs on one thread, and says so each time; TensorFlow, which it misses, is for another variant.
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        warnings.filterwarnings("ignore", category=ImportWarning, module="umap")
+        from umap import UMAP  # here: it compiles for seconds when imported
+
+        reducer = UMAP(
+            n_neighbors=neighbours,
+            min_dist=min_distance,
+            densmap=densmap,
+            random_state=derive(seed, "umap") % UMAP_SEEDS,
+            n_jobs=1,
+        )
+        points = reducer.fit_transform(image)
+    if not np.isfinite(points).all():
+        raise DataError("UMAP gave points that are not finite: set separation.densmap to false or change its seed")
+    return np.asarray(points, dtype=np.float32)
+
+
+def umap_table(
+    embeddings: Embeddings, *, pictures: int, neighbours: int, min_distance: float, densmap: bool, seed: int
+) -> pd.DataFrame:
+    """Draw `pictures` pictures a domain and lay them out: columns row, domain, class, x, y."""
+    chosen = draw_rows(embeddings.rows["domain"].to_numpy(dtype=object), pictures, seed=seed)
+    points = umap_points(
+        embeddings.image[chosen], neighbours=neighbours, min_distance=min_distance, densmap=densmap, seed=seed
+    )
+    table = embeddings.rows.iloc[chosen][["row", "domain", "class"]].reset_index(drop=True)
+    return table.assign(x=points[:, 0], y=points[:, 1])
+
+
+def group_means(
+    values: NDArray[np.float32], groups: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Average `values` [N, D] over each of `count` groups: means [count, D], NaN where empty, and sizes [count]."""
+    sizes = np.bincount(groups, minlength=count)
+    order = np.argsort(groups, kind="stable")
+    filled = sizes > 0
+    starts = (np.cumsum(sizes) - sizes)[filled]
+    means = np.full((count, values.shape[1]), np.nan)
+    means[filled] = np.add.reduceat(values[order].astype(np.float64), starts, axis=0) / sizes[filled, None]
+    return means, sizes
+
+
+def distance_table(embeddings: Embeddings) -> pd.DataFrame:
+    """Measure how far domains are apart: columns kind (domain|class), domain_a, domain_b, distance.
+
+    Every ordered pair has its row, a domain and itself too (0), as a heat map wants it. Two domains without a common
+    class have no distance of kind `class`, and no row; a domain without pictures has none at all.
+    """
+    names, classes = embeddings.domains, len(embeddings.classes)
+    domain = _domain_numbers(embeddings)
+    label = embeddings.rows["label"].to_numpy()
+    domain_means, sizes = group_means(embeddings.image, domain, len(names))
+    cell_means, _ = group_means(embeddings.image, domain * classes + label, len(names) * classes)
+    cell_means_GKD = cell_means.reshape(len(names), classes, -1)
+    rows = []
+    present = np.flatnonzero(sizes)
+    for a in present:
+        for b in present:
+            rows.append(("domain", names[a], names[b], float(np.linalg.norm(domain_means[a] - domain_means[b]))))
+            apart_K = np.linalg.norm(cell_means_GKD[a] - cell_means_GKD[b], axis=1)
+            common = np.isfinite(apart_K)
+            if common.any():
+                rows.append(("class", names[a], names[b], float(apart_K[common].mean())))
+    for a, b in combinations(present, 2):
+        if not np.isfinite(cell_means_GKD[a] + cell_means_GKD[b]).any():
+            log.warning("%s and %s have no class in common: they have no class-wise distance", names[a], names[b])
+    table = pd.DataFrame(rows, columns=["kind", "domain_a", "domain_b", "distance"])
+    return table.sort_values("kind", ascending=False, kind="stable", ignore_index=True)
+
+
+def separability_table(embeddings: Embeddings) -> pd.DataFrame:
+    """Measure how well a linear probe tells each domain from the rest: columns domain, value, n.
+
+    `value` is the balanced accuracy, 0.5 by chance and 1 where the domain stands apart, of a ridge classifier that
+    weighs both sides alike, over five folds that share no class: what it learns of a style must hold for new classes.
+    `n` is the number of the domain's pictures. A domain without pictures, or one that stands alone, has no row.
+    """
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    domain, label = _domain_numbers(embeddings), embeddings.rows["label"].to_numpy()
+    folds = min(FOLDS, len(np.unique(label)))
+    rows = []
+    for number, name in enumerate(embeddings.domains):
+        inside = domain == number
+        if folds < 2 or inside.all() or not _both_sides(inside, label):
+            log.warning("no separability of %s: a probe needs it and another domain, each in two classes", name)
+            continue
+        probe = RidgeClassifier(class_weight="balanced")
+        told = cross_val_predict(probe, embeddings.image, inside, groups=label, cv=GroupKFold(folds))
+        rows.append((name, float(balanced_accuracy_score(inside, told)), int(inside.sum())))
+    return pd.DataFrame(rows, columns=["domain", "value", "n"]).astype({"value": "float64", "n": "int64"})
+
+
+def _both_sides(inside: NDArray[np.bool_], label: NDArray[np.int64]) -> bool:
+    """Tell whether pictures inside and outside a domain have at least two classes each."""
+    return min(len(np.unique(label[inside])), len(np.unique(label[~inside]))) >= 2
+
+
+def _domain_numbers(embeddings: Embeddings) -> NDArray[np.int64]:
+    """Return the number of each picture's domain: int64 [N]."""
+    number = {name: place for place, name in enumerate(embeddings.domains)}
+    return embeddings.rows["domain"].map(number).to_numpy(dtype=np.int64)
