@@ -1,0 +1,146 @@
+"""What every stage shares: reading params.yaml, one sentence for a user's mistake, exit codes, times, provenance.
+
+A stage is a function `main(params, *arguments)`, started from the repository root with `python -m stages.<name>`:
+    exit code 0   done
+    exit code 2   something the user can mend; the last line on stderr says what
+    exit code 75  cut short; running it again continues
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from domix import config
+from domix.config import Params
+from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.files import write_json
+
+ARTIFACTS = Path("artifacts")
+STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
+USER_ERROR, CUT_SHORT = 2, 75
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the parameters and the command line's arguments, and exit as the module says."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.captureWarnings(True)
+    name = Path(sys.argv[0]).stem
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    started = time.perf_counter()
+    try:
+        main(load_params(), *sys.argv[1:])
+    except Interrupted as error:
+        _fail(name, error, CUT_SHORT)
+    except DomixError as error:
+        _fail(name, error, USER_ERROR)
+    except KeyboardInterrupt:
+        _fail(name, Interrupted("interrupted; run it again to continue"), CUT_SHORT)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    _record_time(name, sys.argv[1:], time.perf_counter() - started)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Unwind on SIGTERM, so that temporary files are removed on the way out."""
+    raise Interrupted("stopped by SIGTERM; run it again to continue")
+
+
+def _fail(name: str, error: Exception, code: int) -> None:
+    print(f"{name}: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read params.yaml from the working directory."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParameterError(f"{path} is missing here ({Path.cwd()}): run stages from the repository root") from None
+    try:
+        return config.load(text)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from error
+
+
+def run_name(mixture: str, seed: int | str) -> str:
+    """Return the folder name of one run."""
+    return f"{mixture}-s{seed}"
+
+
+def run_names(params: Params) -> list[tuple[str, int, str]]:
+    """List the runs that the parameters ask for: (mixture, seed, folder name)."""
+    return [(mixture, seed, run_name(mixture, seed)) for mixture in params.mixtures for seed in params.seeds]
+
+
+def original_root() -> Path:
+    """Return the root of the repository that the user works in.
+
+    `dvc exp run --temp` and `--queue` run stages in a copy below `.dvc/tmp/exps`; what outlives the copy (resume state,
+    the tracking database) belongs to the repository that the copy was made from.
+    """
+    here = Path.cwd().resolve()
+    marker = f"{os.sep}.dvc{os.sep}tmp{os.sep}exps{os.sep}"
+    before, found, _ = str(here).partition(marker)
+    return Path(before) if found else here
+
+
+def _record_time(name: str, arguments: list[str], seconds: float) -> None:
+    """Keep a stage's duration for the report; a stage's outputs hold no times, lest they differ between equal runs."""
+    path = STATE / "times" / f"{'_'.join([name, *arguments])}.json"
+    write_json(path, {"stage": name, "arguments": arguments, "seconds": round(seconds, 1)})
+
+
+def stage_times() -> dict[str, float]:
+    """Return the seconds that each stage instance took when it last ran here, by `stage arguments`."""
+    times = {}
+    for path in sorted((STATE / "times").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        times[" ".join([record["stage"], *record["arguments"]])] = record["seconds"]
+    return times
+
+
+def git_state() -> tuple[str | None, bool]:
+    """Return the commit that is checked out, and whether tracked files differ from it; (None, False) outside Git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+PACKAGES = ("domix", "torch", "torchvision", "open_clip_torch", "lightning", "dvc", "mlflow", "numpy", "umap-learn")
+
+
+def provenance() -> dict[str, Any]:
+    """Describe what made the results: commit, package versions, machine."""
+    commit, dirty = git_state()
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "experiment": os.environ.get("DVC_EXP_NAME"),
+        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
