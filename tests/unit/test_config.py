@@ -1,0 +1,160 @@
+"""params.yaml is loaded strictly: every mistake is one sentence that names the key."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from domix import config
+from domix.runtime.errors import DomixError, ParameterError
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = ("smoke", "mini")
+MINI = YAML(typ="safe", pure=True).load((ROOT / "presets" / "mini.yaml").read_text(encoding="utf-8"))
+
+
+def text_with(**changes: Any) -> str:
+    """Return the mini preset as text, with changes: `train__lr=1` sets train.lr; `...` (Ellipsis) removes the key."""
+    tree = copy.deepcopy(MINI)
+    for name, value in changes.items():
+        *path, key = name.split("__")
+        node = tree
+        for step in path:
+            node = node[step]
+        if value is ...:
+            del node[key]
+        else:
+            node[key] = value
+    stream = io.StringIO()
+    YAML().dump(tree, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads(name: str) -> None:
+    params = config.load((ROOT / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert params.test_domain != params.natural_domain
+    assert params.mixtures
+
+
+def test_no_preset_is_left_out_of_the_tests() -> None:
+    assert {path.stem for path in (ROOT / "presets").glob("*.yaml")} == set(PRESETS)
+
+
+def test_the_committed_params_yaml_loads() -> None:
+    assert config.load((ROOT / "params.yaml").read_text(encoding="utf-8")).seeds
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"test_domian": "sketch"}, "unknown parameter test_domian: did you mean test_domain?"),
+        ({"train__learning_rte": 1.0}, "unknown parameter train.learning_rte"),
+        ({"train__warmpu": 0.1}, "did you mean train.warmup?"),
+        ({"zzz": 1}, "unknown parameter zzz: known here: test_domain, "),
+        ({"train__lr": ...}, "parameter train.lr is missing"),
+        ({"seeds": ...}, "parameter seeds is missing"),
+        ({"cka": ...}, "parameter cka is missing"),
+        ({"train__batch": "many"}, "train.batch must be a whole number, not 'many'"),
+        ({"train__batch": 2.5}, "train.batch must be a whole number, not 2.5"),
+        ({"train__batch": True}, "train.batch must be a whole number, not True"),
+        ({"train__lr": "1e-3"}, "train.lr must be a number, not '1e-3'"),
+        ({"train__lr": False}, "train.lr must be a number, not False"),
+        ({"train__compile": 1}, "train.compile must be true or false, not 1"),
+        ({"test_domain": None}, "test_domain must be text, not nothing"),
+        ({"train": 3}, "train must be a mapping, not 3"),
+        ({"mixtures": "cg-low"}, "mixtures must be a list, not 'cg-low'"),
+        ({"seeds": [0, "one"]}, "seeds[1] must be a whole number, not 'one'"),
+        ({"test_classes": 5}, "test_classes must be text or a list of text, not 5"),
+        ({"train__precision": "fp8"}, "train.precision must be one of auto, 32, bf16, not 'fp8'"),
+        ({"fetch__paths": ["data"]}, "fetch.paths must be a mapping"),
+        ({"fetch__paths": {"emoji": 3}}, "fetch.paths.emoji must be text, not 3"),
+    ],
+)
+def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        config.load(text_with(**changes))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"test_domain": MINI["natural_domain"]}, "test_domain"),
+        ({"mixtures": []}, "mixtures"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"pack__size": 4}, "pack.size"),
+        ({"pack__poses": 0}, "pack.poses"),
+        ({"pack__shard_mb": 0}, "pack.shard_mb"),
+        ({"pack__max_bad_share": 1.5}, "pack.max_bad_share"),
+        ({"pack__workers": -1}, "pack.workers"),
+        ({"train__samples": None}, "train.samples"),
+        ({"train__epochs": 3}, "train.epochs"),
+        ({"train__lr": 0}, "train.lr"),
+        ({"train__warmup": -1}, "train.warmup"),
+        ({"train__threads": -1}, "train.threads"),
+        ({"train__mirror": 2.0}, "train.mirror"),
+        ({"train__crop_scale": [0.9, 0.1]}, "train.crop_scale"),
+        ({"train__crop_scale": [0.5, 1.5]}, "train.crop_scale"),
+        ({"train__crop_ratio": [1.0]}, "train.crop_ratio"),
+        ({"train__betas": [0.9]}, "train.betas"),
+        ({"train__devices": 3}, "train.devices"),
+        ({"embed__batch": 0}, "embed.batch"),
+        ({"embed__templates": "a photo"}, "embed.templates"),
+        ({"evaluate__bootstrap": 10}, "evaluate.bootstrap"),
+        ({"evaluate__confidence": 1.0}, "evaluate.confidence"),
+        ({"evaluate__top_k": 0}, "evaluate.top_k"),
+        ({"separation__pictures": 1}, "separation.pictures"),
+        ({"separation__neighbours": 1}, "separation.neighbours"),
+        ({"cka__kernels": []}, "cka.kernels"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(changes: dict[str, Any], names: str) -> None:
+    with pytest.raises(ParameterError, match=names.replace(".", r"\.")):
+        config.load(text_with(**changes))
+
+
+@pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "0.001"])
+def test_numbers_are_read_as_yaml_1_2(written: str) -> None:
+    text = text_with(train__lr=12345.5).replace("12345.5", written)
+    assert config.load(text).train.lr == 0.001
+
+
+def test_a_whole_number_serves_as_a_number() -> None:
+    lr = config.load(text_with(train__lr=1)).train.lr
+    assert lr == 1.0
+    assert isinstance(lr, float)
+
+
+def test_warmup_keeps_steps_and_share_apart() -> None:
+    assert isinstance(config.load(text_with(train__warmup=10)).train.warmup, int)
+    assert isinstance(config.load(text_with(train__warmup=0.1)).train.warmup, float)
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\t- x"])
+def test_text_that_is_not_yaml_is_one_sentence(text: str) -> None:
+    with pytest.raises(ParameterError, match="not valid YAML") as caught:
+        config.load(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "word"])
+def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match="the file must be a mapping"):
+        config.load(text)
+
+
+def test_parameters_cannot_be_changed_after_loading() -> None:
+    params = config.load(text_with())
+    with pytest.raises(AttributeError):
+        params.test_domain = "sketch"  # type: ignore[misc]  # ty: ignore[invalid-assignment]
+
+
+def test_a_parameter_error_is_shown_without_a_stack_trace() -> None:
+    assert issubclass(ParameterError, DomixError)

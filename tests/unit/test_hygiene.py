@@ -1,0 +1,189 @@
+"""Rules of the code base that no linter knows (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tools import check_tree, stage_deps
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "src" / "domix"
+SOURCES = sorted(path for name in ("src", "stages", "tools", "tests") for path in (ROOT / name).rglob("*.py"))
+MODULES = sorted(LIBRARY.rglob("*.py"))
+LONGEST = 400  # lines
+NOT_STAGES = {"__init__", "common", "sweep"}
+# Who may import whom: a package only from those below it, config from everywhere.
+LAYERS = {"runtime": 0, "config": 1, "data": 2, "model": 3, "train": 4, "evaluate": 4, "analysis": 5, "report": 6}
+TORCH_FREE = ("evaluate", "separation", "cka", "report")
+HEAVY = ("torch", "torchvision", "open_clip", "lightning", "mlflow")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def trees(paths: list[Path]) -> Iterator[tuple[str, ast.Module]]:
+    for path in paths:
+        yield name_of(path), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def dvc_stages() -> dict[str, dict[str, Any]]:
+    tree = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    return {name: stage.get("do", stage) for name, stage in tree["stages"].items()}
+
+
+def test_every_file_opens_with_a_docstring() -> None:
+    assert len(SOURCES) > 50
+    assert [name for name, tree in trees(SOURCES) if not ast.get_docstring(tree)] == []
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_code_is_ascii() -> None:
+    assert [name_of(path) for path in SOURCES if not path.read_bytes().isascii()] == []
+
+
+def forbidden_in_the_library(tree: ast.Module) -> Iterator[str]:
+    """Yield what a pure library does not do: print, read the environment, the working directory or params.yaml."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "input"):
+            yield f"line {node.lineno}: {node.func.id}()"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in (
+            "os.environ",
+            "os.getenv",
+            "os.getcwd",
+            "Path.cwd",
+        ):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from (
+                f"line {node.lineno}: {a.name}" for a in node.names if a.name in ("environ", "getenv", "getcwd")
+            )
+        if isinstance(node, ast.Constant) and node.value in ("params.yaml", "dvc.yaml"):
+            yield f"line {node.lineno}: {node.value}"
+
+
+def test_the_library_neither_prints_nor_reads_its_surroundings() -> None:
+    found = {name: list(forbidden_in_the_library(tree)) for name, tree in trees(MODULES)}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["print(1)", "import os\nos.environ['A']", "from os import getenv", "open('params.yaml')", "Path.cwd()"],
+)
+def test_the_purity_check_sees(code: str) -> None:
+    assert list(forbidden_in_the_library(ast.parse(code)))
+
+
+def unsafe_loads(tree: ast.Module) -> Iterator[str]:
+    """Yield what could run code from a file: pickle, Lightning checkpoints, torch.load that is not weights_only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from (f"line {node.lineno}: {name}" for name in names if name.split(".")[0] in ("pickle", "joblib"))
+        if isinstance(node, ast.Attribute) and node.attr == "load_from_checkpoint":
+            yield f"line {node.lineno}: load_from_checkpoint"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            safe = any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords)
+            if not safe:
+                yield f"line {node.lineno}: torch.load without weights_only=True"
+
+
+def test_no_file_can_run_code_when_it_is_loaded() -> None:
+    code = [path for path in SOURCES if "tests" not in path.relative_to(ROOT).parts]
+    found = {name: list(unsafe_loads(tree)) for name, tree in trees(code)}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "code", ["import pickle", "from pickle import loads", "torch.load(f)", "M.load_from_checkpoint"]
+)
+def test_the_loading_check_sees(code: str) -> None:
+    assert list(unsafe_loads(ast.parse(code)))
+
+
+def test_dependencies_point_one_way() -> None:
+    wrong = []
+    for path in MODULES:
+        own = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+        for imported in stage_deps.imports_of(path, ROOT):
+            parts = imported.split(".")
+            if parts[0] == "domix" and len(parts) > 1 and own in LAYERS and LAYERS.get(parts[1], 0) > LAYERS[own]:
+                wrong.append(f"{name_of(path)} imports {imported}")
+    assert wrong == []
+
+
+def test_the_layers_name_every_package() -> None:
+    packages = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert packages == set(LAYERS)
+
+
+@pytest.mark.parametrize("stage", TORCH_FREE)
+def test_stages_after_embed_start_without_torch(stage: str) -> None:
+    code = f"import sys, stages.{stage}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_stage_has_a_file_of_its_name_and_every_file_a_stage() -> None:
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - NOT_STAGES
+    assert scripts == set(dvc_stages())
+    assert all(f"python -m stages.{name}" in str(stage["cmd"]) for name, stage in dvc_stages().items())
+
+
+def test_every_stage_lists_exactly_the_modules_that_it_imports() -> None:
+    stages = stage_deps.read_stages(ROOT)
+    assert {stage.name for stage in stages} == set(dvc_stages())
+    assert stage_deps.problems(stages) == []
+
+
+def test_every_data_file_of_the_library_is_a_dependency_of_a_stage() -> None:
+    listed = [ROOT / str(entry) for stage in dvc_stages().values() for entry in stage["deps"]]
+    data = [path for path in LIBRARY.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert data
+    assert [name_of(path) for path in data if not any(path.is_relative_to(entry) for entry in listed)] == []
+
+
+def test_every_stage_says_what_it_does() -> None:
+    assert [name for name, stage in dvc_stages().items() if not stage.get("desc")] == []
+
+
+def test_only_the_report_is_written_outside_the_cache() -> None:
+    """`cache: false` and `persist: true` switch DVC's run cache off: an expensive stage would always run again."""
+    text = {name: json.dumps(stage) for name, stage in dvc_stages().items()}
+    assert [n for n, stage in text.items() if '"cache": false' in stage or '"persist": true' in stage] == ["report"]
+
+
+def test_data_dvc_pins_the_bundled_set() -> None:
+    """DVC would silently import a changed set; here a change must be made on purpose."""
+    pointer = YAML(typ="safe").load((ROOT / "data.dvc").read_text(encoding="utf-8"))
+    source = ROOT / "bundled" / pointer["deps"][0]["path"].split("/")[-1]
+    listing = [
+        {"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": path.relative_to(source).as_posix()}
+        for path in sorted(source.rglob("*"))
+        if path.is_file()
+    ]
+    listing.sort(key=lambda entry: entry["relpath"])
+    assert pointer["outs"][0]["md5"] == hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
+    assert pointer["outs"][0]["path"] == "data"
+    assert "frozen" not in pointer
+
+
+def test_committed_files_name_no_registry_and_no_machine() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a Git checkout: there are no tracked files to list")
+    assert check_tree.problems(check_tree.tracked_files(ROOT)) == []

@@ -1,0 +1,207 @@
+"""The developers' programs: module lists of stages, checks of the tree, the smoke copy, the image's digest."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools import check_tree, image_digest, smoke, stage_deps
+
+PIPELINE = """\
+# A pipeline.
+stages:
+  train:  # the long one
+    foreach: ${runs}
+    do:
+      cmd: python -m stages.train ${item}
+      deps:
+        - artifacts/shards  # pictures
+        - src/domix/gone.py
+        - src/domix/model/clip.py  # both towers
+      outs:
+        - artifacts/models
+
+  # What readers see.
+  report:
+    cmd: python -m stages.report
+    deps:
+    - artifacts/models
+    outs:
+    - artifacts/report
+"""
+
+CORRECTED = """\
+# A pipeline.
+stages:
+  train:  # the long one
+    foreach: ${runs}
+    do:
+      cmd: python -m stages.train ${item}
+      deps:
+        - stages/train.py
+        - src/domix/data/loader.py
+        - src/domix/model/__init__.py
+        - src/domix/model/clip.py  # both towers
+        - src/domix/runtime/files.py
+        - artifacts/shards  # pictures
+      outs:
+        - artifacts/models
+
+  # What readers see.
+  report:
+    cmd: python -m stages.report
+    deps:
+    - stages/report.py
+    - artifacts/models
+    outs:
+    - artifacts/report
+"""
+
+FILES = {
+    "stages/__init__.py": '"""Doc."""\nimport sys\n',
+    "stages/common.py": '"""Doc."""\nfrom domix import config\n',
+    "stages/train.py": '"""Doc."""\nfrom stages import common\n\ndef main():\n    from domix.model import clip\n',
+    "stages/report.py": '"""Doc."""\nimport json\n',
+    "src/domix/__init__.py": '"""Doc."""\n',
+    "src/domix/config.py": '"""Doc."""\n',
+    "src/domix/data/__init__.py": '"""Doc."""\n',
+    "src/domix/data/loader.py": '"""Doc."""\nfrom ..runtime.files import write\n',
+    "src/domix/data/unused.py": '"""Doc."""\n',
+    "src/domix/model/__init__.py": '"""Doc."""\nfrom .clip import Clip\n',
+    "src/domix/model/clip.py": (
+        '"""Doc."""\nfrom typing import TYPE_CHECKING\nimport domix.data.loader\n'
+        "if TYPE_CHECKING:\n    from domix.data import unused\n"
+    ),
+    "src/domix/runtime/__init__.py": '"""Doc."""\n',
+    "src/domix/runtime/files.py": '"""Doc."""\n',
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small project with a pipeline of two stages."""
+    for name, text in {**FILES, "dvc.yaml": PIPELINE}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_modules_are_found_through_lazy_relative_and_package_imports(project: Path) -> None:
+    assert stage_deps.modules_of(project / "stages" / "train.py", project) == [
+        "stages/train.py",
+        "src/domix/data/loader.py",
+        "src/domix/model/__init__.py",
+        "src/domix/model/clip.py",
+        "src/domix/runtime/files.py",
+    ]
+
+
+def test_wrong_lists_are_named(project: Path) -> None:
+    said = stage_deps.problems(stage_deps.read_stages(project))
+    assert "train: imports src/domix/data/loader.py, which its deps lack" in said
+    assert "train: lists src/domix/gone.py, which it does not import" in said
+    assert "report: imports stages/report.py, which its deps lack" in said
+
+
+def test_correcting_touches_only_the_module_lines(project: Path) -> None:
+    assert stage_deps.corrected(PIPELINE, stage_deps.read_stages(project)) == CORRECTED
+    (project / "dvc.yaml").write_text(CORRECTED, encoding="utf-8")
+    stages = stage_deps.read_stages(project)
+    assert stage_deps.problems(stages) == []
+    assert stage_deps.corrected(CORRECTED, stages) == CORRECTED
+
+
+def test_a_large_file_a_registry_and_a_machine_path_are_found(tmp_path: Path) -> None:
+    registry = "https://" + "pypi" + ".org/simple"
+    contents = {
+        "big.bin": b"\0" * (check_tree.LARGEST + 1),
+        "registry.txt": f"a\n{registry}\n".encode(),
+        "option.txt": b"pip install --" + b"index-url x",
+        "path.md": b"see /" + b"home/somebody/notes",
+        "Dockerfile": b"WORKDIR /" + b"home/domix",
+        "fine.md": b"artifacts/home/x, https://host/home/x and ~/work/y",
+    }
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    found = check_tree.problems(sorted(contents), tmp_path)
+    assert [line.split(":")[0] for line in found] == ["big.bin", "option.txt", "path.md", "registry.txt"]
+    assert found[-1].startswith("registry.txt:2:")
+
+
+def test_the_bundled_set_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "bundled").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "bundled" / name).write_bytes(b"\0" * (check_tree.BUNDLED_TOTAL // 2 + 1))
+    assert check_tree.problems(["bundled/a"], tmp_path) == []
+    assert len(check_tree.problems(["bundled/a", "bundled/b"], tmp_path)) == 1
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name, encoding="utf-8")
+
+
+@pytest.mark.parametrize("under_git", [True, False])
+def test_the_smoke_copy_holds_the_project_and_nothing_that_was_made(tmp_path: Path, under_git: bool) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    write(source, "dvc.yaml", "src/x.py", "bundled/a.txt", ".dvc/config", ".dvc/cache/1", ".dvc/tmp/2", "dvc.lock")
+    write(source, "artifacts/y", "metrics/z.json", "data/a.txt", "src/__pycache__/x.pyc", ".editorconfig")
+    if under_git:
+        subprocess.run(["git", "init", "--quiet"], cwd=source, check=True)
+    smoke.copy_tree(source, copy)
+    held = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    assert held == {"dvc.yaml", "src/x.py", "bundled/a.txt", ".dvc/config", ".editorconfig"}
+
+
+def test_the_smoke_copy_follows_the_source_and_keeps_its_outputs(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    write(source, "dvc.yaml", "src/old.py")
+    smoke.copy_tree(source, copy)
+    write(copy, "artifacts/y", "dvc.lock")
+    (source / "src" / "old.py").unlink()
+    write(source, "src/new.py")
+    smoke.copy_tree(source, copy)
+    held = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    assert held == {"dvc.yaml", "src/new.py", "artifacts/y", "dvc.lock"}
+
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+DOCKERFILE = "# base\nARG BASE_IMAGE=maker/image:1.0-tag\nFROM ${BASE_IMAGE}\n"
+
+
+def test_the_digest_is_recorded_behind_the_tag_and_replaced_later() -> None:
+    once = image_digest.record(DOCKERFILE, DIGEST)
+    assert f"ARG BASE_IMAGE=maker/image:1.0-tag@{DIGEST}\n" in once
+    other = DIGEST.replace("0", "f")
+    assert image_digest.record(once, other) == image_digest.record(DOCKERFILE, other)
+    assert image_digest.base_tag(once) == "maker/image:1.0-tag"
+
+
+def fake_tool(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("tool", ["docker", "skopeo"])
+def test_the_registry_is_asked_through_the_tool_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    fake_tool(tmp_path / "bin", tool, f'case "$*" in *maker/image:1.0-tag) echo {DIGEST};; *) exit 1;; esac')
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert image_digest.resolve("maker/image:1.0-tag") == DIGEST
+
+
+def test_without_a_tool_or_a_network_the_reason_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(RuntimeError, match="install docker or skopeo"):
+        image_digest.resolve("maker/image:1.0-tag")
+    fake_tool(tmp_path / "bin", "skopeo", "echo no route to host >&2; exit 1")
+    with pytest.raises(RuntimeError, match=r"no route to host\); is there a network\?"):
+        image_digest.resolve("maker/image:1.0-tag")
