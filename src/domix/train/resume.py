@@ -1,0 +1,125 @@
+"""The state from which a training that was cut short goes on, exactly.
+
+A store is a folder of its own for each training, named by a digest of everything that defines it. It holds a folder a
+saved state, `step_00000040/{state.safetensors,state.json}`, the newest two, and the weights that were asked for on the
+way, `checkpoints/epoch_NNN.safetensors`. States appear whole, by a rename; one that is damaged all the same (a power
+cut) is recognised by its digest, and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domix.model.checkpoint import load_tensors, save_tensors
+from domix.runtime.errors import DataError
+from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+KEPT = 2
+MODEL, OPTIMIZER = "model/", "optimizer/"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a training stands after `step` steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]  # what the log needs to go on; JSON
+
+
+def digest_of(**parts: Any) -> str:
+    """Return a digest of everything that defines a training, given as JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+class Store:
+    """The saved states of one training."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep states below `folder`, which is made when the first is saved."""
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+
+    def _saved(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*"), reverse=True)
+
+    def save(self, state: State) -> None:
+        """Save a state, and drop all but the newest two."""
+        with atomic_folder(self.folder / f"step_{state.step:08d}") as temporary:
+            tensors = temporary / "state.safetensors"
+            save_tensors(state.tensors, tensors)
+            write_json(
+                temporary / "state.json",
+                {"step": state.step, "sha256": sha256_file(tensors), "notes": state.notes},
+            )
+        for old in self._saved()[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def latest(self) -> State | None:
+        """Return the newest state that is whole, or None."""
+        for folder in self._saved():
+            try:
+                return _read(folder)
+            except (DataError, KeyError, TypeError) as error:
+                logger.warning("the saved state %s is damaged and dropped (%s)", folder, error)
+                shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Return where the weights after an epoch are kept until the training ends."""
+        return self.checkpoints / f"epoch_{epoch:03d}.safetensors"
+
+    def clear(self) -> None:
+        """Forget the training."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(folder: Path) -> State:
+    described = read_json(folder / "state.json")
+    path = folder / "state.safetensors"
+    tensors = load_tensors(path)
+    if sha256_file(path) != described["sha256"]:
+        raise DataError(f"{path} does not match its digest")
+    return State(described["step"], tensors, described["notes"])
+
+
+def pack(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Gather a model's weights and buffers and its optimiser's state, by parameter name."""
+    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    for name, weight in model.named_parameters():
+        for key, value in optimizer.state.get(weight, {}).items():
+            tensors[f"{OPTIMIZER}{key}/{name}"] = value
+    return tensors
+
+
+def unpack_model(tensors: dict[str, Tensor], model: nn.Module) -> None:
+    """Put a state's weights and buffers into `model`."""
+    model.load_state_dict({name[len(MODEL) :]: t for name, t in tensors.items() if name.startswith(MODEL)})
+
+
+def unpack_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:
+    """Put a state's moments into `optimizer`, on its weights' devices and laid out as they are.
+
+    The layout matters: a fused optimiser walks weights and moments in the order in which they lie in memory.
+    """
+    import torch
+
+    weights = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if name.startswith(OPTIMIZER):
+            key, weight_name = name[len(OPTIMIZER) :].split("/", 1)
+            weight = weights[weight_name]
+            like = weight if tensor.shape == weight.shape else tensor.to(weight.device)
+            optimizer.state[weight][key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)

@@ -1,0 +1,87 @@
+"""The samples of a training: a mixture's rows joined with the indices and the captions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import pandas as pd
+
+from domix.data.mixtures import Mixture, assert_withheld, describe_rows
+from domix.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from domix.data.loader import Pictures
+
+# What tells that a packed picture is the same as before: its original, and where and how large it lies in the shards.
+IDENTITY = ["key", "sha256", "shard", "offset", "size", "width", "height"]
+
+
+class Reader(Protocol):
+    """Gives the bytes of a packed picture by its index row."""
+
+    def read(self, row: int) -> bytes:
+        """Return a picture file."""
+        ...
+
+
+def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Join a mixture's rows, in their order, with `indices` and `captions` by source.
+
+    Returns `source`, `row`, the columns of IDENTITY and `text`.
+
+    Raises:
+        DataError: the mixture is empty or holds a withheld sample, or a row or a caption is missing.
+    """
+    rows = mixture.rows.reset_index(drop=True)
+    if rows.empty:
+        raise DataError(f"mixture {mixture.name!r} is empty: there is nothing to train on")
+    assert_withheld(describe_rows(rows, indices), mixture)
+    parts = []
+    for source, mine in rows.groupby("source", sort=False):
+        name = str(source)
+        index = indices[name].set_index("row")[IDENTITY].loc[mine["row"]]
+        texts = _texts(name, index["key"], mine["caption"], captions[name])
+        part = mine[["source", "row"]].join(index.set_index(mine.index)).assign(text=texts.to_numpy())
+        parts.append(part)
+    return pd.concat(parts).sort_index()
+
+
+def _texts(source: str, keys: pd.Series, kinds: pd.Series, captions: pd.DataFrame) -> pd.Series:
+    """Look up each sample's caption, of the kind that the mixture asks for."""
+    table = captions.set_index("key")
+    absent = ~keys.isin(table.index).to_numpy()
+    if absent.any():
+        raise DataError(
+            f"source {source!r} has no caption for {keys.iloc[int(absent.argmax())]!r} and {absent.sum() - 1} others:"
+            " run the stage captions again (dvc repro)"
+        )
+    columns = table.columns.get_indexer(kinds)
+    places = table.index.get_indexer(keys)
+    return pd.Series(table.to_numpy()[places, columns])
+
+
+def identity(samples: pd.DataFrame) -> str:
+    """Return a digest of the pictures and captions, in order: what of the data a training depends on."""
+    text = samples[["source", *IDENTITY, "text"]].to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def decode(samples: pd.DataFrame, readers: Mapping[str, Reader], *, threads: int) -> Pictures:
+    """Decode the pictures of `samples` into memory.
+
+    Raises:
+        DataError: a picture is missing or damaged.
+    """
+    import torch
+
+    from domix.data.loader import Pictures
+
+    sources, rows = samples["source"].tolist(), samples["row"].tolist()
+    return Pictures.decode(
+        lambda number: readers[sources[number]].read(rows[number]),
+        names=samples["key"].tolist(),
+        sizes=torch.from_numpy(samples[["height", "width"]].to_numpy(dtype="int64")),
+        threads=threads,
+    )
