@@ -40,7 +40,7 @@ class Mixture:
 
     name: str
     alias: str  # the reference study's name
-    family: str
+    standard_name: str  # ours, whatever the user called it
     caption: str  # standard | aligned
     domains: tuple[str, ...]  # of the multi-domain source, that it may contain
     withheld: tuple[str, tuple[str, ...]] | None  # (domain, classes) of which it must hold no sample
@@ -165,7 +165,7 @@ def build_mixture(
     return Mixture(
         name=recipe.name,
         alias=recipe.alias(split),
-        family=recipe.family,
+        standard_name=recipe.standard_name(split),
         caption=recipe.caption,
         domains=recipe.domains,
         withheld=_withheld(recipe, split),
@@ -213,7 +213,7 @@ def assert_withheld(rows: pd.DataFrame, mixture: Mixture) -> None:
     if leaked.any():
         sample = rows.iloc[int(leaked.argmax())]
         raise DataError(
-            f"mixture {mixture.name!r} must not show {sample['class']!r} in domain {domain!r}, but holds {leaked.sum()} "
+            f"mixture {mixture.name!r} must not show {sample['class']!r} in domain {domain!r}, but has {leaked.sum()} "
             f"samples of withheld cells (source {sample['source']!r}): run the stage mixtures again (dvc repro)"
         )
 
@@ -228,7 +228,7 @@ def write_mixture(path: Path, mixture: Mixture, indices: Mapping[str, pd.DataFra
     metadata = {
         "name": mixture.name,
         "alias": mixture.alias,
-        "family": mixture.family,
+        "standard_name": mixture.standard_name,
         "caption": mixture.caption,
         "domains": list(mixture.domains),
         "withheld": mixture.withheld,
@@ -298,7 +298,7 @@ def write_summary(folder: Path, mixtures: Iterable[Mixture], cells: Cells, split
             {
                 "name": mixture.name,
                 "alias": mixture.alias,
-                "family": mixture.family,
+                "standard_name": mixture.standard_name,
                 "samples": len(mixture.rows),
                 "digest": mixture.digest,
                 "sources": mixture.samples,

@@ -61,10 +61,15 @@ class Recipe:
         name += "-pseudo" if self.family.endswith("-all") else f"-allow{float(self.share)}" if self.share else ""
         return name + ("-aligned" if self.aligned else "")
 
-    @property
-    def content(self) -> tuple[object, ...]:
-        """What it holds, apart from its name: equal for two names of one mixture."""
-        return self.sized, self.domains, self.family.endswith("-all"), self.share, self.aligned
+    def standard_name(self, split: Split) -> str:
+        """Return our own name for it, which two names of one mixture share."""
+        family = self.family
+        added = [d for d in self.domains if d not in (split.natural_domain, split.test_domain)]
+        parts = added if family.startswith("cg-low") else []
+        if self.domains == split.domains and parts:  # cg-low with all domains added
+            family, parts = family.replace("low", "high"), []
+        share = [f"{float(self.share):g}"] if 0 < self.share < 1 else []
+        return "+".join([family, *parts, *share, *([ALIGNED] if self.aligned else [])])
 
 
 def parse_mixture(name: str, split: Split) -> Recipe:
@@ -97,13 +102,12 @@ def parse_mixtures(names: Sequence[str], split: Split) -> list[Recipe]:
         ParameterError: as `parse_mixture`, or two names stand for one mixture.
     """
     recipes = [parse_mixture(name, split) for name in names]
-    seen: dict[tuple[object, ...], str] = {}
+    seen: dict[str, str] = {}
     for recipe in recipes:
-        if recipe.content in seen:
-            raise ParameterError(
-                f"mixtures {seen[recipe.content]!r} and {recipe.name!r} are the same mixture: name it once"
-            )
-        seen[recipe.content] = recipe.name
+        standard = recipe.standard_name(split)
+        if standard in seen:
+            raise ParameterError(f"mixtures {seen[standard]!r} and {recipe.name!r} are the same mixture: name it once")
+        seen[standard] = recipe.name
     return recipes
 
 
