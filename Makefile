@@ -25,15 +25,17 @@ export UV_HTTP_TIMEOUT ?= 300
 export UV_PYTHON_DOWNLOADS := never
 export WDS_SECURE := 1
 
-checksum = $(shell cat $(1) | cksum | cut -d' ' -f1)
+checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help env repro smoke test check lock bench docs deps image image-digest clean
+.PHONY: help packages env repro smoke test check lock bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+packages: $(PACKAGES) # the environment without the project itself: a layer of the image
 
 env: $(READY) ## create .venv from the hashed lock (PYTHON=python3.12 picks the interpreter)
 	@echo "The environment is ready: source $(VENV)/bin/activate"
@@ -91,7 +93,8 @@ $(PACKAGES): | $(BIN)/python
 	@rm -f $(VENV)/.packages-*
 	@sed -n '/^uv==/,/[^\\]$$/p' $(LOCK) > $(VENV)/uv.txt
 	@{ $(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement $(VENV)/uv.txt \
-	    && $(BIN)/uv pip sync --compile-bytecode --require-hashes --python $(BIN)/python $(LOCK); } \
+	    && $(BIN)/uv pip sync --compile-bytecode --require-hashes --build-constraints $(LOCK) --python $(BIN)/python \
+	        $(LOCK); } \
 	    || { echo "make env: the packages could not be installed (the reason stands above); is there a network?" \
 	        "Running make again continues where this stopped." >&2; exit 1; }
 	@touch $@
