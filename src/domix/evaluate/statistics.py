@@ -1,8 +1,8 @@
 """How sure an accuracy is: intervals, and the comparison of two models on the same pictures.
 
 Pictures of one class are alike, so that they are not independent draws. The bootstrap is therefore hierarchical: it
-draws classes with replacement, and within each drawn class its pictures with replacement. An interval covers the choice of
-classes and pictures, not the chance in a training. All models are resampled alike.
+draws classes with replacement, and within each drawn class its pictures with replacement. An interval covers the choice
+of classes and pictures, not the chance in a training. All models are resampled alike.
 
 Shapes: N pictures, K classes, B resamples, M measures (columns of zeros and ones: right or wrong).
 """

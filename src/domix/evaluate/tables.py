@@ -29,6 +29,8 @@ from domix.runtime.seeds import derive
 Ints = NDArray[np.int64]
 BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
 AMONG_TEST = "balanced_top1_among_test"
+PAIRED_KEYS = ["seed", "domain", "cells", "metric", "mixture", "baseline"]
+PAIRED_COLUMNS = [*PAIRED_KEYS, "difference", "low", "high", "p_value", "p_holm", "n"]
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ def metric_tables(outcomes: Sequence[Outcome], plan: Plan) -> tuple[pd.DataFrame
     """Measure all runs on all groups of pictures, with one set of resamples a group.
 
     Returns:
-        Metrics: `mixture, seed, domain, cells, metric, estimate, low, high, n, n_classes, chance, method`; low and high
-        are NaN and the method "none" for macro_f1, and so is its chance, which depends on how many pictures a class has.
+        Metrics: `mixture, seed, domain, cells, metric, estimate, low, high, n, n_classes, chance, method`; low,
+        high and chance are NaN and the method "none" for macro_f1, whose chance depends on the classes' sizes.
         Paired: `seed, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm, n` on the
         withheld cells: every mixture less each of the BASELINES among them; p_holm is corrected over the mixtures
         compared with one baseline by one metric and seed.
@@ -185,22 +187,6 @@ def metric_tables(outcomes: Sequence[Outcome], plan: Plan) -> tuple[pd.DataFrame
     order = {_run(outcome): position for position, outcome in enumerate(outcomes)}
     runs = [order[f"{m} seed {s}"] for m, s in zip(frame["mixture"], frame["seed"], strict=True)]
     return frame.iloc[np.argsort(runs, kind="stable")].reset_index(drop=True), paired
-
-
-PAIRED_COLUMNS = [
-    "seed",
-    "domain",
-    "cells",
-    "metric",
-    "mixture",
-    "baseline",
-    "difference",
-    "low",
-    "high",
-    "p_value",
-    "p_holm",
-    "n",
-]
 
 
 class _Measured:
