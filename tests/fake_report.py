@@ -1,0 +1,271 @@
+"""Plausible artifacts for tests of the report: the files of docs/architecture.md, made up from a seed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from domix.runtime.files import write_json, write_text
+from domix.runtime.tables import write_table
+
+DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
+MIXTURES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
+ACCURACY = {  # of the withheld and the seen cells of the test domain, and of the natural domain
+    "natural-only": (0.06, 0.07, 0.52),
+    "leave-out-domain": (0.15, 0.16, 0.44),
+    "cg-low": (0.09, 0.46, 0.50),
+    "cg-high": (0.21, 0.40, 0.43),
+    "cg-high-all": (0.38, 0.39, 0.43),
+}
+LAYERS = ["stem", "layer1.0", "layer2.0", "layer3.0", "layer4.0", "attnpool"]
+CONFIDENCE = 0.95
+
+
+class Fake:
+    """Writes fake artifacts below `folder`; `accuracy` overrides ACCURACY for mixtures."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        test_domain: str = "clipart",
+        mixtures: list[str] | None = None,
+        seeds: list[int] | None = None,
+        classes: int = 60,
+        test_classes: int = 20,
+        accuracy: dict[str, tuple[float, float, float]] | None = None,
+    ) -> None:
+        self.folder, self.test_domain = folder, test_domain
+        self.mixtures = MIXTURES if mixtures is None else mixtures
+        self.seeds = [0] if seeds is None else seeds
+        self.classes = [f"object_{number:03d}" for number in range(classes)]
+        self.test_classes = self.classes[::-1][:test_classes]
+        self.accuracy = ACCURACY | (accuracy or {})
+        self.rng = np.random.default_rng(7)
+        self.rows = self._index()
+
+    def _index(self) -> pd.DataFrame:
+        """One or two test drawings a cell."""
+        cells = [(d, c) for d in DOMAINS for c in self.classes for _ in range(1 + (hash_of(d + c) % 2))]
+        frame = pd.DataFrame(cells, columns=["domain", "class"])
+        tested = frame["class"].isin(self.test_classes)
+        return frame.assign(row=np.arange(len(frame)), tested=tested)
+
+    def write(self) -> Path:
+        """Write every file that the report reads, and return the folder."""
+        self._mixtures()
+        for mixture in self.mixtures:
+            for seed in self.seeds:
+                self._model(mixture, seed)
+        predictions = pd.concat([self._predictions(m, s) for m in self.mixtures for s in self.seeds], ignore_index=True)
+        self._evaluation(predictions)
+        self._separation()
+        self._cka()
+        return self.folder
+
+    def samples(self, mixture: str, domain: str, name: str) -> int:
+        """Return the samples of one cell of a mixture, by its name."""
+        first = {"natural-only": ["real"], "cg-low": ["real", self.test_domain]}
+        allowed = first.get(mixture, DOMAINS)
+        if mixture == "leave-out-domain":
+            allowed = [d for d in DOMAINS if d != self.test_domain]
+        if domain not in allowed:
+            return 0
+        if domain == self.test_domain and name in self.test_classes and not mixture.endswith("-all"):
+            return 0
+        return 4 if len(allowed) <= 2 else 1 + hash_of(domain + name) % 2
+
+    def _mixtures(self) -> None:
+        cells = [(m, d, c, self.samples(m, d, c)) for m in self.mixtures for d in DOMAINS for c in self.classes]
+        frame = pd.DataFrame(cells, columns=["mixture", "domain", "class", "samples"])
+        write_table(self.folder / "mixtures" / "cells.parquet", frame)
+        totals = frame.groupby(["mixture", "domain"])["samples"].sum()
+        described = [
+            {
+                "name": mixture,
+                "alias": f"lso-{mixture}",
+                "samples": int(totals[mixture].sum()),
+                "digest": f"{hash_of(mixture):064x}",
+                "domains": {d: int(totals[mixture, d]) for d in DOMAINS},
+            }
+            for mixture in self.mixtures
+        ]
+        summary = {
+            "test_domain": self.test_domain,
+            "natural_domain": "real",
+            "domains": DOMAINS,
+            "classes": self.classes,
+            "test_classes": self.test_classes,
+            "mixtures": described,
+        }
+        write_json(self.folder / "mixtures" / "summary.json", summary)
+
+    def _model(self, mixture: str, seed: int) -> None:
+        folder = self.folder / "models" / "clip" / f"{mixture}-s{seed}"
+        steps = np.arange(10, 360, 10)
+        loss = (
+            5.5 * np.exp(-steps / (150 + 30 * self.mixtures.index(mixture)))
+            + 0.4
+            + self.rng.normal(0, 0.05, len(steps))
+        )
+        lr = 3e-3 * np.minimum(steps / 35, 0.5 * (1 + np.cos(np.pi * steps / 360)))
+        log = {"step": steps, "epoch": steps // 70, "samples": steps * 256, "loss": loss.round(4), "lr": lr}
+        log |= {"logit_scale": 14 + steps / 40, "samples_per_s": 900 + steps % 7, "data_wait": 0.02}
+        write_text(folder / "log.csv", pd.DataFrame(log).to_csv(index=False))
+        write_json(folder / "config.json", {"model": "mini", "mixture_digest": f"{hash_of(mixture):064x}"})
+        write_json(folder / "done.json", {"steps": 352, "samples": 90112})
+
+    def _predictions(self, mixture: str, seed: int) -> pd.DataFrame:
+        withheld, seen, natural = self.accuracy.get(mixture, (0.1, 0.2, 0.4))
+        rows = self.rows
+        chance = np.where(rows["domain"] == "real", natural, seen)
+        chance = np.where((rows["domain"] == self.test_domain) & rows["tested"], withheld, chance)
+        ease = np.random.default_rng(3).beta(1.2, 1.2, len(rows))  # some drawings are easy for every model
+        ease = ease.argsort().argsort() / len(rows)
+        luck = 0.7 * ease + 0.3 * self.rng.random(len(rows))
+        threshold = np.quantile(luck, 1 - chance)
+        right = luck > np.array([threshold[i] for i in range(len(rows))])
+        wrong = self.rng.choice(self.classes, len(rows))
+        rank = np.where(right, 1, self.rng.integers(2, len(self.classes), len(rows)))
+        return pd.DataFrame(
+            {
+                "mixture": mixture,
+                "seed": seed,
+                "row": rows["row"],
+                "domain": rows["domain"],
+                "class": rows["class"],
+                "predicted": np.where(right, rows["class"], wrong),
+                "rank": rank,
+            }
+        )
+
+    def _evaluation(self, predictions: pd.DataFrame) -> None:
+        folder = self.folder / "eval"
+        write_table(folder / "predictions.parquet", predictions)
+        frame = predictions.assign(right=predictions["rank"] == 1, tested=predictions["class"].isin(self.test_classes))
+        groups = frame.groupby(["mixture", "seed", "domain", "class"], sort=False)["right"]
+        per_class = groups.agg(n="count", correct="sum", accuracy="mean").reset_index()
+        tested = (per_class["domain"] == self.test_domain) & per_class["class"].isin(self.test_classes)
+        write_table(folder / "per_class.parquet", per_class.assign(withheld=tested))
+        metrics, paired = [], []
+        for (mixture, seed, domain), part in frame.groupby(["mixture", "seed", "domain"], sort=False):
+            for cells, chosen in (
+                ("withheld", part["tested"]),
+                ("seen", ~part["tested"]),
+                ("all", part["tested"] | True),
+            ):
+                metrics.append(self._metric(mixture, seed, domain, cells, part[chosen]))
+                metrics.append(
+                    metrics[-1] | {"metric": "balanced_top5", "estimate": min(1.0, metrics[-1]["estimate"] * 2)}
+                )
+        for seed in self.seeds:
+            here = frame[(frame["seed"] == seed) & (frame["domain"] == self.test_domain) & frame["tested"]]
+            wide = here.pivot(index="row", columns="mixture", values="right").astype(float)
+            for baseline in ("natural-only", "leave-out-domain", "cg-high-all"):
+                for mixture in self.mixtures:
+                    if mixture != baseline and baseline in self.mixtures:
+                        paired.append(self._pair(wide, seed, mixture, baseline))
+        write_table(folder / "metrics.parquet", pd.DataFrame(metrics))
+        columns = [
+            "seed",
+            "domain",
+            "cells",
+            "metric",
+            "mixture",
+            "baseline",
+            "difference",
+            "low",
+            "high",
+            "p_value",
+            "n",
+        ]
+        write_table(folder / "paired.parquet", pd.DataFrame(paired, columns=columns))
+
+    def _metric(self, mixture: str, seed: int, domain: str, cells: str, part: pd.DataFrame) -> dict:
+        estimate, n = part["right"].mean(), len(part)
+        half = 1.96 * np.sqrt(max(estimate * (1 - estimate), 0.01) / n)
+        return {
+            "mixture": mixture,
+            "seed": seed,
+            "domain": domain,
+            "cells": cells,
+            "metric": "balanced_top1",
+            "estimate": estimate,
+            "low": max(0.0, estimate - half),
+            "high": min(1.0, estimate + half),
+            "n": n,
+            "n_classes": part["class"].nunique(),
+            "chance": 1 / len(self.classes),
+            "method": "bootstrap",
+        }
+
+    def _pair(self, wide: pd.DataFrame, seed: int, mixture: str, baseline: str) -> dict:
+        change = wide[mixture] - wide[baseline]
+        difference, error = change.mean(), max(change.std() / np.sqrt(len(change)), 1e-9)
+        head = {"seed": seed, "domain": self.test_domain, "cells": "withheld", "metric": "balanced_top1"}
+        ends = {"low": difference - 1.96 * error, "high": difference + 1.96 * error}
+        p_value = float(np.exp(-0.717 * abs(difference / error) - 0.416 * (difference / error) ** 2))
+        names = {"mixture": mixture, "baseline": baseline, "difference": difference}
+        return head | names | ends | {"p_value": p_value, "n": len(change)}
+
+    def _separation(self) -> None:
+        points, distances = [], []
+        centre = {d: self.rng.normal(0, 1, 2) for d in DOMAINS}
+        place = {c: self.rng.normal(0, 3, 2) for c in self.classes}
+        for mixture in self.mixtures:
+            for seed in self.seeds:
+                pull = 4 if mixture == "natural-only" else 1
+                for row in self.rows.itertuples():
+                    x, y = place[row[2]] + pull * centre[row[1]] + self.rng.normal(0, 0.4, 2)
+                    points.append(
+                        (mixture, seed, row[3], row[1], row[2], bool(row[4]) and row[1] == self.test_domain, x, y)
+                    )
+                for kind in ("domain", "class"):
+                    for a in DOMAINS:
+                        for b in DOMAINS:
+                            far = 0.0 if a == b else pull * float(np.linalg.norm(centre[a] - centre[b])) / 8
+                            distances.append((mixture, seed, kind, a, b, far))
+        names = ["mixture", "seed", "row", "domain", "class", "withheld", "x", "y"]
+        write_table(self.folder / "analysis/separation/umap.parquet", pd.DataFrame(points, columns=names))
+        names = ["mixture", "seed", "kind", "domain_a", "domain_b", "distance"]
+        write_table(self.folder / "analysis/separation/distances.parquet", pd.DataFrame(distances, columns=names))
+
+    def _cka(self) -> None:
+        rows = []
+        for mixture in self.mixtures:
+            for seed in self.seeds:
+                for depth, layer in enumerate(LAYERS):
+                    for kernel in ("linear", "rbf"):
+                        for classes in ("all", "test", "seen"):
+                            rows += self._pairs(mixture, seed, layer, depth, kernel, classes)
+        names = ["mixture", "seed", "layer", "depth", "kernel", "classes", "domain_a", "domain_b", "n", "value"]
+        write_table(self.folder / "analysis/cka/cka.parquet", pd.DataFrame(rows, columns=names))
+
+    def _pairs(self, mixture: str, seed: int, layer: str, depth: int, kernel: str, classes: str) -> list[tuple]:
+        rows = []
+        for i, a in enumerate(DOMAINS):
+            for b in DOMAINS[i + 1 :]:
+                top = 0.25 if self.test_domain in (a, b) else 0.5
+                top += 0.3 * (mixture == "cg-high-all")
+                value = top * (0.4 + 0.6 * depth / len(LAYERS)) + self.rng.normal(0, 0.03)
+                rows.append((mixture, seed, layer, depth, kernel, classes, a, b, 20, value))
+        return rows
+
+
+def hash_of(text: str) -> int:
+    """A small number that depends on a text alone."""
+    return sum(ord(letter) * (position + 1) for position, letter in enumerate(text))
+
+
+def picture(row: int) -> bytes:
+    """A PNG that stands for test picture `row`."""
+    image = Image.new("RGB", (64, 64), "white")
+    colour = tuple(np.random.default_rng(row).integers(0, 200, 3).tolist())
+    ImageDraw.Draw(image).ellipse((8, 8 + row % 20, 56, 56), fill=colour)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
