@@ -1,0 +1,83 @@
+"""Example pictures for the page: withheld test pictures, and what each mixture's model took them for."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from domix.report.study import Study
+from domix.runtime.errors import DataError
+from domix.runtime.seeds import numpy_generator
+
+SEED = 0
+MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test picture: its class in words, its bytes as a data URI, and (mixture, predicted, right) in study order."""
+
+    name: str
+    uri: str
+    guesses: list[tuple[str, str, bool]]
+
+
+def choose(study: Study, number: int) -> tuple[list[int], list[int]]:
+    """Choose rows of withheld test pictures by seed, at most `number` each: at random, and where the mixtures disagree.
+
+    The second list holds pictures that at least one mixture's first seed reads and at least one does not, at most one a
+    class, none of the first list.
+    """
+    table = _ranks(study)
+    generator = numpy_generator(SEED, "report examples")
+    order = table.index[generator.permutation(len(table))]
+    anyhow = list(order[:number])
+    right = (table == 1).drop(columns=[m for m in table.columns if study.tested_samples(m) > 0])
+    split = right[right.any(axis=1) & ~right.all(axis=1)].index
+    names = _first_seed(study).drop_duplicates("row").set_index("row")["class"]
+    telling: dict[str, int] = {}
+    for row in order:
+        if row in split and row not in anyhow and len(telling) < number:
+            telling.setdefault(names[row], row)
+    return [int(row) for row in anyhow], [int(row) for row in telling.values()]
+
+
+def _first_seed(study: Study) -> pd.DataFrame:
+    rows = study.predictions[study.predictions["seed"] == study.seeds[0]]
+    return rows[(rows["domain"] == study.test_domain) & rows["class"].isin(study.test_classes)]
+
+
+def _ranks(study: Study) -> pd.DataFrame:
+    """Return the rank of the true class: rows are withheld test pictures, columns mixtures."""
+    return _first_seed(study).pivot(index="row", columns="mixture", values="rank").sort_index()[study.mixtures]
+
+
+def load(study: Study, rows: list[int], read: Callable[[int], bytes]) -> list[Example]:
+    """Read the pictures of `rows` with `read` (row of the index -> encoded picture) and add what each mixture said."""
+    mine = _first_seed(study)
+    examples = []
+    for row in rows:
+        said = mine[mine["row"] == row].set_index("mixture")
+        guesses = [(m, spaced(str(said.loc[m, "predicted"])), bool(said.loc[m, "rank"] == 1)) for m in study.mixtures]
+        examples.append(Example(spaced(str(said["class"].iloc[0])), data_uri(read(row)), guesses))
+    return examples
+
+
+def spaced(name: str) -> str:
+    """Write a class's name as words."""
+    return name.replace("_", " ")
+
+
+def data_uri(picture: bytes) -> str:
+    """Write an encoded picture as a data URI.
+
+    Raises:
+        DataError: the bytes are neither PNG, JPEG nor WebP.
+    """
+    for start, kind in MAGIC.items():
+        if picture.startswith(start):
+            return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
+    raise DataError("a packed picture is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")

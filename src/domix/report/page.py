@@ -1,0 +1,145 @@
+"""The page that a reader opens: one HTML file that needs nothing else, neither a network nor a file beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from ruamel.yaml import YAML
+
+from domix.config import Params
+from domix.report import examples, figures, maps, tables, words
+from domix.report.study import Study
+from domix.report.style import domain_colours
+
+EXAMPLES = 6  # pictures in each of the two groups
+CLASS_ROWS = 14  # best and worst classes shown; all of them where there are not more than both together
+TEMPLATES = jinja2.PackageLoader("domix.report")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the results come from.
+
+    `made` is what `stages.common.provenance` returns, `times` the seconds a stage instance took, `digests` the SHA-256
+    of inputs by name.
+    """
+
+    made: dict[str, Any]
+    times: dict[str, float]
+    digests: dict[str, str]
+
+
+def render(study: Study, params: Params, provenance: Provenance, read: Callable[[int], bytes]) -> str:
+    """Return the page as HTML text; `read` returns the encoded picture of a row of the first source's index."""
+    environment = jinja2.Environment(
+        loader=TEMPLATES, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "points": words.points,
+        "plain": lambda share: words.percent(share).removesuffix(words.UNIT),
+        "duration": duration,
+        "thousands": lambda number: f"{number:,}",
+        "spaced": examples.spaced,
+    }
+    environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
+    context = {"study": study, "params": params, "title": params.report.title}
+    context |= _result(study) | _analyses(study, params) | _pictures(study, read) | _origin(study, params, provenance)
+    context |= {name: Markup(_source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
+    return environment.get_template("page.html").render(context)
+
+
+def _source(file: str) -> str:
+    """Return a template file as it stands: our own CSS and JavaScript, which must not be escaped."""
+    return TEMPLATES.get_source(jinja2.Environment(autoescape=True), file)[0]
+
+
+def _result(study: Study) -> dict[str, Any]:
+    """Return what the page's first half shows: the answer, the cells, accuracies and the table."""
+    compared = tables.differences(study, study.baseline) if study.baseline else None
+    return {
+        "conclusion": words.conclude(study),
+        "shown": {mixture: words.shown(study, mixture) for mixture in study.mixtures},
+        "cells": figures.cells(study),
+        "accuracy": {panel[0]: figures.accuracies(study, *panel) for panel in tables.panels(study)},
+        "paired": figures.paired(study),
+        "rows": tables.result_table(study),
+        "compared": {} if compared is None else {row["mixture"]: row for _, row in compared.iterrows()},
+        "losses": figures.losses(study),
+    }
+
+
+def _analyses(study: Study, params: Params) -> dict[str, Any]:
+    """Return the figures of the analyses."""
+    chosen = maps.highlighted(study)
+    kernel = params.cka.kernels[0]
+    kinds = [(kind, classes) for kind in params.cka.kernels for classes in ("test", "seen", "all")]
+    every = {f"{kind}, {classes} classes": maps.cka(study, kind, classes) for kind, classes in kinds}
+    first = f"{kernel}, test classes"
+    return {
+        "cka_kernel": kernel,
+        "cka_first": every.pop(first),
+        "cka_more": {name: panels for name, panels in every.items() if panels},
+        "umap_domains": maps.umap_domains(study),
+        "umap_classes": maps.umap_classes(study, chosen),
+        "class_key": [(name, maps.class_colour(position)) for position, name in enumerate(chosen)],
+        "domain_key": list(domain_colours(study.domains, study.test_domain, study.natural_domain).items()),
+        "distances": maps.distances(study, "domain"),
+        "class_distances": maps.distances(study, "class"),
+    }
+
+
+def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
+    """Return the examples and the figures a class."""
+    table = tables.class_table(study)
+    blind = tables.blind(study)
+    anyhow, telling = examples.choose(study, EXAMPLES)
+    best, worst = (table.iloc[:CLASS_ROWS], table.iloc[-CLASS_ROWS:]) if len(table) > 2 * CLASS_ROWS else (table, None)
+    return {
+        "anyhow": examples.load(study, anyhow, read),
+        "telling": examples.load(study, telling, read),
+        "class_shares": figures.class_shares(study),
+        "classes_best": figures.classes(study, best, "Best read test classes"),
+        "classes_worst": None if worst is None else figures.classes(study, worst, "Worst read test classes"),
+        "class_count": len(table),
+        "class_unread": int((table[blind].max(axis=1) == 0).sum()),
+    }
+
+
+def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, Any]:
+    """Return what the last section lists."""
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(dataclasses.asdict(params), text)
+    known = set(TEMPLATES.list_templates())
+    runs = [
+        {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, str | int | float)}
+        for (m, s), model in study.models.items()
+    ]
+    return {
+        "made": provenance.made,
+        "times": provenance.times,
+        "digests": provenance.digests,
+        "runs": runs,
+        "run_columns": list(dict.fromkeys(key for run in runs for key in run)),
+        "params_text": text.getvalue(),
+        "cards_of_sources": [f"card_{source}.html" for source in params.sources if f"card_{source}.html" in known],
+    }
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a reader says them: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
