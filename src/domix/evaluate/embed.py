@@ -10,15 +10,25 @@ Shapes: B batch, D embedding, N pictures, P distinct prompts, T templates, G dom
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from domix.data.cells import count_cells
+from domix.data.index import INDEX, read_index
+from domix.data.names import class_text
+from domix.data.shards import ShardReader
+from domix.evaluate.embeddings import save_embeddings
+from domix.evaluate.prompts import render_prompts
 from domix.model.layers import channels_last, layer_modules, pool_positions
 from domix.runtime.errors import DataError
+from domix.runtime.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +39,81 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIVERGED = "its training diverged; lower train.lr and train again"
+
+
+def embed_checkpoint(
+    checkpoint: Path, shards: Path, folder: Path, *, templates: str, batch: int, device: str = "cpu", threads: int = 1
+) -> None:
+    """Embed all test pictures of a packed source, of every domain, and its classes' prompts, and write `folder`.
+
+    `checkpoint` is a model folder (model.safetensors, config.json). Nothing here depends on which domain is tested.
+
+    Raises:
+        DataError: a file is missing or damaged, weights and configuration do not fit, the source has no test picture,
+            or the model's training has diverged.
+    """
+    from domix.model.checkpoint import WEIGHTS, load_model
+    from domix.model.clip import image_size, tokenizer
+
+    index = read_index(shards)
+    cells = count_cells(index)
+    rows = index[index["split"] == "test"]
+    if rows.empty:
+        raise DataError(f"{shards / INDEX} holds no test pictures: a source to evaluate on needs a test split")
+    model, config = load_model(checkpoint)
+    size = image_size(config["model"])
+    domain = pd.Categorical(rows["domain"], categories=cells.domains).codes.astype(np.int64)
+    with ShardReader(shards, index) as reader:
+        pictures = embed_pictures(
+            model,
+            read_batches(reader, rows, batch=batch, threads=threads),
+            size=size,
+            cells=domain * len(cells.classes) + rows["label"].to_numpy(dtype=np.int64),
+            domains=len(cells.domains),
+            classes=len(cells.classes),
+            device=device,
+        )
+    prompts = render_prompts(templates, [class_text(name) for name in cells.classes])
+    meta = {
+        "model_sha256": sha256_file(checkpoint / WEIGHTS),
+        "index_sha256": sha256_file(shards / INDEX),
+        "source": shards.name,
+        "transform": f"central square, antialiased bicubic to {size} x {size}, CLIP's mean and deviation",
+        "templates": templates,
+        "prompts_a_class": len(prompts[0]),
+        "domains": list(cells.domains),
+        "classes": list(cells.classes),
+        "layers": list(pictures.layers),
+    }
+    text = class_prototypes(model, tokenizer(config["model"]), prompts, device=device)
+    save_embeddings(folder, image=pictures.image, rows=rows, text=text, layers=pictures.layers, meta=meta)
+
+
+def read_batches(
+    reader: ShardReader, rows: pd.DataFrame, *, batch: int, threads: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Read and decode pictures in the order of `rows`, one batch ahead of the reader of this iterator.
+
+    Yields:
+        Pictures uint8 [B, 3, H, W], padded at the bottom and right, and their sizes int64 [B, 2] (height, width).
+    """
+    import torch
+
+    from domix.data.loader import Pictures
+
+    def decode(part: pd.DataFrame) -> tuple[Tensor, Tensor]:
+        numbers, keys = part["row"].tolist(), part["key"].tolist()
+        sizes = torch.from_numpy(np.array(part[["height", "width"]], dtype=np.int64, order="C"))
+        pictures = Pictures.decode(lambda place: reader.read(numbers[place]), keys, sizes, threads=threads)
+        return pictures.cut(torch.arange(len(part))), sizes
+
+    parts = [rows.iloc[start : start + batch] for start in range(0, len(rows), batch)]
+    with ThreadPoolExecutor(1) as ahead:
+        coming = None
+        for part in [*parts, None]:
+            ready, coming = coming, None if part is None else ahead.submit(decode, part)
+            if ready is not None:
+                yield ready.result()
 
 
 @dataclass(frozen=True)

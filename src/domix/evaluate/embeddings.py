@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json, write_json
@@ -97,7 +97,8 @@ def save_embeddings(
         np.save(temporary / "image.npy", np.ascontiguousarray(image))
         np.save(temporary / "text.npy", np.ascontiguousarray(text))
         write_table(temporary / "rows.parquet", rows)
-        save_file({k: np.ascontiguousarray(v) for k, v in layers.items()}, temporary / "layers.safetensors")
+        # as bytes: safetensors' own file would be its owner's alone to read
+        (temporary / "layers.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in layers.items()}))
         write_json(temporary / "meta.json", meta)
 
 
