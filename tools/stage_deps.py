@@ -12,7 +12,9 @@ through others, wherever the import stands (inside a function too). The walk is 
 * a package's `__init__.py` that holds nothing but a docstring;
 * what cannot change a result (PLUMBING): parameters are tracked by value, under `params`.
 
-Deps that are not modules (data files, outputs of other stages) are left as they are written.
+Data files of the library (templates, class lists, model configurations) are listed with the modules that name them: a
+text in a module's code which is the name of a file, or of a folder without modules, beside that module. All other deps
+(raw data, outputs of other stages) are left as they are written.
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ PLUMBING = frozenset(
     {
         "stages/__init__.py",  # puts src/ on the path
         "stages/common.py",  # exit codes and messages
+        "stages/tracking.py",  # records of runs
+        "src/domix/runtime/tracking.py",
         "src/domix/config.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/runtime/errors.py",  # messages
     }
 )
 COMMAND = re.compile(r"python -m stages\.(\w+)")
-MANAGED = re.compile(r"(src/domix|stages)/.*\.py")
+MANAGED = re.compile(r"(src/domix|stages)/.*")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class StageDeps:
 
 
 def modules_of(script: Path, root: Path) -> list[str]:
-    """List the files that `script` imports from src/domix and stages/, itself first; paths relative to `root`."""
+    """List what `script` uses of src/domix and stages/, itself first: modules and data; paths relative to `root`."""
     seen: dict[str, None] = {}
     waiting = [script]
     while waiting:
@@ -65,9 +69,19 @@ def modules_of(script: Path, root: Path) -> list[str]:
         seen[name] = None
         for module in imports_of(path, root):
             waiting.extend(_files(module, root))
-    used = [name for name in seen if name not in PLUMBING and not _only_docstring(root / name)]
+    used = {name for name in seen if name not in PLUMBING and not _only_docstring(root / name)}
+    used |= {path.relative_to(root).as_posix() for name in used for path in _data_of(root / name)}
     own = script.relative_to(root).as_posix()
-    return [own, *sorted(name for name in used if name != own)]
+    return [own, *sorted(used - {own})]
+
+
+def _data_of(path: Path) -> Iterator[Path]:
+    """Yield the data files and folders beside a module that its code names."""
+    for node in _running_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"\w[\w./-]*$", node.value):
+            named = path.parent / node.value
+            if (named.is_file() and named.suffix != ".py") or (named.is_dir() and not any(named.rglob("*.py"))):
+                yield named
 
 
 def imports_of(path: Path, root: Path) -> Iterator[str]:

@@ -41,6 +41,7 @@ stages:
       cmd: python -m stages.train ${item}
       deps:
         - stages/train.py
+        - src/domix/data/lists
         - src/domix/data/loader.py
         - src/domix/model/__init__.py
         - src/domix/model/clip.py  # both towers
@@ -67,7 +68,9 @@ FILES = {
     "src/domix/__init__.py": '"""Doc."""\n',
     "src/domix/config.py": '"""Doc."""\n',
     "src/domix/data/__init__.py": '"""Doc."""\n',
-    "src/domix/data/loader.py": '"""Doc."""\nfrom ..runtime.files import write\n',
+    "src/domix/data/loader.py": '"""Doc."""\nfrom ..runtime.files import write\nNAMES = f"lists/{1}.txt", "sources"\n',
+    "src/domix/data/lists/names.txt": "cat\n",
+    "src/domix/data/sources/__init__.py": '"""Doc."""\n',
     "src/domix/data/unused.py": '"""Doc."""\n',
     "src/domix/model/__init__.py": '"""Doc."""\nfrom .clip import Clip\n',
     "src/domix/model/clip.py": (
@@ -89,9 +92,10 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_modules_are_found_through_lazy_relative_and_package_imports(project: Path) -> None:
+def test_modules_and_data_are_found_through_lazy_relative_and_package_imports(project: Path) -> None:
     assert stage_deps.modules_of(project / "stages" / "train.py", project) == [
         "stages/train.py",
+        "src/domix/data/lists",
         "src/domix/data/loader.py",
         "src/domix/model/__init__.py",
         "src/domix/model/clip.py",
