@@ -22,11 +22,15 @@ ACCURACY = {  # of the withheld and the seen cells of the test domain, and of th
     "cg-high-all": (0.38, 0.39, 0.43),
 }
 LAYERS = ["stem", "layer1.0", "layer2.0", "layer3.0", "layer4.0", "attnpool"]
+BASELINES = ("natural-only", "leave-out-domain", "cg-high-all")
 CONFIDENCE = 0.95
 
 
 class Fake:
-    """Writes fake artifacts below `folder`; `accuracy` overrides ACCURACY for mixtures."""
+    """Writes fake artifacts below `folder`.
+
+    `accuracy` overrides ACCURACY for mixtures; `standard` the standard names of those called otherwise.
+    """
 
     def __init__(
         self,
@@ -35,9 +39,10 @@ class Fake:
         test_domain: str = "clipart",
         mixtures: list[str] | None = None,
         seeds: list[int] | None = None,
-        classes: int = 60,
+        classes: int = 40,
         test_classes: int = 20,
         accuracy: dict[str, tuple[float, float, float]] | None = None,
+        standard: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.test_domain = folder, test_domain
         self.mixtures = MIXTURES if mixtures is None else mixtures
@@ -45,6 +50,7 @@ class Fake:
         self.classes = [f"object_{number:03d}" for number in range(classes)]
         self.test_classes = self.classes[::-1][:test_classes]
         self.accuracy = ACCURACY | (accuracy or {})
+        self.standard = standard or {}
         self.rng = np.random.default_rng(7)
         self.rows = self._index()
 
@@ -69,6 +75,7 @@ class Fake:
 
     def samples(self, mixture: str, domain: str, name: str) -> int:
         """Return the samples of one cell of a mixture, by its name."""
+        mixture = self.standard.get(mixture, mixture)
         first = {"natural-only": ["real"], "cg-low": ["real", self.test_domain]}
         allowed = first.get(mixture, DOMAINS)
         if mixture == "leave-out-domain":
@@ -88,6 +95,7 @@ class Fake:
             {
                 "name": mixture,
                 "alias": f"lso-{mixture}",
+                "standard_name": self.standard.get(mixture, mixture),
                 "samples": int(totals[mixture].sum()),
                 "digest": f"{hash_of(mixture):064x}",
                 "domains": {d: int(totals[mixture, d]) for d in DOMAINS},
@@ -117,7 +125,10 @@ class Fake:
         log |= {"logit_scale": 14 + steps / 40, "samples_per_s": 900 + steps % 7, "data_wait": 0.02}
         write_text(folder / "log.csv", pd.DataFrame(log).to_csv(index=False))
         write_json(folder / "config.json", {"model": "mini", "mixture_digest": f"{hash_of(mixture):064x}"})
-        write_json(folder / "done.json", {"steps": 352, "samples": 90112})
+        write_json(
+            folder / "done.json",
+            {"steps": 352, "samples": 90112, "loss": 1.2, "weights_sha256": f"{hash_of(mixture):064x}"},
+        )
 
     def _predictions(self, mixture: str, seed: int) -> pd.DataFrame:
         withheld, seen, natural = self.accuracy.get(mixture, (0.1, 0.2, 0.4))
@@ -165,9 +176,9 @@ class Fake:
         for seed in self.seeds:
             here = frame[(frame["seed"] == seed) & (frame["domain"] == self.test_domain) & frame["tested"]]
             wide = here.pivot(index="row", columns="mixture", values="right").astype(float)
-            for baseline in ("natural-only", "leave-out-domain", "cg-high-all"):
+            for baseline in self.mixtures:
                 for mixture in self.mixtures:
-                    if mixture != baseline and baseline in self.mixtures:
+                    if mixture != baseline and self.standard.get(baseline, baseline) in BASELINES:
                         paired.append(self._pair(wide, seed, mixture, baseline))
         write_table(folder / "metrics.parquet", pd.DataFrame(metrics))
         columns = [

@@ -125,3 +125,9 @@ def test_numbers_are_written_with_real_minus_signs_and_bound_units():
     row = pd.Series({"low": 0.1, "high": 0.2})
     assert words.interval(row, 0.95) == "(95\u00a0% interval 10.0 to 20.0)"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_mixtures_called_by_their_alias_keep_their_part(tmp_path):
+    alias = {"lso-real-only": "natural-only", "lso-all": "cg-high"}
+    said = words.conclude(study(tmp_path, mixtures=["lso-real-only", "lso-all", "natural-pictures"], standard=alias))
+    assert said.answer.startswith("lso-all names") and "for lso-real-only" in said.answer

@@ -121,7 +121,7 @@ def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, A
     yaml.dump(dataclasses.asdict(params), text)
     known = set(TEMPLATES.list_templates())
     runs = [
-        {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, str | int | float)}
+        {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, int | float)}
         for (m, s), model in study.models.items()
     ]
     return {

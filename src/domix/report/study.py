@@ -52,12 +52,18 @@ class Study:
     @property
     def baseline(self) -> str | None:
         """The mixture of natural pictures alone, if it was trained."""
-        return BASELINE if BASELINE in self.mixtures else None
+        return self.named(BASELINE)
 
     @property
     def upper_bound(self) -> str | None:
         """The mixture that was shown the tested cells too, if one was trained."""
-        return next((name for name in UPPER_BOUNDS if name in self.mixtures), None)
+        return next((name for name in map(self.named, UPPER_BOUNDS) if name), None)
+
+    def named(self, standard_name: str) -> str | None:
+        """Return what the study calls the mixture of a standard name, which may be an alias; None if it has it not."""
+        names = {mixture["standard_name"]: mixture["name"] for mixture in self.summary["mixtures"]}
+        name = names.get(standard_name)
+        return name if name in self.mixtures else None
 
     def tested_samples(self, mixture: str) -> int:
         """Return how many samples of the tested cells (test classes in the test domain) a mixture holds."""

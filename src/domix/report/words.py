@@ -73,7 +73,8 @@ def conclude(study: Study) -> Conclusion:
     candidates = [m for m in known if m != study.baseline and study.tested_samples(m) == 0]
     if not candidates:
         return _without_candidate(study, known)
-    focus = next((m for m in ("cg-high", "leave-out-domain", "cg-low") if m in candidates), candidates[0])
+    preferred = [study.named(name) for name in ("cg-high", "leave-out-domain", "cg-low")]
+    focus = next((m for m in preferred if m in candidates), candidates[0])
     if study.baseline is None:
         verdict, answer = _against_chance(study, focus, known[focus])
         compared = pd.DataFrame({"mixture": [], "verdict": []})
@@ -188,8 +189,8 @@ def _others(study: Study, others: list[str], known: dict[str, pd.Series], compar
 
 def _between(study: Study, focus: str, candidates: list[str]) -> str:
     """Compare the compositional with the domain generalisation, where both are there."""
-    other = "leave-out-domain"
-    if focus != "cg-high" or other not in candidates:
+    other = study.named("leave-out-domain")
+    if focus != study.named("cg-high") or other is None or other not in candidates:
         return ""
     match = tables.differences(study, other)
     match = match[match["mixture"] == focus]
