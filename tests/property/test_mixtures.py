@@ -1,0 +1,108 @@
+"""What must hold for mixtures of any data: nothing withheld leaks, sizes match, prefixes nest, nothing is random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+
+from domix.data.cells import Cells, Split, count_cells, make_split
+from domix.data.mixtures import Mixture, assert_withheld, build_mixture, common_size, count_shown, describe_rows
+from domix.data.recipes import parse_mixture
+from domix.runtime.errors import DataError
+from tests.studies import NATURAL, Made, studies
+
+NAMES = ("natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-low-all", "cg-high-all", "cg-high+0.3")
+BLIND = ("natural-only", "leave-out-domain", "cg-low", "cg-high")
+
+
+def prepare(study: Made) -> tuple[Cells, Split]:
+    cells = count_cells(study.index)
+    tested = sorted(study.test_classes)
+    return cells, make_split(cells, test_domain=study.test_domain, natural_domain=NATURAL, test_classes=tested)
+
+
+def build(name: str, cells: Cells, split: Split) -> Mixture | None:
+    """Build a mixture, or None where its domains hold too few samples."""
+    try:
+        return build_mixture(parse_mixture(name, split), cells, split, source="emoji")
+    except DataError:
+        return None
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies())
+def test_nothing_withheld_is_shown_and_only_training_samples_are(study: Made) -> None:
+    cells, split = prepare(study)
+    for name in BLIND:
+        mixture = build(name, cells, split)
+        if mixture is None:
+            continue
+        samples = study.index.set_index("row").loc[mixture.rows["row"]]
+        assert (samples["split"] == "train").all()
+        assert not ((samples["domain"] == study.test_domain) & samples["class"].isin(study.test_classes)).any()
+        assert mixture.rows["row"].is_unique
+        assert_withheld(describe_rows(mixture.rows, {"emoji": study.index}), mixture)
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies())
+def test_all_but_natural_only_are_of_one_size(study: Made) -> None:
+    cells, split = prepare(study)
+    made = {name: build(name, cells, split) for name in NAMES if name != "natural-only"}
+    sizes = {len(mixture.rows) for mixture in made.values() if mixture is not None}
+    assert sizes <= {common_size(cells, split)}
+    assert all(made[name] is not None for name in NAMES if name.startswith("cg-"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies())
+def test_every_cell_holds_a_prefix_so_that_mixtures_nest(study: Made) -> None:
+    cells, split = prepare(study)
+    for name in NAMES:
+        mixture = build(name, cells, split)
+        if mixture is None:
+            continue
+        chosen = np.isin(cells.row, mixture.rows["row"])
+        shown = count_shown(mixture, cells)
+        assert (cells.rank[chosen] < shown.ravel()[cells.code[chosen]]).all()
+        assert (shown <= cells.train).all() and shown.sum() == len(mixture.rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies())
+def test_the_order_of_the_index_and_repetition_change_nothing(study: Made) -> None:
+    cells, split = prepare(study)
+    again = Made(study.index.sample(frac=1, random_state=1), study.test_domain, study.test_classes)
+    other = prepare(again)
+    for name in NAMES:
+        one, two = build(name, cells, split), build(name, *other)
+        assert (one is None) == (two is None)
+        if one is not None and two is not None:
+            assert one.digest == two.digest
+            pd.testing.assert_frame_equal(one.rows, two.rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies(thin=False))
+def test_natural_only_and_its_description_do_not_depend_on_the_test_domain(study: Made) -> None:
+    cells, split = prepare(study)
+    other = make_split(cells, test_domain="sketch", natural_domain=NATURAL, test_classes=["class_0"])
+    one, two = build("natural-only", cells, split), build("natural-only", cells, other)
+    assert one is not None and two is not None
+    assert {**vars(one), "rows": 0} == {**vars(two), "rows": 0}
+    pd.testing.assert_frame_equal(one.rows, two.rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies())
+def test_a_larger_share_shows_no_fewer_tested_samples(study: Made) -> None:
+    cells, split = prepare(study)
+    row = cells.domains.index(study.test_domain)
+    labels = [cells.classes.index(name) for name in split.test_classes]
+    counts = []
+    for name in ("cg-high", "cg-high+0.2", "cg-high+0.6", "cg-high+0.9"):
+        mixture = build(name, cells, split)
+        assert mixture is not None
+        counts.append(int(count_shown(mixture, cells)[row, labels].sum()))
+    assert counts == sorted(counts) and counts[0] == 0
