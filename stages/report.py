@@ -5,7 +5,7 @@ from pathlib import Path
 from domix.config import Params
 from domix.data.index import read_index
 from domix.data.shards import ShardReader
-from domix.report import page, plots, tables
+from domix.report import card, page, plots, tables
 from domix.report.study import Study, load_study
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
@@ -20,6 +20,7 @@ def main(params: Params) -> None:
     numbers = tables.results(study)
     with ShardReader(shards, read_index(shards)) as reader, atomic_folder(ARTIFACTS / "report") as folder:
         plots.write(study, folder / "plots")
+        write_text(folder / "study.svg", card.draw(study, page.source("style.css")))
         write_text(folder / "index.html", page.render(study, params, origin, reader.read))
     write_json(METRICS / "results.json", numbers)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from domix.report import figures, style, tables
+from domix.report import card, figures, page, style, tables
 from domix.report.study import Study, load_study
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
@@ -130,6 +132,14 @@ def test_classes_run_from_best_to_worst_of_the_mixtures_without_them(tmp_path):
     assert set(table.index) == set(made.test_classes) and list(table.columns) == MIXTURES
     means = table.drop(columns="cg-high-all").mean(axis=1)
     assert means.is_monotonic_decreasing
+
+
+def test_the_study_in_one_picture_is_a_valid_svg_of_all_mixtures(tmp_path):
+    text = card.draw(study(tmp_path, mixtures=["natural-only", "cg-high"]), page.source("style.css"))
+    root = ElementTree.fromstring(text)
+    words = [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"natural-only", "cg-high", "withheld"} <= set(words)
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_ticks_are_round_and_span_the_data():

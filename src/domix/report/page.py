@@ -52,12 +52,12 @@ def render(study: Study, params: Params, provenance: Provenance, read: Callable[
     environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
     context = {"study": study, "params": params, "title": params.report.title}
     context |= _result(study) | _analyses(study, params) | _pictures(study, read) | _origin(study, params, provenance)
-    context |= {name: Markup(_source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
+    context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
     return environment.get_template("page.html").render(context)
 
 
-def _source(file: str) -> str:
-    """Return a template file as it stands: our own CSS and JavaScript, which must not be escaped."""
+def source(file: str) -> str:
+    """Return a file of templates/ as it stands: our own CSS or JavaScript, which must not be escaped."""
     return TEMPLATES.get_source(jinja2.Environment(autoescape=True), file)[0]
 
 
