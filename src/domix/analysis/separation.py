@@ -42,6 +42,21 @@ def draw_rows(domains: NDArray, pictures: int, *, seed: int) -> NDArray[np.int64
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def nearest_neighbours(image: NDArray[np.float32], count: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Find the `count` pictures nearest to each of [N, D], itself among them: numbers and L2 distances [N, count].
+
+    UMAP's own search is slow for small sets and approximate for large ones.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(image).kneighbors(image, return_distance=False)
+    # From differences, not from inner products as the search: equal pictures are at distance 0, which UMAP relies on.
+    apart = np.stack([np.linalg.norm(image - image[near], axis=1) for near in found.T], axis=1)
+    order = np.argsort(apart, axis=1, kind="stable")
+    near, distances = np.take_along_axis(found, order, axis=1), np.take_along_axis(apart, order, axis=1)
+    return near.astype(np.int32), distances.astype(np.float32)
+
+
 def umap_points(
     image: NDArray[np.float32], *, neighbours: int, min_distance: float, densmap: bool, seed: int
 ) -> NDArray[np.float32]:
@@ -56,15 +71,16 @@ def umap_points(
             "lower separation.neighbours or raise separation.pictures"
         )
     with warnings.catch_warnings():
-        # A seeded UMAP runs on one thread, and says so each time; TensorFlow, which it misses, is for another variant.
-        warnings.filterwarnings("ignore", message="n_jobs value")
-        warnings.filterwarnings("ignore", category=ImportWarning, module="umap")
+        # UMAP says that a seed means one thread, and that neighbours from elsewhere forbid to add points later.
+        warnings.filterwarnings("ignore", message=r"n_jobs value|precomputed_knn\[2\]")
+        warnings.filterwarnings("ignore", category=ImportWarning)  # it misses TensorFlow, for a variant not used here
         from umap import UMAP  # here: it compiles for seconds when imported
 
         reducer = UMAP(
             n_neighbors=neighbours,
             min_dist=min_distance,
             densmap=densmap,
+            precomputed_knn=nearest_neighbours(image, neighbours),
             random_state=derive(seed, "umap") % UMAP_SEEDS,
             n_jobs=1,
         )
