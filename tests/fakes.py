@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,22 +42,21 @@ def write_embeddings(
     folder: Path,
     index: pd.DataFrame,
     *,
-    right: Mapping[tuple[str, str], float] | float = 0.5,
+    right: Callable[[str, str], float] = lambda domain, name: 0.5,
     width: int = 64,
     seed: int = 0,
 ) -> None:
     """Write the embeddings of a made-up model for the test rows of `index`.
 
-    Each picture lies near its own class's prototype or, with probability 1 - `right` (one number, or one a cell
-    (domain, class)), near that of another class. Prototypes are orthogonal, so `width` must be at least the number of
+    Each picture lies near its own class's prototype with probability `right(domain, class)`, else near that of another
+    class. Prototypes are orthogonal, so `width` must be at least the number of
     classes.
     """
     rng = np.random.default_rng(seed)
     rows = index[index["split"] == "test"].reset_index(drop=True)
     classes = index.drop_duplicates("label").sort_values("label")["class"].tolist()
     text = np.linalg.qr(rng.normal(size=(width, width)))[0][: len(classes)].astype(np.float32)
-    cells = zip(rows["domain"], rows["class"], strict=True)
-    chance = np.array([right if isinstance(right, float) else right[cell] for cell in cells])
+    chance = np.array([right(domain, name) for domain, name in zip(rows["domain"], rows["class"], strict=True)])
     label = rows["label"].to_numpy()
     other = (label + rng.integers(1, len(classes), len(label))) % len(classes)
     image = text[np.where(rng.random(len(label)) < chance, label, other)]

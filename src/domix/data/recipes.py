@@ -87,9 +87,7 @@ def parse_mixture(name: str, split: Split) -> Recipe:
     if added and family not in ("cg-low", "cg-low-all"):
         raise ParameterError(f"mixture {name!r}: domains can be added to cg-low and cg-low-all alone, not to {family}")
     if share and family not in ("cg-low", "cg-high"):
-        raise ParameterError(
-            f"mixture {name!r}: a share of the test classes goes with cg-low and cg-high, not {family}"
-        )
+        raise ParameterError(f"mixture {name!r}: a share of the test classes fits cg-low and cg-high, not {family}")
     if family.endswith("-all"):
         share = Fraction(1)
     return Recipe(name, family, _domains(family, added, split), share, aligned)
@@ -128,9 +126,7 @@ def _parse_extras(name: str, extras: Sequence[str], split: Split) -> tuple[list[
     share, aligned = Fraction(0), False
     for position, extra in enumerate(extras):
         if extra in extras[:position] or (share and _NUMBER.fullmatch(extra)):
-            raise ParameterError(
-                f"mixture {name!r} says {extra!r} once too often: give one share, and each domain once"
-            )
+            raise ParameterError(f"mixture {name!r} repeats {extra!r}: give one share, and each domain once")
         if extra in split.domains:
             if extra in (split.natural_domain, split.test_domain):
                 raise ParameterError(f"mixture {name!r} holds domain {extra!r} already: leave '+{extra}' out")

@@ -1,0 +1,114 @@
+"""Names of mixtures: what each stands for, the reference study's names, and mistakes answered in one sentence."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from domix.data.cells import Split
+from domix.data.recipes import parse_mixture, parse_mixtures
+from domix.runtime.errors import ParameterError
+
+DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+SPLIT = Split("quickdraw", "real", ("axe", "lion"), DOMAINS, ("axe", "lion", "pizza"))
+COLLIDING = Split("pastel", "real", ("axe",), ("pastel", "pencil", "real"), ("axe", "lion"))
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "letters", "share"),
+    [
+        ("natural-only", "lso-real-only", "r", 0),
+        ("leave-out-domain", "lso-ciprs-noquickdrawclasses", "ciprs", 0),
+        ("cg-low", "lso-qr-noquickdrawclasses", "qr", 0),
+        ("cg-high", "lso-cipqrs-noquickdrawclasses", "cipqrs", 0),
+        ("cg-low-all", "lso-qr-noquickdrawclasses-pseudo", "qr", 1),
+        ("cg-high-all", "lso-cipqrs-noquickdrawclasses-pseudo", "cipqrs", 1),
+        ("cg-high+0.1", "lso-cipqrs-noquickdrawclasses-allow0.1", "cipqrs", Fraction(1, 10)),
+        ("cg-low+0.05", "lso-qr-noquickdrawclasses-allow0.05", "qr", Fraction(1, 20)),
+        ("cg-low+painting+sketch", "lso-pqrs-noquickdrawclasses", "pqrs", 0),
+        ("cg-low+painting+0.2", "lso-pqr-noquickdrawclasses-allow0.2", "pqr", Fraction(1, 5)),
+        ("cg-low-all+painting", "lso-pqr-noquickdrawclasses-pseudo", "pqr", 1),
+        ("cg-high+aligned", "lso-cipqrs-noquickdrawclasses-aligned", "cipqrs", 0),
+        ("cg-high+0.1+aligned", "lso-cipqrs-noquickdrawclasses-allow0.1-aligned", "cipqrs", Fraction(1, 10)),
+        ("natural-only+aligned", "lso-real-only-aligned", "r", 0),
+    ],
+)
+def test_a_name_and_its_alias_stand_for_one_mixture(name, alias, letters, share):
+    ours, theirs = parse_mixture(name, SPLIT), parse_mixture(alias, SPLIT)
+    for recipe in (ours, theirs):
+        assert "".join(domain[0] for domain in recipe.domains) == letters
+        assert recipe.share == share
+        assert recipe.caption == ("aligned" if "aligned" in name else "standard")
+        assert recipe.alias(SPLIT) == alias
+        assert recipe.standard_name(SPLIT) == name
+    assert (ours.name, theirs.name) == (name, alias)
+
+
+def test_only_natural_only_keeps_its_own_size():
+    assert [
+        name for name in ("natural-only", "cg-low", "leave-out-domain") if not parse_mixture(name, SPLIT).sized
+    ] == ["natural-only"]
+
+
+def test_the_order_of_what_follows_does_not_matter():
+    one, two = (parse_mixture(f"cg-low+{rest}", SPLIT) for rest in ("sketch+0.1+painting", "painting+sketch+0.1"))
+    assert one.domains == two.domains == ("painting", "quickdraw", "real", "sketch")
+    assert one.standard_name(SPLIT) == two.standard_name(SPLIT)
+
+
+def test_all_domains_added_to_cg_low_make_cg_high():
+    name = "cg-low+clipart+infograph+painting+sketch"
+    assert parse_mixture(name, SPLIT).standard_name(SPLIT) == "cg-high"
+    with pytest.raises(ParameterError, match="are the same mixture"):
+        parse_mixtures([name, "cg-high"], SPLIT)
+
+
+def test_domains_with_like_initials_are_joined_by_full_names():
+    recipe = parse_mixture("cg-low", COLLIDING)
+    assert recipe.alias(COLLIDING) == "lso-pastel.real-nopastelclasses"
+    assert parse_mixture(recipe.alias(COLLIDING), COLLIDING).domains == ("pastel", "real")
+    high = parse_mixture("lso-pastel.pencil.real-nopastelclasses-pseudo", COLLIDING)
+    assert high.standard_name(COLLIDING) == "cg-high-all"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cg-hihg", "did you mean 'cg-high'"),
+        ("everything", "known are natural-only"),
+        ("", "is unknown"),
+        ("cg-low+paintin", "did you mean 'painting'"),
+        ("cg-low+alined", "did you mean 'aligned'"),
+        ("cg-low+quickdraw", "holds domain 'quickdraw' already"),
+        ("cg-low+real", "holds domain 'real' already"),
+        ("cg-low+sketch+sketch", "repeats 'sketch'"),
+        ("cg-low+0.1+0.2", "repeats '0.2'"),
+        ("cg-high+sketch", "cg-low and cg-low-all alone"),
+        ("natural-only+0.1", "fits cg-low and cg-high, not natural-only"),
+        ("leave-out-domain+0.1", "not leave-out-domain"),
+        ("cg-high-all+0.1", "not cg-high-all"),
+        ("cg-high+1.5", "between 0 and 1"),
+        ("cg-high+0", "between 0 and 1"),
+        ("cg-high+1", "use cg-...-all"),
+        ("lso-qr", "not one of the reference's names"),
+        ("lso-rs-nosketchclasses", "test_domain is 'quickdraw'"),
+        ("lso-qx-noquickdrawclasses", "does not stand for domains"),
+        ("lso-rq-noquickdrawclasses", "does not stand for domains"),
+        ("lso-cq-noquickdrawclasses", "with 'real' among them"),
+        ("lso-cr-noquickdrawclasses", "without the test domain"),
+        ("lso-qr-noquickdrawclasses-pseudo-allow0.1", "no share can be given"),
+        ("lso-qr-noquickdrawclasses-allow2.0", "between 0 and 1"),
+    ],
+)
+def test_a_wrong_name_is_answered_in_one_sentence(name, message):
+    with pytest.raises(ParameterError, match=message) as caught:
+        parse_mixture(name, SPLIT)
+    assert "\n" not in str(caught.value)
+    assert repr(name) in str(caught.value)
+
+
+def test_two_names_of_one_mixture_are_refused():
+    with pytest.raises(ParameterError, match=r"'cg-high' and 'lso-cipqrs-noquickdrawclasses' are the same mixture"):
+        parse_mixtures(["cg-high", "lso-cipqrs-noquickdrawclasses"], SPLIT)
+    assert len(parse_mixtures(["cg-high", "cg-high+aligned", "cg-high+0.1", "cg-high-all"], SPLIT)) == 4
