@@ -91,7 +91,7 @@ def quotas(recipe: Recipe, cells: Cells, split: Split) -> Ints:
     if recipe.share in (0, 1):
         return _trim(_cut(pool, size, full), size, np.zeros_like(tested), cells, split)
     part = recipe.share
-    kept = np.where(tested, _cut(pool * part.numerator, size, full * part.denominator), 0)
+    kept = np.where(tested, _cut(pool, size * part.numerator, full * part.denominator), 0)
     rest = np.where(tested, 0, pool)
     kept += _cut(rest, size - int(kept.sum()), int(rest.sum()))
     return _trim(kept, size, tested, cells, split)

@@ -1,0 +1,236 @@
+"""Mixtures as files: what they promise is checked on writing, on reading and when a training opens them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from domix.data.cells import count_cells, make_split
+from domix.data.mixtures import (
+    Mixture,
+    assert_withheld,
+    build_mixture,
+    describe_rows,
+    quotas,
+    read_mixture,
+    write_mixture,
+    write_summary,
+)
+from domix.data.recipes import parse_mixture
+from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.files import read_json
+from domix.runtime.tables import read_metadata, read_table, write_table
+from tests.fakes import make_index
+
+CLASSES = ["axe", "lion", "pizza", "yo_yo"]
+INDEX = make_index({d: [4, 5, 6, 7] for d in ("clipart", "painting", "real", "sketch")}, classes=CLASSES)
+CELLS = count_cells(INDEX)
+SPLIT = make_split(CELLS, test_domain="sketch", natural_domain="real", test_classes=["lion", "axe"])
+BASE = make_index({"web": [3, 3]}, source="web").assign(**{"domain": None, "class": None})
+
+
+def build(name: str, **kwargs) -> Mixture:
+    return build_mixture(parse_mixture(name, SPLIT), CELLS, SPLIT, source="emoji", **kwargs)
+
+
+def test_a_mixture_reads_back_as_it_was_written(tmp_path):
+    for name in ("natural-only", "leave-out-domain", "cg-high+0.3+aligned"):
+        made = build(name)
+        write_mixture(tmp_path / name, made, {"emoji": INDEX})
+        again = read_mixture(tmp_path / name)
+        assert {**vars(again), "rows": 0, "digest": 0} == {**vars(made), "rows": 0, "digest": 0}
+        pd.testing.assert_frame_equal(again.rows, made.rows)
+        assert again.digest == made.digest == read_metadata(tmp_path / name)["digest"]
+
+
+def test_columns_are_the_contracts(tmp_path):
+    write_mixture(tmp_path / "m", build("cg-low"), {"emoji": INDEX})
+    rows = read_table(tmp_path / "m")
+    assert list(rows.columns) == ["source", "row", "caption"]
+    assert rows["row"].dtype == np.int64
+    metadata = read_metadata(tmp_path / "m")
+    assert {"name", "alias", "parameters", "digest"} <= metadata.keys()
+    assert metadata["alias"] == "lso-rs-nosketchclasses"
+
+
+def test_natural_only_is_the_same_file_for_all_test_domains(tmp_path):
+    for domain in ("sketch", "clipart"):
+        split = make_split(CELLS, test_domain=domain, natural_domain="real", test_classes=["pizza"])
+        made = build_mixture(parse_mixture("natural-only", split), CELLS, split, source="emoji")
+        write_mixture(tmp_path / domain, made, {"emoji": INDEX})
+    assert (tmp_path / "sketch").read_bytes() == (tmp_path / "clipart").read_bytes()
+
+
+def test_base_sources_are_contained_whole_with_captions_of_their_own():
+    base = {"web": BASE.loc[BASE["split"] == "train", "row"].to_numpy()}
+    made = build("cg-high+aligned", base=base)
+    alone = build("cg-high+aligned")
+    assert made.samples == {"web": 6, **alone.samples}
+    assert made.rows.loc[made.rows["source"] == "web", "caption"].eq("standard").all()
+    assert made.rows.loc[made.rows["source"] == "emoji", "caption"].eq("aligned").all()
+    ours = made.rows[made.rows["source"] == "emoji"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ours, alone.rows)
+    assert made.digest != alone.digest
+
+
+def test_base_samples_of_withheld_cells_are_refused(tmp_path):
+    base = BASE.assign(**{"domain": "sketch", "class": "lion"})
+    made = build("cg-high", base={"web": base.loc[base["split"] == "train", "row"].to_numpy()})
+    with pytest.raises(DataError, match=r"must not show 'lion' in domain 'sketch'.*6 samples.*'web'"):
+        write_mixture(tmp_path / "m", made, {"emoji": INDEX, "web": base})
+    assert not list(tmp_path.iterdir())
+
+
+def test_digests_hang_on_samples_and_captions_not_on_names():
+    assert build("cg-high").digest == build("lso-cprs-nosketchclasses").digest
+    assert len({build(name).digest for name in ("cg-high", "cg-high+aligned", "cg-high-all", "cg-low")}) == 4
+
+
+@pytest.mark.parametrize("name", ["cg-low", "cg-high", "leave-out-domain"])
+def test_a_leaked_sample_is_found_on_writing_and_when_opened(name, tmp_path):
+    made = build(name)
+    leaked = INDEX[(INDEX["domain"] == "sketch") & (INDEX["class"] == "axe") & (INDEX["split"] == "train")]
+    rows = made.rows.copy()
+    rows.loc[0, "row"] = leaked["row"].iloc[0]
+    bad = replace(made, rows=rows)
+    with pytest.raises(DataError, match="sketch"):
+        write_mixture(tmp_path / "m", bad, {"emoji": INDEX})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="sketch"):
+        assert_withheld(describe_rows(bad.rows, {"emoji": INDEX}), bad)
+
+
+def test_upper_bounds_show_the_tested_cells_and_may():
+    made = build("cg-high-all")
+    rows = describe_rows(made.rows, {"emoji": INDEX})
+    assert ((rows["domain"] == "sketch") & (rows["class"] == "lion")).any()
+    assert_withheld(rows, made)
+
+
+def test_rows_are_described_in_their_order():
+    made = build("cg-high")
+    shuffled = made.rows.sample(frac=1, random_state=0)
+    described = describe_rows(shuffled, {"emoji": INDEX.sample(frac=1, random_state=1)})
+    assert described.index.equals(shuffled.index)
+    expected = INDEX.set_index("row").loc[shuffled["row"]]
+    assert described["class"].tolist() == expected["class"].tolist()
+    assert described["domain"].tolist() == expected["domain"].tolist()
+
+
+def test_rows_that_the_index_lacks_are_named():
+    made = build("cg-high")
+    with pytest.raises(DataError, match="source 'emoji' has no row"):
+        describe_rows(made.rows, {"emoji": INDEX.iloc[:3]})
+    with pytest.raises(DataError, match="'emoji', which is not among web"):
+        describe_rows(made.rows, {"web": INDEX})
+
+
+def test_a_changed_row_breaks_the_digest(tmp_path):
+    write_mixture(tmp_path / "m", build("cg-high"), {"emoji": INDEX})
+    rows, metadata = read_table(tmp_path / "m"), read_metadata(tmp_path / "m")
+    rows.loc[0, "row"] += 1
+    write_table(tmp_path / "m", rows, metadata)
+    with pytest.raises(DataError, match="damaged"):
+        read_mixture(tmp_path / "m")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"row,source\n1,emoji\n"])
+def test_a_file_that_is_no_mixture_is_refused(content, tmp_path):
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(DataError, match="not a readable parquet file"):
+        read_mixture(tmp_path / "m")
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match="is missing"):
+        read_mixture(tmp_path / "m")
+    INDEX.to_parquet(tmp_path / "m")
+    with pytest.raises(DataError, match="holds no 'domix' metadata"):
+        read_mixture(tmp_path / "m")
+    write_table(tmp_path / "m", build("cg-low").rows, {"name": "cg-low"})
+    with pytest.raises(DataError, match="another version"):
+        read_mixture(tmp_path / "m")
+
+
+def test_the_summary_says_what_every_mixture_holds(tmp_path):
+    mixtures = [build(name) for name in ("natural-only", "cg-low", "cg-high")]
+    write_summary(tmp_path, mixtures, CELLS, SPLIT)
+    summary, cells = read_json(tmp_path / "summary.json"), read_table(tmp_path / "cells.parquet")
+    assert summary["domains"] == ["clipart", "painting", "real", "sketch"]
+    assert (summary["test_domain"], summary["natural_domain"]) == ("sketch", "real")
+    assert (summary["classes"], summary["test_classes"]) == (CLASSES, ["axe", "lion"])
+    natural, low, high = summary["mixtures"]
+    assert natural["domains"] == {"clipart": 0, "painting": 0, "real": 22, "sketch": 0}
+    assert low["domains"] == {"clipart": 0, "painting": 0, "real": 22, "sketch": 13}
+    assert sum(high["domains"].values()) == high["samples"] == low["samples"] == 35
+    assert [m["digest"] for m in summary["mixtures"]] == [m.digest for m in mixtures]
+    assert len(cells) == 3 * 4 * 4
+    table = cells.set_index(["mixture", "domain", "class"])["samples"]
+    assert table["cg-low", "sketch", "lion"] == 0 and table["cg-low", "sketch", "pizza"] == 6
+    assert table["cg-high"].sum() == 35
+
+
+def test_counting_is_exact_for_numbers_beyond_64_bits():
+    """3 * 10^6 samples a cell and a share of many digits: the products pass 2^63."""
+    train = np.full((2, 3), 3_000_000)
+    big = replace(
+        CELLS, domains=("real", "sketch"), classes=("a", "b", "c"), train=train, first=np.arange(6).reshape(2, 3)
+    )
+    split = replace(SPLIT, domains=big.domains, classes=big.classes, test_classes=("a",))
+    kept = quotas(parse_mixture("cg-low+0.1234567890123", split), big, split)
+    assert kept.sum() == 15_000_000
+    assert kept[1, 0] == -(-1234567890123 * 15 * 3_000_000 // (18 * 10**13))
+
+
+def test_domains_too_small_for_the_common_size_are_refused():
+    two = make_index({"real": [3, 3], "sketch": [3, 3]})
+    cells = count_cells(two)
+    split = make_split(cells, test_domain="sketch", natural_domain="real", test_classes=["class_0"])
+    with pytest.raises(DataError, match=r"'leave-out-domain' cannot be made as large as cg-low \(9 samples\).*hold 6"):
+        quotas(parse_mixture("leave-out-domain", split), cells, split)
+
+
+def test_an_empty_mixture_is_refused():
+    cells = count_cells(make_index({"real": [0, 0], "sketch": [3, 3]}))
+    split = make_split(cells, test_domain="sketch", natural_domain="real", test_classes=["class_0"])
+    with pytest.raises(DataError, match="'natural-only' is empty"):
+        quotas(parse_mixture("natural-only", split), cells, split)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test_domain": "sketsch"}, "test_domain 'sketsch' is not in the data: did you mean 'sketch'"),
+        ({"natural_domain": "photo"}, "natural_domain 'photo' is not in the data: known are clipart"),
+        ({"natural_domain": "sketch"}, "are both 'sketch'"),
+        ({"test_classes": ["axe", "liom"]}, "'liom' is not a class of the data: did you mean 'lion'"),
+        ({"test_classes": ["axe", "axe"]}, "names 'axe' twice"),
+        ({"test_classes": []}, "is empty"),
+        ({"test_classes": CLASSES}, "leaves no class to show in domain 'sketch'"),
+    ],
+)
+def test_a_split_that_does_not_fit_the_data_is_refused(changes, message):
+    wanted = {"test_domain": "sketch", "natural_domain": "real", "test_classes": ["axe"]} | changes
+    with pytest.raises(ParameterError, match=message) as caught:
+        make_split(CELLS, **wanted)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_without_a_test_picture_in_the_test_domain_is_refused():
+    index = make_index({"real": [2, 2], "sketch": [2, 2]}, {"real": [1, 1], "sketch": [0, 1]})
+    with pytest.raises(ParameterError, match="'class_0' has no test picture in domain 'sketch'"):
+        make_split(count_cells(index), test_domain="sketch", natural_domain="real", test_classes=["class_0"])
+
+
+def test_indices_that_do_not_pair_labels_and_classes_are_refused():
+    with pytest.raises(DataError, match="does not pair"):
+        count_cells(INDEX.assign(label=INDEX["label"] + 1))
+    with pytest.raises(DataError, match="does not pair"):
+        count_cells(INDEX.assign(**{"class": "axe"}))
+    with pytest.raises(DataError, match="without class"):
+        count_cells(INDEX.assign(domain=None))
+    with pytest.raises(DataError, match="no samples"):
+        count_cells(INDEX.iloc[:0])
