@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -26,38 +28,35 @@ def cka(study: Study, kernel: str, classes: str) -> list[tuple[str, Markup]]:
 def _cka_panel(study: Study, mixture: str, frame: pd.DataFrame, grid: list[float]) -> Markup:
     layers = frame.drop_duplicates("layer").sort_values("depth")["layer"].tolist()
     left, bottom, right = 34.0, 158.0, PANEL - 12.0
-    place = {layer: left + 6 + i * (right - left - 12) / max(len(layers) - 1, 1) for i, layer in enumerate(layers)}
+    x = [left + 6 + i * (right - left - 12) / max(len(layers) - 1, 1) for i in range(len(layers))]
     y = scale(grid[0], grid[-1], bottom, 10)
-    means = frame.groupby(["group", "layer"])["value"].mean()
-    ends = {group: means.get((group, layers[-1]), float("nan")) for group in ("test", "other")}
-    said = f"{ends['test']:.2f} for pairs with {study.test_domain}, {ends['other']:.2f} for the other pairs"
+    curves = frame.pivot(index=["group", "domain_a", "domain_b"], columns="layer", values="value")[layers]
+    means = curves.groupby("group").mean().reindex(["other", "test"])
+    last = means[layers[-1]]
+    said = f"{last['test']:.2f} for pairs with {study.test_domain}, {last['other']:.2f} for the others"
     canvas = Canvas(PANEL, 222, f"CKA by layer of {mixture}; at the last layer {said}.")
     for tick in grid:
         canvas.line(left, y(tick), right, y(tick))
         canvas.text(left - 6, y(tick) + 4, f"{tick:g}", text_anchor="end", font_size=SMALL, fill=MUTE)
     every = -(-len(layers) // 10)
-    for layer in layers[::-every][::-1]:
-        x = place[layer]
-        canvas.text(
-            x + 3,
-            bottom + 14,
-            layer,
-            text_anchor="end",
-            font_size=SMALL,
-            fill=MUTE,
-            transform=f"rotate(-40 {x:.0f} {bottom + 12:.0f})",
-        )
-    for group, colour in (("other", MUTE), ("test", HOT)):
-        for (a, b), pair in frame[frame["group"] == group].groupby(["domain_a", "domain_b"], sort=False):
-            pair = pair.dropna(subset=["value"]).sort_values("depth")
-            points = [(place[r.layer], y(r.value)) for r in pair.itertuples()]
-            if points:
-                canvas.curve(points, colour, stroke_width=1, stroke_opacity=0.3, tip=f"{a} and {b}")
-        line = [(place[k], y(means[group, k])) for k in layers if not np.isnan(means.get((group, k), np.nan))]
-        if line:
-            canvas.curve(line, colour, stroke_width=3, **({"stroke_dasharray": "7 4"} if group == "other" else {}))
-            canvas.dots(line, colour, 6)
+    for place, layer in list(zip(x, layers, strict=True))[::-every]:  # the last layer always has its name
+        turn = f"rotate(-40 {place:.0f} {bottom + 12:.0f})"
+        canvas.text(place + 3, bottom + 14, layer, text_anchor="end", font_size=SMALL, fill=MUTE, transform=turn)
+    for (group, a, b), values in zip(curves.index, curves.to_numpy(), strict=True):
+        points = _known(x, values, y)
+        if points:
+            colour = HOT if group == "test" else MUTE
+            canvas.curve(points, colour, stroke_width=1, stroke_opacity=0.3, tip=f"{a} and {b}")
+    for group, colour, dashes in (("other", MUTE, "7 4"), ("test", HOT, "none")):
+        if points := _known(x, means.loc[group].to_numpy(), y):
+            canvas.curve(points, colour, stroke_width=3, stroke_dasharray=dashes)
+            canvas.dots(points, colour, 6)
     return canvas.render()
+
+
+def _known(x: list[float], values: np.ndarray, y: Callable[[float], float]) -> list[tuple[float, float]]:
+    """Return the points of a curve, without the layers where its value is missing."""
+    return [(place, y(value)) for place, value in zip(x, values, strict=True) if not np.isnan(value)]
 
 
 def umap_domains(study: Study) -> list[tuple[str, Markup]]:
@@ -95,11 +94,11 @@ def _class_star(canvas: Canvas, points: pd.DataFrame, test_domain: str, colour: 
     others, tested = points[~hot], points[hot]
     if len(others):
         x, y = others["px"].median(), others["py"].median()
-        for row in tested.itertuples():
-            canvas.line(row.px, row.py, x, y, colour, stroke_opacity=0.7)
+        for px, py in zip(tested["px"], tested["py"], strict=True):
+            canvas.line(px, py, x, y, colour, stroke_opacity=0.7)
     canvas.dots(zip(others["px"], others["py"], strict=True), colour, 6.0)
-    for row in tested.itertuples():
-        canvas.add("circle", cx=row.px, cy=row.py, r=4.5, fill="var(--paper)", stroke=colour, stroke_width=2.5)
+    for px, py in zip(tested["px"], tested["py"], strict=True):
+        canvas.add("circle", cx=px, cy=py, r=4.5, fill="var(--paper)", stroke=colour, stroke_width=2.5)
 
 
 def class_colour(position: int) -> str:
