@@ -1,7 +1,7 @@
 """The stages of the pipeline: one file each, run from the repository root as `python -m stages.<name>`.
 
-DVC runs queued experiments in a copy of the repository. The library must then come from the copy too, not from the place
-where it was installed, or an experiment on changed code would silently run the unchanged one.
+DVC runs queued experiments in a copy of the repository. The library must then come from the copy too, not from the
+place where it was installed, or an experiment on changed code would silently run the unchanged one.
 """
 
 import sys

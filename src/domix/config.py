@@ -233,10 +233,9 @@ def load(text: str) -> Params:
     return _build(Params, tree, "")
 
 
-def _build(cls: type, tree: object, path: str) -> Any:
+def _build(cls: Any, tree: Any, path: str) -> Any:
     """Build dataclass `cls` from a mapping, or say what is wrong at `path`."""
     require(isinstance(tree, dict), f"{path.rstrip('.') or 'the file'} must be a mapping, not {_show(tree)}")
-    assert isinstance(tree, dict)
     hints = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     for key in tree:
@@ -249,11 +248,11 @@ def _build(cls: type, tree: object, path: str) -> Any:
     return cls(**{key: _convert(hints[key], value, f"{path}{key}") for key, value in tree.items()})
 
 
-def _convert(hint: Any, value: object, path: str) -> Any:
+def _convert(hint: Any, value: Any, path: str) -> Any:
     """Check `value` against a type hint; the only conversion made is int to float."""
     origin, args = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
-        return _build(hint, value, f"{path}.")  # type: ignore[arg-type]
+        return _build(hint, value, f"{path}.")
     if origin is Literal:
         require(value in args, f"{path} must be one of {', '.join(map(str, args))}, not {_show(value)}")
         return value
@@ -266,10 +265,10 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         raise ParameterError(f"{path} must be {_name(hint)}, not {_show(value)}")
     if origin is list:
         require(isinstance(value, list), f"{path} must be a list, not {_show(value)}")
-        return [_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]  # type: ignore[arg-type]
+        return [_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
     if origin is dict:
         require(isinstance(value, dict), f"{path} must be a mapping, not {_show(value)}")
-        return {k: _convert(args[1], v, f"{path}.{k}") for k, v in value.items()}  # type: ignore[union-attr]
+        return {k: _convert(args[1], v, f"{path}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     good = isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ CHUNK = 1 << 20
 
 
 @contextlib.contextmanager
-def explain(path: Path) -> Iterator[None]:
+def explain(path: Path) -> Generator[None]:
     """Turn the operating system's refusals while writing `path` into one sentence each.
 
     Raises:
@@ -47,7 +47,7 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Generator[Path]:
     """Yield an empty temporary folder which replaces `path` when the block ends without an error."""
     temporary = temporary_name(path)
     with explain(path):
@@ -64,7 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Generator[Path]:
     """Yield a temporary file name whose file replaces `path`, synced to disk, when the block ends without an error."""
     temporary = temporary_name(path)
     with explain(path):
