@@ -1,0 +1,1 @@
+"""Programs for developers: what builds the repository's own inputs."""
