@@ -1,0 +1,53 @@
+"""Manifests and zip archives that are as they should be; hostile ones are in tests/faults."""
+
+from __future__ import annotations
+
+import pytest
+
+from domix.data.archive import ZipReader, copy_verified, read_manifest, unsafe_name
+from domix.runtime.errors import DataError
+from tests.fixtures import make_domainnet_set, write_zip
+
+
+def test_copy_holds_what_the_manifest_names_and_nothing_else(tmp_path):
+    source = make_domainnet_set(tmp_path / "set", domains=["real"])
+    (source / "stray.txt").write_text("not in the manifest")
+    copy_verified(source, tmp_path / "copy")
+    copied = {path.name for path in (tmp_path / "copy").iterdir()}
+    assert copied == {"real.zip", "real_train.txt", "real_test.txt", "manifest.json"}
+    assert (tmp_path / "copy/real.zip").read_bytes() == (source / "real.zip").read_bytes()
+
+
+def test_copies_are_files_of_their_own(tmp_path):
+    """A link would let a change of the copy reach the original."""
+    source = make_domainnet_set(tmp_path / "set", domains=["real"])
+    copy_verified(source, tmp_path / "copy")
+    assert (tmp_path / "copy/real.zip").stat().st_ino != (source / "real.zip").stat().st_ino
+
+
+def test_manifest_lists_size_and_digest(tmp_path):
+    entries = {entry.file: entry for entry in read_manifest(make_domainnet_set(tmp_path, domains=["real"]))}
+    assert entries["real.zip"].bytes == (tmp_path / "real.zip").stat().st_size
+    assert len(entries["real_test.txt"].sha256) == 64
+
+
+def test_members_are_read_by_name(tmp_path):
+    write_zip(tmp_path / "a.zip", {"real/axe/1.png": b"one", "real/axe/2.png": b"two"})
+    with ZipReader(tmp_path / "a.zip") as archive:
+        assert archive.read("real/axe/2.png") == b"two"
+        assert "real/axe/1.png" in archive
+        assert "real/axe/3.png" not in archive
+        with pytest.raises(DataError, match=r"does not hold real/axe/3\.png"):
+            archive.read("real/axe/3.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["real/axe/1.png", "real/ice_cream/", "real/t-shirt/a b (1).jpg", "real/caf\u00e9.png"]
+)
+def test_ordinary_names_are_safe(name):
+    assert unsafe_name(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../a", "a/../../b", "a\\b", "C:/a", "a\0b", "a\nb"])
+def test_other_names_are_not(name):
+    assert unsafe_name(name)
