@@ -11,14 +11,13 @@ from stages.common import ARTIFACTS, run, run_name
 
 def main(params: Params, mixture: str, seed: str) -> None:
     name = run_name(mixture, seed)
-    on_gpu = params.train.accelerator != "cpu" and torch.cuda.is_available()
     embed_checkpoint(
         ARTIFACTS / "models" / "clip" / name,
         ARTIFACTS / "shards" / params.sources[0],
         ARTIFACTS / "embeddings" / "clip" / name,
         templates=params.embed.templates,
         batch=params.embed.batch,
-        device="cuda" if on_gpu else "cpu",
+        device="cuda" if torch.cuda.is_available() else "cpu",
         threads=os.cpu_count() or 1,
     )
 

@@ -18,7 +18,8 @@ Shapes: n samples (classes), C channels, G domains, K all classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -135,15 +136,16 @@ class Layer:
         self._place_GK = self.present_GK.cumsum(axis=1) - 1  # where a class stands among those that a domain has
         self._products = [product_matrix(rows[has]) for rows, has in zip(means, self.present_GK, strict=True)]
 
-    def compare(self, kernel: Kernel, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int, int, float | None]]:
+    def compare(self, kernel: Kernel, chosen: NDArray[np.bool_]) -> list[tuple[int, int, int, float | None]]:
         """Compare every unordered pair of domains over the classes that both have and `chosen` [K] names.
 
-        Yields:
-            (a, b, n, value): the domains' numbers, a < b, the classes compared, and CKA, None where it is undefined.
+        Returns:
+            (a, b, n, value), sorted: the domains' numbers, a < b, the classes compared, and CKA, None where undefined.
         """
         groups: dict[bytes, list[tuple[int, int]]] = {}  # pairs that share the same classes share their matrices
         for a, b in combinations(range(len(self.present_GK)), 2):
             groups.setdefault((self.present_GK[a] & self.present_GK[b] & chosen).tobytes(), []).append((a, b))
+        found = []
         for key, pairs in groups.items():
             common = np.frombuffer(key, dtype=np.bool_)
             n = int(common.sum())
@@ -151,7 +153,8 @@ class Layer:
             grams = {d: unit_gram(choose(*self._products[d], self._place_GK[d][common]), kernel) for d in domains}
             for a, b in pairs:
                 gram_a, gram_b = grams.get(a), grams.get(b)
-                yield a, b, n, None if gram_a is None or gram_b is None else float(gram_a @ gram_b)
+                found.append((a, b, n, None if gram_a is None or gram_b is None else float(gram_a @ gram_b)))
+        return sorted(found, key=lambda row: row[:2])
 
 
 def compare_domains(
@@ -165,18 +168,17 @@ def compare_domains(
     Returns:
         COLUMNS; `depth` counts the layers from 0, `n` the classes compared.
     """
-    names, rows, undefined = embeddings.domains, [], []
+    names, rows, undefined = embeddings.domains, [], Counter()
     for depth, layer in enumerate(embeddings.layers):
         means = Layer(embeddings.layer(layer))
         for kernel in kernels:
             for subset, chosen in subsets.items():
                 for a, b, n, value in means.compare(kernel, chosen):
-                    where = (layer, depth, kernel, subset, names[a], names[b], n)
                     if value is None:
-                        undefined.append(where)
+                        reason = f"only {n} common classes" if n < LEAST else "class means do not differ"
+                        undefined[(names[a], names[b], subset, reason)] += 1
                     else:
-                        rows.append((*where, value))
-    for layer, _, kernel, subset, a, b, n in undefined:
-        reason = f"only {n} common classes" if n < LEAST else "the class means of a domain do not differ"
-        log.warning("no CKA of %s and %s in %s (%s, classes %s): %s", a, b, layer, kernel, subset, reason)
+                        rows.append((layer, depth, kernel, subset, names[a], names[b], n, value))
+    for (a, b, subset, reason), count in undefined.items():
+        log.warning("no CKA of %s and %s over %s classes, %d times (layers, kernels): %s", a, b, subset, count, reason)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"depth": "int64", "n": "int64", "value": "float64"})
