@@ -175,14 +175,12 @@ def test_the_summary_says_what_every_mixture_holds(tmp_path):
 
 def test_counting_is_exact_for_numbers_beyond_64_bits():
     """3 * 10^6 samples a cell and a share of many digits: the products pass 2^63."""
-    train = np.full((2, 3), 3_000_000)
-    big = replace(
-        CELLS, domains=("real", "sketch"), classes=("a", "b", "c"), train=train, first=np.arange(6).reshape(2, 3)
-    )
+    train, first = np.full((2, 3), 3_000_000), np.arange(6).reshape(2, 3)
+    big = replace(CELLS, domains=("real", "sketch"), classes=("a", "b", "c"), train=train, first=first)
     split = replace(SPLIT, domains=big.domains, classes=big.classes, test_classes=("a",))
-    kept = quotas(parse_mixture("cg-low+0.1234567890123", split), big, split)
+    kept = quotas(parse_mixture("cg-low+0.1234567890123456789", split), big, split)
     assert kept.sum() == 15_000_000
-    assert kept[1, 0] == -(-1234567890123 * 15 * 3_000_000 // (18 * 10**13))
+    assert kept[1, 0] == -(-1234567890123456789 * 15 * 3_000_000 // (18 * 10**19))
 
 
 def test_domains_too_small_for_the_common_size_are_refused():

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -46,15 +46,15 @@ class Mixture:
     withheld: tuple[str, tuple[str, ...]] | None  # (domain, classes) of which it must hold no sample
     parameters: dict[str, Any]  # what it was made with
     samples: dict[str, int]  # samples a source
-    rows: pd.DataFrame = field(repr=False)  # source, row, caption; rows rising within a source
+    rows: pd.DataFrame = field(repr=False)  # source, row, caption (words as categories); rows rising within a source
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over every row: equal for equal samples and captions, whatever the name."""
         digest = hashlib.sha256()
-        part = self.rows["source"] + "\x1f" + self.rows["caption"]
-        for name, rows in self.rows["row"].groupby(part, sort=False):
-            digest.update(f"{name}\x1f{len(rows)}\x1f".encode())
+        for name, rows in self.rows.groupby(["source", "caption"], sort=False, observed=True)["row"]:
+            source, caption = cast(tuple[str, str], name)
+            digest.update(f"{source}\x1f{caption}\x1f{len(rows)}\x1f".encode())
             digest.update(rows.to_numpy(dtype="<i8").tobytes())
         return digest.hexdigest()
 
@@ -155,11 +155,13 @@ def build_mixture(
     rows = {name: np.sort(chosen) for name, chosen in (base or {}).items()}
     rows[source] = cells.row[cells.rank < quota[cells.code]]
     caption = {name: recipe.caption if name == source else BASE_CAPTION for name in rows}
+    part = np.repeat(np.arange(len(rows)), [len(chosen) for chosen in rows.values()])
+    spoken = np.array([CAPTIONS.index(caption[name]) for name in rows])
     frame = pd.DataFrame(
         {
-            "source": np.repeat(list(rows), [len(chosen) for chosen in rows.values()]),
+            "source": pd.Categorical.from_codes(part, list(rows)),
             "row": np.concatenate(list(rows.values())),
-            "caption": np.repeat(list(caption.values()), [len(chosen) for chosen in rows.values()]),
+            "caption": pd.Categorical.from_codes(spoken[part], list(CAPTIONS)),
         }
     )
     return Mixture(
@@ -270,7 +272,9 @@ def describe_rows(rows: pd.DataFrame, indices: Mapping[str, pd.DataFrame]) -> pd
     for name in rows["source"].unique():
         if name not in indices:
             raise DataError(f"the mixture holds samples of source {name!r}, which is not among {', '.join(indices)}")
-        index, mine = indices[name].sort_values("row"), rows[rows["source"] == name]
+        index, mine = indices[name], rows[rows["source"] == name]
+        if not index["row"].is_monotonic_increasing:
+            index = index.sort_values("row")
         known = index["row"].to_numpy()
         place = np.searchsorted(known, mine["row"].to_numpy()).clip(max=max(len(known) - 1, 0))
         absent = known[place] != mine["row"].to_numpy() if len(known) else np.ones(len(mine), dtype=bool)
