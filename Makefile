@@ -72,6 +72,8 @@ deps: $(READY) ## write each stage's list of modules in dvc.yaml from what its c
 	@$(BIN)/python -m tools.stage_deps --write
 
 bench: $(READY) ## measure training: samples/s, share of time waiting for data, peak memory
+	@echo "Bringing the packed data up to date, then measuring."
+	@$(BIN)/dvc repro --quiet mixtures captions
 	@$(BIN)/python -m tools.bench $(ARGS)
 
 image: ## build the container image (ENGINE=docker|podman|buildah, BASE_IMAGE=... for another base)
