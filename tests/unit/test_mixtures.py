@@ -72,7 +72,7 @@ def test_base_sources_are_contained_whole_with_captions_of_their_own():
     assert made.rows.loc[made.rows["source"] == "web", "caption"].eq("standard").all()
     assert made.rows.loc[made.rows["source"] == "emoji", "caption"].eq("aligned").all()
     ours = made.rows[made.rows["source"] == "emoji"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(ours, alone.rows)
+    assert ours["row"].equals(alone.rows["row"])
     assert made.digest != alone.digest
 
 
