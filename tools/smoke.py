@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "smoke"
 OUTPUTS = ("artifacts", "build", "data", "metrics", "dvc.lock", ".git", ".venv", ".cache")  # never copied
+DVC_OWN = ((".dvc", "cache"), (".dvc", "tmp"), (".dvc", "config.local"))
 AUTHOR = ("-c", "user.name=smoke", "-c", "user.email=smoke@localhost", "-c", "commit.gpgsign=false")
 
 
@@ -72,15 +73,8 @@ def project_files(root: Path) -> list[Path]:
 
 
 def _belongs(name: Path) -> bool:
-    return (
-        name.parts[0] not in OUTPUTS
-        and "__pycache__" not in name.parts
-        and name.parts[:2]
-        not in (
-            (".dvc", "cache"),
-            (".dvc", "tmp"),
-        )
-    )
+    made = name.parts[0] in OUTPUTS or "__pycache__" in name.parts
+    return not made and name.parts[:2] not in DVC_OWN
 
 
 def _revision() -> str:

@@ -154,6 +154,7 @@ def test_the_smoke_copy_holds_the_project_and_nothing_that_was_made(tmp_path: Pa
     source, copy = tmp_path / "source", tmp_path / "copy"
     write(source, "dvc.yaml", "src/x.py", "bundled/a.txt", ".dvc/config", ".dvc/cache/1", ".dvc/tmp/2", "dvc.lock")
     write(source, "artifacts/y", "metrics/z.json", "data/a.txt", "src/__pycache__/x.pyc", ".editorconfig")
+    write(source, ".dvc/config.local")
     if under_git:
         subprocess.run(["git", "init", "--quiet"], cwd=source, check=True)
     smoke.copy_tree(source, copy)
