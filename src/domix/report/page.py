@@ -20,7 +20,7 @@ from domix.report.style import domain_colours
 
 EXAMPLES = 6  # pictures in each of the two groups
 CLASS_ROWS = 14  # best and worst classes shown; all of them where there are not more than both together
-TEMPLATES = jinja2.PackageLoader("domix.report")
+TEMPLATES = jinja2.PackageLoader("domix.report", "templates")
 
 
 @dataclass(frozen=True)
