@@ -123,6 +123,7 @@ def fit(
         save_weights(model, store.checkpoint(epoch))
     trainer = make_trainer(machine, session)
     tracker = session.tracker = open_tracker() if trainer.is_global_zero else NullTracker()
+    tracker.params({"model": job.name, "seed": job.seed} | asdict(job.recipe))
     module = make_module(job, model, state)
     batches = make_batches(job, model, start=session.step, trainer=trainer)
     try:

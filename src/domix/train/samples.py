@@ -82,6 +82,6 @@ def decode(samples: pd.DataFrame, readers: Mapping[str, Reader], *, threads: int
     return Pictures.decode(
         lambda number: readers[sources[number]].read(rows[number]),
         names=samples["key"].tolist(),
-        sizes=torch.from_numpy(samples[["height", "width"]].to_numpy(dtype="int64")),
+        sizes=torch.tensor(samples[["height", "width"]].to_numpy(dtype="int64").copy()),
         threads=threads,
     )

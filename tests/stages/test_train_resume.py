@@ -1,0 +1,177 @@
+"""The stage train as a real process: killed, it publishes nothing, and goes on to the very same weights."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from domix.config import load
+from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.files import read_json
+from stages import train
+from tests.tiny import REPOSITORY, write_project
+
+LONG: dict[str, Any] = {"samples": 8 * 250, "save_every_s": 1, "log_every": 50}  # some seconds
+MODEL = Path("artifacts/models/clip/tiny-s0")
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(REPOSITORY / "src"),
+    "OMP_NUM_THREADS": "1",
+    "DVC_NO_ANALYTICS": "true",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen[str]:
+    words = command or (sys.executable, "-m", "stages.train", "tiny", "0")
+    return subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE)
+
+
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[str], seconds: float = 240) -> None:
+    limit = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < limit, "it never happened"
+        time.sleep(0.02)
+
+
+def states(folder: Path) -> list[Path]:
+    return list(folder.glob(".cache/resume/*/step_*"))
+
+
+def untimed(folder: Path) -> list[list[str]]:
+    with open(folder / MODEL / "log.csv", newline="") as file:
+        return [row[:6] for row in csv.reader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    write_project(folder, **LONG)
+    process = start(folder)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return folder
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    name = MODEL / "model.safetensors"
+    assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert untimed(folder) == untimed(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
+def test_a_killed_training_goes_on_to_the_same_weights(
+    tmp_path: Path, whole: Path, number: signal.Signals, code: int
+) -> None:
+    write_project(tmp_path, **LONG)
+    process = start(tmp_path)
+    wait_for(lambda: states(tmp_path), process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert ("run it again to continue" in said.splitlines()[-1]) == (code == 75)
+    assert not (tmp_path / MODEL).exists()
+
+    again = start(tmp_path)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert "going on after step" in said
+    assert_same(tmp_path, whole)
+    assert not states(tmp_path)
+    assert not list(MODEL.parent.glob(".*"))
+
+
+STAGE = """stages:
+  train:
+    cmd: {python} -m stages.train tiny 0
+    deps: [artifacts/mixtures, artifacts/captions, artifacts/shards]
+    params: [model, train]
+    outs: [artifacts/models/clip/tiny-s0]
+"""
+
+
+@pytest.mark.slow
+def test_dvc_never_commits_a_training_cut_short(tmp_path: Path, whole: Path) -> None:
+    write_project(tmp_path, **LONG)
+    (tmp_path / "dvc.yaml").write_text(STAGE.format(python=sys.executable))
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=tmp_path, env=ENVIRONMENT, check=True)
+    process = start(tmp_path, *dvc, "repro")
+    wait_for(lambda: states(tmp_path), process)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if child.is_running() and "stages.train" in child.cmdline() and child.cmdline()[0] == sys.executable:
+            child.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0, said
+    assert not (tmp_path / "dvc.lock").exists()
+    assert not (tmp_path / MODEL).exists()
+
+    again = start(tmp_path, *dvc, "repro")
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert "going on after step" in said
+    assert "train:" in (tmp_path / "dvc.lock").read_text()
+    assert_same(tmp_path, whole)
+
+
+def test_the_stage_describes_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    train.main(load(Path("params.yaml").read_text()), "tiny", "0")
+    config, done = read_json(MODEL / "config.json"), read_json(MODEL / "done.json")
+    assert config["mixture"]["name"] == "tiny"
+    assert len(config["mixture"]["digest"]) == 64
+    assert config["mixture"]["samples"] == 23
+    assert done["steps"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "edit", "kind", "says"),
+    [
+        ({"rows": range(24)}, ("", ""), DataError, "must not show 'apple' in domain 'sketch'"),
+        ({"batch": 32, "samples": 320}, ("", ""), ParameterError, "batch is 32, more than the mixture's 23 samples"),
+        ({}, ("model.json", "RN51"), ParameterError, "there is no model 'RN51'; did you mean RN50"),
+        ({"checkpoints": [9]}, ("", ""), ParameterError, "asks for epoch 9"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence_and_nothing_is_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    edit: tuple[str, str],
+    kind: type[Exception],
+    says: str,
+) -> None:
+    write_project(tmp_path, **changes)
+    monkeypatch.chdir(tmp_path)
+    text = Path("params.yaml").read_text().replace(*edit)
+    with pytest.raises(kind, match=says):
+        train.main(load(text), "tiny", "0")
+    assert not Path("artifacts/models").exists()
+    assert not Path(".cache").exists()
+
+
+def test_a_missing_caption_is_told_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    write_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = Path("artifacts/captions/emoji.parquet")
+    pd.read_parquet(path).iloc[2:].to_parquet(path)
+    with pytest.raises(DataError, match="no caption for 'real/apple/0' and 0 others"):
+        train.main(load(Path("params.yaml").read_text()), "tiny", "0")
+
+
+def test_only_what_defines_a_training_moves_its_saved_state() -> None:
+    assert set(train.UNTRACED) == {"save_every_s", "threads"}

@@ -1,0 +1,135 @@
+"""A model, a recipe and pictures so small that a training takes a second, and a project around them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+
+from domix.config import Train
+from domix.data.index import make_index, write_index
+from domix.data.loader import Pictures
+from domix.data.mixtures import Mixture, write_mixture
+from domix.data.shards import ShardWriter, make_block
+from domix.runtime.tables import write_table
+from domix.train.fit import Job
+
+REPOSITORY = Path(__file__).parent.parent
+
+CONFIG: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 4, "head_width": 32},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+WORDS = ["apple", "bear", "castle", "drum", "engine", "fork", "guitar", "hat", "igloo", "jar", "kite", "lantern"]
+RECIPE = Train(
+    samples=8 * 12,
+    epochs=None,
+    batch=8,
+    lr=3e-3,
+    warmup=0.25,
+    weight_decay=0.2,
+    betas=None,
+    eps=None,
+    clip_grad=None,
+    crop_scale=[0.6, 1.0],
+    crop_ratio=[0.75, 1.3333],
+    mirror=0.5,
+    precision="32",
+    channels_last=True,
+    compile=False,
+    checkpoints=[],
+    save_every_s=1000,
+    log_every=5,
+    accelerator="cpu",
+    devices=1,
+    threads=1,
+)
+
+
+def make_pictures(count: int, *, ragged: bool = False) -> Pictures:
+    """Return pictures of noise, 40 pixels square or of various sizes."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = torch.full((count, 2), 40)
+    if ragged:
+        sizes = torch.randint(33, 50, (count, 2), generator=generator)
+    pictures = Pictures(sizes)
+    for row in range(count):
+        pictures[row].random_(0, 256, generator=generator)
+    return pictures
+
+
+def make_job(count: int = 20, *, config: dict[str, Any] = CONFIG, seed: int = 0, **changes: Any) -> Job:
+    """Return a training of 12 steps on `count` samples; `changes` are parameters of the recipe."""
+    captions = [f"a {WORDS[row % 12]} and a {WORDS[(row * 5 + 1) % 12]}" for row in range(count)]
+    recipe = replace(RECIPE, **changes)
+    pictures = make_pictures(count, ragged=True)
+    return Job(name="tiny", config=config, recipe=recipe, seed=seed, pictures=pictures, captions=captions)
+
+
+def write_project(root: Path, *, count: int = 24, rows: Sequence[int] | None = None, **changes: Any) -> None:
+    """Write what the stage train needs below `root`: the stages, params.yaml, and artifacts of `count` pictures.
+
+    Every other picture is a sketch, the rest are real; WORDS are the classes. The mixture is called `tiny`, withholds
+    the sketches of the first class, and holds `rows` of the index, if given, though that may break its promise.
+    """
+    shutil.copytree(REPOSITORY / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "model.json").write_text(json.dumps(CONFIG))
+    tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    tree["model"]["name"] = "model.json"
+    tree["train"] = asdict(replace(RECIPE, **changes))
+    tree["sources"] = ["emoji"]
+    tree["tracking"]["enabled"] = False
+    YAML(typ="safe", pure=True).dump(tree, root / "params.yaml")
+    index = _write_shards(root / "artifacts/shards/emoji", make_pictures(count))
+    texts = [f"a {domain} of a {name}" for domain, name in zip(index["domain"], index["class"], strict=True)]
+    captions = pd.DataFrame({"key": index["key"], "standard": texts, "aligned": texts})
+    write_table(root / "artifacts/captions/emoji.parquet", captions)
+    allowed = index.index[(index["domain"] != "sketch") | (index["class"] != WORDS[0])]
+    _write_mixture(root / "artifacts/mixtures/tiny.parquet", index, list(allowed if rows is None else rows))
+
+
+def _write_shards(folder: Path, pictures: Pictures) -> pd.DataFrame:
+    folder.mkdir(parents=True)
+    described = []
+    with ShardWriter(folder, limit=60_000) as writer:
+        for row in range(len(pictures)):
+            file = io.BytesIO()
+            Image.fromarray(pictures[row].permute(1, 2, 0).numpy()).save(file, "PNG")
+            label, domain = row // 2 % len(WORDS), ("real", "sketch")[row % 2]
+            key = f"{domain}/{WORDS[label]}/{row}"
+            place = writer.add(make_block(key, "png", file.getvalue(), {}))
+            described.append(
+                {"key": key, "source": "emoji", "domain": domain, "class": WORDS[label], "label": label}
+                | {"split": "train", **place._asdict(), "width": 40, "height": 40, "phash": "0" * 16}
+                | {"sha256": hashlib.sha256(file.getvalue()).hexdigest()}
+            )
+    index = make_index(described)
+    write_index(folder, index)
+    return index
+
+
+def _write_mixture(path: Path, index: pd.DataFrame, rows: list[int]) -> None:
+    mixture = Mixture(
+        name="tiny",
+        alias="tiny",
+        standard_name="tiny",
+        caption="standard",
+        domains=("real", "sketch"),
+        withheld=("sketch", (WORDS[0],)),
+        parameters={"source": "emoji"},
+        samples={"emoji": len(rows)},
+        rows=pd.DataFrame({"source": "emoji", "row": rows, "caption": "standard"}),
+    )
+    honest = index.assign(domain="real")  # a promise broken on purpose is for the training to find
+    write_mixture(path, mixture, {"emoji": honest})

@@ -1,0 +1,114 @@
+"""Batches: every sample once an epoch, any step alone, the same whoever asks."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from domix.data.loader import Augmentation, Batch, Batches, Pictures, augmented, sample_order
+from domix.runtime.errors import DataError
+from tests.tiny import make_pictures
+
+AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), mirror=0.5)
+
+
+def make_batches(count: int = 10, *, ragged: bool = False, **named: Any) -> Batches:
+    settings: dict[str, Any] = {"batch": 4, "seed": 0, "total": 10} | named
+    tokens = torch.arange(count, dtype=torch.int32)[:, None]
+    return Batches(make_pictures(count, ragged=ragged), tokens, AUGMENTATION, **settings)
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return one.step == other.step and all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
+
+
+def test_batches_straddle_epochs_and_drop_no_sample() -> None:
+    batches = make_batches()
+    seen = torch.cat([batches.rows(step) for step in range(5)])
+    assert torch.equal(seen, torch.cat([sample_order(10, seed=0, epoch=epoch) for epoch in (0, 1)]))
+
+
+def test_any_step_alone_equals_the_step_reached_from_the_beginning() -> None:
+    whole = list(make_batches())
+    assert len(whole) == 10
+    assert all(equal(whole[step], make_batches().make(step)) for step in (9, 0, 5, 2))
+    rest = list(make_batches(start=7))
+    assert len(rest) == 3
+    assert all(equal(one, other) for one, other in zip(whole[7:], rest, strict=True))
+
+
+def test_seeds_steps_and_epochs_differ() -> None:
+    batches = make_batches(40, batch=40)
+    first, second = batches.make(0), batches.make(1)
+    assert not torch.equal(first.tokens, second.tokens)
+    assert not torch.equal(first.boxes, second.boxes)
+    assert not torch.equal(first.tokens, make_batches(40, batch=40, seed=1).make(0).tokens)
+
+
+def test_processes_share_the_batch_of_one_process() -> None:
+    whole = make_batches().make(2)
+    shares = [make_batches(rank=rank, world_size=2).make(2) for rank in (0, 1)]
+    for name in ("pictures", "tokens", "mirror"):
+        assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
+    assert torch.equal(torch.cat([share.boxes for share in shares], dim=1), whole.boxes)
+
+
+def test_pictures_and_captions_stay_together() -> None:
+    batches = make_batches(ragged=True)
+    batch = batches.make(1)
+    for picture, row in zip(batch.pictures, batch.tokens[:, 0].tolist(), strict=True):
+        height, width = batches.pictures.sizes[row].tolist()
+        assert torch.equal(picture[:, :height, :width], batches.pictures[row])
+        assert not picture[:, height:].any()
+        assert not picture[:, :, width:].any()
+
+
+def test_crops_lie_within_ragged_pictures() -> None:
+    batches = make_batches(ragged=True)
+    for batch in batches:
+        sizes = batches.pictures.sizes[batch.tokens[:, 0]]
+        top, left, height, width = batch.boxes
+        assert (height > 0).all()
+        assert (width > 0).all()
+        assert (top >= 0).all()
+        assert (left >= 0).all()
+        assert (top + height <= sizes[:, 0]).all()
+        assert (left + width <= sizes[:, 1]).all()
+
+
+def test_padding_does_not_change_what_the_model_sees() -> None:
+    batch = make_batches(ragged=True).make(0)
+    padded = batch._replace(pictures=torch.nn.functional.pad(batch.pictures, (0, 9, 0, 17), value=255))
+    grey_level = 1 / (255 * 0.25)
+    assert (augmented(batch, 32) - augmented(padded, 32)).abs().max() <= grey_level
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pictures_are_decoded_in_order_by_several_threads() -> None:
+    generator = np.random.default_rng(0)
+    arrays = [generator.integers(0, 256, (20 + i % 3, 30, 3), dtype=np.uint8) for i in range(150)]
+    sizes = torch.tensor([array.shape[:2] for array in arrays])
+    pictures = Pictures.decode(lambda row: encode(arrays[row]), [str(i) for i in range(150)], sizes, threads=3)
+    assert all(np.array_equal(pictures[i].permute(1, 2, 0).numpy(), array) for i, array in enumerate(arrays))
+    assert pictures.nbytes == sum(array.nbytes for array in arrays)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "size"])
+def test_a_damaged_picture_is_named(damage: str) -> None:
+    good = encode(np.zeros((40, 40, 3), np.uint8) + np.arange(40, dtype=np.uint8)[:, None])
+    bad = {"empty": b"", "text": b"<html>", "truncated": good[:60], "size": encode(np.zeros((8, 8, 3), np.uint8))}
+    files = [good, bad[damage], good]
+    with pytest.raises(DataError, match=r"the (packed )?picture real/cat/b .*delete the shards and run dvc repro"):
+        Pictures.decode(
+            lambda row: files[row], ["real/cat/a", "real/cat/b", "real/cat/c"], torch.full((3, 2), 40), threads=2
+        )
