@@ -27,14 +27,13 @@ COPY Makefile ./
 COPY requirements/run.txt requirements/
 RUN --mount=type=cache,target=/root/.cache UV_LINK_MODE=copy make packages
 
-FROM base
+FROM packages
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Domix" \
       org.opencontainers.image.description="When and how does CLIP generalise to unseen visual domains?" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"
 RUN useradd --create-home --uid 10001 domix && install --directory --owner=domix --group=domix /app
-COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY --chown=domix:domix . .
 # Without Git's folder in the image, DVC is told not to look for one; a mounted repository brings its own settings.
