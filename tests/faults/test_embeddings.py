@@ -128,7 +128,8 @@ def test_parts_that_do_not_fit_are_not_written(folder: Path, tmp_path: Path) -> 
         ({"layers": {"stem": layers["stem"]}}, "are not those of its meta"),
     ]
     parts: dict[str, Any] = {"image": loaded.image, "rows": loaded.rows, "text": loaded.text, "meta": loaded.meta}
+    parts["layers"] = layers
     for changes, message in cases:
         with pytest.raises(DataError, match=message):
-            save_embeddings(tmp_path / "new", **{**parts, "layers": layers, **changes})
+            save_embeddings(tmp_path / "new", **{**parts, **changes})
     assert not (tmp_path / "new").exists()

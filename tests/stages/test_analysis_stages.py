@@ -1,0 +1,139 @@
+"""The stages that read embeddings: separation and cka, as the pipeline runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from domix.config import Params
+from domix.runtime.errors import DataError
+from domix.runtime.files import write_json
+from stages import cka, separation
+from stages.common import load_params
+from tests.fakes import DOMAINS, make_index, write_embeddings
+from tests.tiny import REPOSITORY
+
+INDEX = make_index({name: [1] * 10 for name in DOMAINS}, 3)
+CLASSES = [f"class_{k}" for k in range(10)]
+RUNS = [("natural-only", 0), ("natural-only", 1), ("cg-low", 0), ("cg-low", 1)]
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src"))),
+    "OMP_NUM_THREADS": "1",
+}
+TABLES = ("umap", "distances", "separability")
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A project of two mixtures and two seeds, in which the working directory is."""
+    text = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    write_summary(CLASSES)
+    for number, (mixture, seed) in enumerate(RUNS):
+        folder = Path(f"artifacts/embeddings/clip/{mixture}-s{seed}")
+        write_embeddings(folder, INDEX, width=12, seed=number)
+    known = load_params()
+    few = replace(known.separation, pictures=15, neighbours=8)
+    return replace(known, mixtures=["natural-only", "cg-low"], seeds=[0, 1], separation=few)
+
+
+def write_summary(classes: list[str]) -> None:
+    tree = {"test_domain": "clipart", "natural_domain": "real", "domains": list(DOMAINS), "classes": classes}
+    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": classes[:4], "mixtures": []})
+
+
+def runs_in(table: pd.DataFrame) -> list[tuple[str, int]]:
+    assert list(table)[:2] == ["mixture", "seed"]
+    return list(table[["mixture", "seed"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def test_cka_compares_all_domains_of_all_runs(params: Params) -> None:
+    cka.main(params)
+    table = pd.read_parquet("artifacts/analysis/cka/cka.parquet")
+    assert runs_in(table) == RUNS
+    assert list(table)[2:] == ["layer", "depth", "kernel", "classes", "domain_a", "domain_b", "n", "value"]
+    assert len(table) == 4 * 2 * 2 * 3 * 15
+    assert table.groupby("classes")["n"].unique().map(list).to_dict() == {"all": [10], "test": [4], "seen": [6]}
+    assert table["value"].between(-1, 1).all()
+
+
+@pytest.mark.slow
+def test_separation_maps_and_measures_all_runs(params: Params) -> None:
+    separation.main(params)
+    tables = {name: pd.read_parquet(f"artifacts/analysis/separation/{name}.parquet") for name in TABLES}
+    assert all(runs_in(table) == RUNS for table in tables.values())
+    umap = tables["umap"]
+    assert list(umap) == ["mixture", "seed", "row", "domain", "class", "withheld", "x", "y"]
+    assert len(umap) == 4 * 6 * 15
+    expected = (umap["domain"] == "clipart") & umap["class"].isin(CLASSES[:4])
+    assert umap["withheld"].equals(expected.rename("withheld"))
+    assert umap["withheld"].any()
+    assert list(tables["distances"])[2:] == ["kind", "domain_a", "domain_b", "distance"]
+    assert len(tables["distances"]) == 4 * 2 * 6 * 6
+    assert list(tables["separability"])[2:] == ["domain", "value", "n"]
+    assert len(tables["separability"]) == 4 * 6
+
+
+def digests(folder: str) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).iterdir()}
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def write_params(params: Params) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    mixtures, rest = text.split("mixtures:", 1)[1].split("seeds:", 1)
+    text = text.replace(mixtures, "\n  - natural-only\n  - cg-low\n").replace("  - 0\n", "  - 0\n  - 1\n", 1)
+    text = text.replace("pictures: 250 ", "pictures: 15 ").replace("neighbours: 15", "neighbours: 8")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    assert rest
+    assert load_params() == params
+
+
+@pytest.mark.parametrize("stage", ["cka", pytest.param("separation", marks=pytest.mark.slow)])
+def test_another_process_gives_the_same_bytes_without_torch(params: Params, stage: str) -> None:
+    {"separation": separation, "cka": cka}[stage].main(params)
+    first = digests(f"artifacts/analysis/{stage}")
+    shutil.rmtree("artifacts/analysis")
+    write_params(params)
+    code = f"""import runpy, sys
+runpy.run_module("stages.{stage}", run_name="__main__")
+sys.exit(", ".join({{"torch", "open_clip", "torchvision"}} & set(sys.modules)) or 0)"""
+    finished = run_python("-c", code)
+    assert finished.returncode == 0, finished.stderr
+    assert digests(f"artifacts/analysis/{stage}") == first
+
+
+@pytest.mark.parametrize("stage", [separation, cka])
+def test_embeddings_of_another_set_are_refused(params: Params, stage: ModuleType) -> None:
+    write_summary([*CLASSES[:-1], "renamed"])
+    with pytest.raises(DataError, match="natural-only-s0 was made from other classes or domains than the mixtures"):
+        stage.main(params)
+    assert not Path("artifacts/analysis").exists()
+
+
+def test_a_run_without_embeddings_fails_with_one_sentence(params: Params) -> None:
+    finished = run_python("-m", "stages.cka")  # the shipped params.yaml asks for runs that were never embedded
+    assert finished.returncode == 2
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last.endswith("leave-out-domain-s0 is missing: run the stage embed for this run (dvc repro)")
+    assert not Path("artifacts/analysis").exists()
+
+
+def test_a_summary_without_test_classes_is_named(params: Params) -> None:
+    write_json(Path("artifacts/mixtures/summary.json"), {"test_domain": "clipart"})
+    with pytest.raises(DataError, match=r"summary\.json lacks 'test_classes'"):
+        cka.main(params)
