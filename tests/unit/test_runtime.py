@@ -236,3 +236,15 @@ def test_every_error_for_users_is_a_domix_error() -> None:
     for error in (ParameterError, DataError, Interrupted):
         assert issubclass(error, DomixError)
     assert issubclass(ParameterError, ValueError)
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = tmp_path / f".out.tmp-{gone.pid}-0a0a0a0a"
+    live = tmp_path / f".out.tmp-{os.getpid()}-0b0b0b0b"
+    for folder in (dead, live):
+        folder.mkdir()
+    with files.atomic_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text("new", encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([live.name, "out"])

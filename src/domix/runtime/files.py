@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from domix.runtime.errors import DataError, DomixError
 
@@ -46,10 +49,19 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes killed while writing `path` have left beside it."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+        owner = leftover.name.rsplit("tmp-", 1)[1].split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Generator[Path]:
     """Yield an empty temporary folder which replaces `path` when the block ends without an error."""
     temporary = temporary_name(path)
+    remove_leftovers(path)
     with explain(path):
         temporary.mkdir(parents=True)
         try:
