@@ -189,8 +189,8 @@ def problems(stages: list[StageDeps]) -> list[str]:
     said = []
     for stage in stages:
         wanted, listed = set(stage.wanted), set(stage.listed)
-        said += [f"{stage.name}: imports {name}, which its deps lack" for name in sorted(wanted - listed)]
-        said += [f"{stage.name}: lists {name}, which it does not import" for name in sorted(listed - wanted)]
+        said += [f"{stage.name}: uses {name}, which its deps lack" for name in sorted(wanted - listed)]
+        said += [f"{stage.name}: lists {name}, which it does not use" for name in sorted(listed - wanted)]
         said += [f"{stage.name}: lists {name} twice" for name in sorted(listed) if stage.listed.count(name) > 1]
     return said
 

@@ -105,9 +105,9 @@ def test_modules_and_data_are_found_through_lazy_relative_and_package_imports(pr
 
 def test_wrong_lists_are_named(project: Path) -> None:
     said = stage_deps.problems(stage_deps.read_stages(project))
-    assert "train: imports src/domix/data/loader.py, which its deps lack" in said
-    assert "train: lists src/domix/gone.py, which it does not import" in said
-    assert "report: imports stages/report.py, which its deps lack" in said
+    assert "train: uses src/domix/data/loader.py, which its deps lack" in said
+    assert "train: lists src/domix/gone.py, which it does not use" in said
+    assert "report: uses stages/report.py, which its deps lack" in said
 
 
 def test_correcting_touches_only_the_module_lines(project: Path) -> None:
