@@ -138,9 +138,7 @@ def main() -> int:
         return 2
     bare = (before + after) / 2
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    print(
-        f"{job.name}, batch {job.recipe.batch}, {steps} steps; {device}, torch {torch.__version__}"
-    )
+    print(f"{job.name}, batch {job.recipe.batch}, {steps} steps; {device}, torch {torch.__version__}")
     print(f"  training        {trained:9.0f} samples/s")
     print(f"  bare loop       {bare:9.0f} samples/s (before {before:.0f}, after {after:.0f})")
     print(f"  share of it     {trained / bare:9.0%} (target {TARGET:.0%})")
