@@ -84,16 +84,17 @@ def resample_weights(start: Tensor, length: Tensor, *, size_in: int, size_out: i
     pixel has any weight, as if the picture had been cropped first. Kernel: Keys' cubic with a = -0.5, widened by the
     reduction factor, as Pillow and torchvision do it.
     """
-    start, length = start.to(torch.float32), length.to(torch.float32)
-    device = start.device
-    reduction = (length / size_out)[:, None, None]
+    start, length = start.to(torch.float32)[:, None, None], length.to(torch.float32)[:, None, None]
+    reduction = length / size_out
     support = reduction.clamp(min=1.0)
-    centre = (torch.arange(size_out, device=device) + 0.5)[None, :, None] * reduction + start[:, None, None]
-    pixel = torch.arange(size_in, device=device, dtype=torch.float32)[None, None, :]
-    weights = _cubic((pixel + 0.5 - centre) / support)
-    inside = (pixel >= start[:, None, None]) & (pixel < (start + length)[:, None, None])
-    weights = weights * inside
-    return weights / weights.sum(dim=2, keepdim=True)
+    centre = (torch.arange(size_out, device=start.device) + 0.5)[None, :, None] * reduction + start
+    # The kernel reaches 2 * support to either side, a few pixels of many: only those are worked out, then put in place.
+    taps = int(4 * max(1.0, size_in / size_out)) + 2
+    pixel = torch.floor(centre - 2 * support - 0.5) + torch.arange(taps, device=start.device)
+    weights = _cubic((pixel + 0.5 - centre) / support) * ((pixel >= start) & (pixel < start + length))
+    weights = weights / weights.sum(dim=2, keepdim=True)
+    matrices = torch.zeros(len(start), size_out, size_in, device=start.device)
+    return matrices.scatter_add_(2, pixel.clamp(0, size_in - 1).long(), weights)
 
 
 def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
