@@ -77,14 +77,21 @@ def make_job(count: int = 20, *, config: dict[str, Any] = CONFIG, seed: int = 0,
     return Job(name="tiny", config=config, recipe=recipe, seed=seed, pictures=pictures, captions=captions)
 
 
-def write_project(root: Path, *, count: int = 24, rows: Sequence[int] | None = None, **changes: Any) -> None:
+def write_project(
+    root: Path,
+    *,
+    count: int = 24,
+    rows: Sequence[int] | None = None,
+    config: dict[str, Any] = CONFIG,
+    **changes: Any,
+) -> None:
     """Write what the stage train needs below `root`: the stages, params.yaml, and artifacts of `count` pictures.
 
     Every other picture is a sketch, the rest are real; WORDS are the classes. The mixture is called `tiny`, withholds
     the sketches of the first class, and holds `rows` of the index, if given, though that may break its promise.
     """
     shutil.copytree(REPOSITORY / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "model.json").write_text(json.dumps(CONFIG))
+    (root / "model.json").write_text(json.dumps(config))
     tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
     tree["model"]["name"] = "model.json"
     tree["train"] = asdict(replace(RECIPE, **changes))

@@ -19,9 +19,9 @@ from domix.config import load
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from stages import train
-from tests.tiny import REPOSITORY, write_project
+from tests.tiny import CONFIG, REPOSITORY, write_project
 
-LONG: dict[str, Any] = {"samples": 8 * 250, "save_every_s": 1, "log_every": 50}  # some seconds
+LONG: dict[str, Any] = {"samples": 8 * 400, "save_every_s": 1, "log_every": 50}  # some seconds
 MODEL = Path("artifacts/models/clip/tiny-s0")
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(REPOSITORY / "src"),
@@ -70,7 +70,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
 def test_a_killed_training_goes_on_to_the_same_weights(
     tmp_path: Path, whole: Path, number: signal.Signals, code: int
 ) -> None:
@@ -99,6 +99,30 @@ STAGE = """stages:
     params: [model, train]
     outs: [artifacts/models/clip/tiny-s0]
 """
+
+
+NORMLESS = {"image_size": 32, "layers": 1, "width": 8, "head_width": 4, "patch_size": 8}  # no batch norm
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_and_resume_exactly(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("one", "two", "cut")}
+    for name, folder in folders.items():
+        changes: dict[str, Any] = LONG | {"log_every": 5, "devices": 1 if name == "one" else 2}
+        write_project(folder, config=CONFIG | {"vision_cfg": NORMLESS}, **changes)
+        process = start(folder)
+        if name == "cut":
+            wait_for(lambda: states(folders["cut"]), process)
+            process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == (75 if name == "cut" else 0), said
+    assert not (folders["cut"] / MODEL).exists()
+    again = start(folders["cut"])
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert_same(folders["cut"], folders["two"])
+    one, two = ([float(row[3]) for row in untimed(folders[name])[1:5]] for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=1e-4)
 
 
 @pytest.mark.slow

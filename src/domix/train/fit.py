@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -220,8 +221,16 @@ def _session(job: Job, store: Store, state: State | None, progress: bool) -> Ses
 def _run(trainer: lightning.Trainer, module: ClipModule, batches: Batches) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
+        warnings.filterwarnings("ignore", message=".*all_gather is deprecated.*")  # open_clip 3.3 on torch 2.15
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # as asked for
-        trainer.fit(module, train_dataloaders=batches)
+        try:
+            trainer.fit(module, train_dataloaders=batches)
+        except BaseException:
+            # Lightning 2.6.6 leaves the processes that it started behind, where they would wait for this one for long.
+            if (launcher := trainer.strategy.launcher) is not None:
+                launcher.kill(signal.SIGKILL)
+                getattr(launcher, "procs", []).clear()  # else its watcher soon kills this process, too
+            raise
 
 
 def _publish(out: Path, job: Job, model: Clip, session: Session, about: dict[str, Any]) -> None:
