@@ -1,0 +1,170 @@
+"""The whole pipeline under DVC itself, on a tiny data set: what runs, what is skipped, what a parameter reruns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.fixtures import make_domainnet_set
+from tests.tiny import CONFIG
+from tools.smoke import copy_tree
+
+REPOSITORY = Path(__file__).parent.parent.parent
+DOMAINS = ("clipart", "real", "sketch")
+CLASSES = tuple(f"thing_{letter}" for letter in "abcdefghijkl")
+MIXTURES = ("natural-only", "cg-high")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A repository of its own with the pipeline's code, a drawn data set of 36 cells, and parameters to fit."""
+    root = tmp_path_factory.mktemp("pipeline") / "repository"
+    copy_tree(REPOSITORY, root)
+    (root / "data.dvc").unlink()
+    make_domainnet_set(root / "drawn", domains=DOMAINS, classes=CLASSES, per_cell=2)
+    (root / "tiny.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    git(root, "init", "--quiet")
+    set_params(root, YAML().load((root / "presets" / "smoke.yaml").read_text(encoding="utf-8")))
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "The project")
+    yield root
+
+
+def set_params(root: Path, tree: dict, **changes: object) -> None:
+    """Write params.yaml: the smoke preset, turned to the drawn set and the smallest model."""
+    tree |= {"test_domain": "sketch", "test_classes": list(CLASSES[:5]), "mixtures": list(MIXTURES)}
+    tree["fetch"]["paths"]["emoji"] = "drawn"
+    tree["pack"] |= {"poses": 4, "workers": 1}
+    tree["model"]["name"] = "tiny.json"
+    tree["train"] |= {"samples": 160, "batch": 16, "threads": 1, "checkpoints": [0]}
+    tree["separation"] |= {"pictures": 24, "neighbours": 5}
+    tree |= changes
+    with open(root / "params.yaml", "w", encoding="utf-8") as file:
+        YAML().dump(tree, file)
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def dvc(root: Path, *arguments: str, code: int = 0) -> str:
+    """Run DVC and return what it printed; it must exit with `code` (any but 0 for -1)."""
+    environment = os.environ | {"DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment, check=False, capture_output=True, text=True)
+    printed = done.stdout + done.stderr
+    assert done.returncode == code or (code == -1 and done.returncode), printed
+    return printed
+
+
+def ran(printed: str) -> set[str]:
+    """Return the stages that a `dvc repro` ran."""
+    return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
+
+
+def results(root: Path) -> dict:
+    return json.loads((root / "metrics" / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def first(project: Path) -> set[str]:
+    """The first run of everything, committed; the stages that ran."""
+    stages = ran(dvc(project, "repro"))
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "The first run")
+    return stages
+
+
+def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: set[str]) -> None:
+    assert first == {
+        "fetch@emoji",
+        "pack@emoji",
+        "captions@emoji",
+        "mixtures",
+        *(f"{stage}@{mixture}-0" for stage in ("train", "embed") for mixture in MIXTURES),
+        "evaluate",
+        "separation",
+        "cka",
+        "report",
+    }
+    assert results(project)["test_domain"] == "sketch"
+    assert 0 <= results(project)["cg-high.withheld.balanced_top1"] <= 1
+    page = (project / "artifacts" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "sketch" in page and "cg-high" in page
+    assert (project / "artifacts/models/clip/cg-high-s0/checkpoints/epoch_000.safetensors").is_file()
+    assert (project / "mlflow.db").is_file()
+
+
+def test_a_second_run_has_nothing_to_do(project: Path, first: set[str]) -> None:
+    assert ran(dvc(project, "repro")) == set()
+    assert git(project, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_another_test_domain_reruns_only_what_depends_on_it(project: Path, first: set[str]) -> None:
+    again = ran(dvc(project, "exp", "run", "-n", "clipart", "-S", "test_domain=clipart"))
+    try:
+        assert again == {"mixtures", "train@cg-high-0", "embed@cg-high-0", "evaluate", "separation", "cka", "report"}
+        assert results(project)["test_domain"] == "clipart"
+        assert "cg-high.withheld.balanced_top1" in dvc(project, "metrics", "diff", "HEAD", "--md")
+        assert "clipart" in dvc(project, "exp", "show", "--csv")
+    finally:
+        git(project, "checkout", "--", ".")
+        dvc(project, "checkout")
+    assert ran(dvc(project, "repro")) == set()
+
+
+def test_a_mistake_in_params_is_one_sentence_and_changes_nothing(project: Path, first: set[str]) -> None:
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+    made = results(project)
+    (project / "params.yaml").write_text(before.replace("test_domain: sketch", "test_domain: sketsh"), encoding="utf-8")
+    try:
+        printed = dvc(project, "repro", code=-1)
+        assert "did you mean 'sketch'?" in printed
+        assert "Traceback" not in printed
+        assert results(project) == made
+    finally:
+        (project / "params.yaml").write_text(before, encoding="utf-8")
+        dvc(project, "checkout", "--force")
+    assert ran(dvc(project, "repro")) == set()
+
+
+def test_a_damaged_archive_is_named_and_nothing_of_it_is_kept(project: Path, first: set[str]) -> None:
+    archive = project / "drawn" / "sketch.zip"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-20] + bytes(20))
+    try:
+        printed = dvc(project, "repro", code=-1)
+        assert "sketch.zip" in printed and "Traceback" not in printed
+        assert not (project / "artifacts" / "raw" / "emoji").exists()
+        assert not list((project / "artifacts" / "raw").glob(".*"))
+    finally:
+        archive.write_bytes(whole)
+    dvc(project, "checkout", "--force")
+    assert ran(dvc(project, "repro")) == set()
+
+
+def test_a_busy_lock_is_explained(project: Path, first: set[str]) -> None:
+    """DVC refuses a second writer by itself; the exit code must say so."""
+    holder = (
+        "import time; from dvc.repo import Repo; repo = Repo('.');\n"
+        "with repo.lock: print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", holder], cwd=project, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert "lock" in dvc(project, "repro", code=-1)
+    finally:
+        process.kill()
+        process.communicate()
