@@ -90,6 +90,22 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
 
 
+def test_lower_precision_keeps_weights_and_loss_in_float32(tmp_path: Path) -> None:
+    losses = []
+    for precision in ("32", "bf16"):
+        model = run(make_job(precision=precision), tmp_path / precision)
+        losses.append([float(row["loss"]) for row in rows(model)])
+        weights = load_tensors(model / "model.safetensors")
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(make_job(), tmp_path)
+    assert "samples" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("config", [CONFIG, DROPPING], ids=["resnet", "vit with dropout"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_cut_short_twice_equals_an_uninterrupted_one(

@@ -116,7 +116,7 @@ def fit(
     store = Store(resume)
     state = store.latest()
     model = clip.build(job.config, seed=job.seed)
-    session = _session(job, store, state, progress)
+    session = _session(job, store, state)
     if state is not None:
         logger.info("going on after step %d of %d", state.step, job.total)
         unpack_model(state.tensors, model)
@@ -124,6 +124,8 @@ def fit(
         save_weights(model, store.checkpoint(epoch))
     trainer = make_trainer(machine, session)
     tracker = session.tracker = open_tracker() if trainer.is_global_zero else NullTracker()
+    if progress and trainer.is_global_zero:
+        session.show_progress()
     tracker.params({"model": job.name, "seed": job.seed} | asdict(job.recipe))
     module = make_module(job, model, state)
     batches = make_batches(job, model, start=session.step, trainer=trainer)
@@ -203,7 +205,7 @@ def caption_tokens(job: Job, model: Clip) -> Tensor:
     return clip.shortest_context(model, tokenise(clip.tokenizer(job.config), job.captions).int())
 
 
-def _session(job: Job, store: Store, state: State | None, progress: bool) -> Session:
+def _session(job: Job, store: Store, state: State | None) -> Session:
     return Session(
         store=store,
         record=Log(state.notes["rows"], state.notes["losses"]) if state else Log(),
@@ -214,7 +216,6 @@ def _session(job: Job, store: Store, state: State | None, progress: bool) -> Ses
         checkpoints=job.checkpoints,
         save_every_s=job.recipe.save_every_s,
         log_every=job.recipe.log_every,
-        progress=progress,
     )
 
 

@@ -63,18 +63,24 @@ class Session(lightning.Callback):
         checkpoints: dict[int, int],
         save_every_s: float,
         log_every: int,
-        progress: bool,
     ) -> None:
         """Train on `count` samples; `checkpoints` says after which step which epoch's weights are kept."""
         self.store, self.record = store, record
         self.tracker: Tracker = NullTracker()
         self.step, self.total, self.count, self.batch = start, total, count, batch
         self.checkpoints, self.save_every_s, self.log_every = checkpoints, save_every_s, log_every
-        self._bar = _progress_bar(start, total, batch) if progress else None
+        self._bar: Any = None
         self._fresh: list[Tensor] = []  # losses that still lie on the device: reading one waits for it
         self._timed = 0  # steps since the last row that this process took
         self._stop = False
         self._handlers: dict[int, Any] = {}
+
+    def show_progress(self) -> None:
+        """Show a bar on stderr, counted in samples; nothing where stderr is no terminal."""
+        from tqdm import tqdm
+
+        done, whole = self.step * self.batch, self.total * self.batch
+        self._bar = tqdm(total=whole, initial=done, unit=" samples", unit_scale=True, file=sys.stderr, disable=None)
 
     # -- signals
 
@@ -199,12 +205,3 @@ class Session(lightning.Callback):
 
 def _mean_over_processes(trainer: lightning.Trainer, loss: Tensor) -> Tensor:
     return loss if trainer.world_size == 1 else trainer.strategy.reduce(loss, reduce_op="mean")
-
-
-def _progress_bar(start: int, total: int, batch: int) -> Any:
-    """Return a bar on stderr, counted in samples; nothing where stderr is no terminal."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total * batch, initial=start * batch, unit=" samples", unit_scale=True, file=sys.stderr, disable=None
-    )
