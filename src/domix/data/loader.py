@@ -67,7 +67,7 @@ class Pictures:
     def cut(self, rows: Tensor) -> Tensor:
         """Copy pictures int64 [B] out, padded with zeros to the largest of them: uint8 [B, 3, H, W]."""
         if self._stack is not None:
-            return self._stack[rows]
+            return self._stack.index_select(0, rows)  # copies whole pictures; indexing goes byte by byte
         height, width = self.sizes[rows].amax(dim=0).tolist()
         batch = torch.zeros((len(rows), 3, height, width), dtype=torch.uint8)
         for place, row in zip(batch, rows.tolist(), strict=True):
