@@ -10,6 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-# OpenMP's threads would otherwise spin while they wait for each other. Where something else runs on the machine, that
-# costs a training most of its speed (ten times less was seen). Must be set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP's threads spin while they wait for each other: quick on an idle machine, ruinous where something else runs, too (two
+# threads on two busy cores: a twentieth of the speed of one). So they spin for microseconds, then sleep. To be set before
+# torch is imported; what the user has set stands.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
