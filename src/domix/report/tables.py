@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from domix.evaluate.statistics import holm
 from domix.report.study import Study
 from domix.runtime.errors import DataError
 
@@ -82,16 +83,6 @@ def verdict(low: float, high: float, p_value: float, alpha: float) -> str:
     if not np.isnan(p_value) and p_value >= alpha:
         return "open"
     return "more" if low > 0 else "fewer" if high < 0 else "open"
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Correct p-values [K] for K comparisons by Holm's step-down method; NaN stays NaN and is not counted."""
-    corrected = np.full(len(p_values), np.nan)
-    known = np.flatnonzero(~np.isnan(p_values))
-    order = known[np.argsort(p_values[known], kind="stable")]
-    steps = p_values[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return corrected
 
 
 def gap_closed(mixture: float, baseline: float, upper: float) -> float | None:
