@@ -117,7 +117,8 @@ def test_another_test_domain_reruns_only_what_depends_on_it(project: Path, first
     try:
         assert again == {"mixtures", "train@cg-high-0", "embed@cg-high-0", "evaluate", "separation", "cka", "report"}
         assert results(project)["test_domain"] == "clipart"
-        assert "cg-high.withheld.balanced_top1" in dvc(project, "metrics", "diff", "HEAD", "--md")
+        changed = dvc(project, "metrics", "diff", "HEAD", "--md")  # lists what differs, and the test domain does
+        assert "test_domain" in changed and "cg-high." in changed
         assert "clipart" in dvc(project, "exp", "show", "--csv")
     finally:
         git(project, "checkout", "--", ".")
