@@ -7,11 +7,12 @@ import logging
 import os
 from dataclasses import asdict
 
+import pandas as pd
 import torch
 
 from domix.config import Params
 from domix.data.index import read_index
-from domix.data.mixtures import read_mixture
+from domix.data.mixtures import Mixture, read_mixture
 from domix.data.shards import ShardReader
 from domix.model.clip import load_config
 from domix.runtime.tables import read_table
@@ -24,8 +25,8 @@ from stages.tracking import tracker_of
 UNTRACED = ("save_every_s", "threads")  # parameters of train that do not define its result
 
 
-def main(params: Params, mixture_name: str, seed: str) -> None:
-    mixture = read_mixture(ARTIFACTS / "mixtures" / f"{mixture_name}.parquet")
+def job_of(params: Params, mixture: Mixture, seed: int) -> tuple[Job, pd.DataFrame]:
+    """Return the training of one mixture, its pictures decoded, and its samples."""
     shards = {source: ARTIFACTS / "shards" / source for source in mixture.samples}
     indices = {source: read_index(folder) for source, folder in shards.items()}
     captions = {source: read_table(ARTIFACTS / "captions" / f"{source}.parquet") for source in shards}
@@ -35,10 +36,16 @@ def main(params: Params, mixture_name: str, seed: str) -> None:
         name=params.model.name,
         config=load_config(params.model.name),
         recipe=params.train,
-        seed=int(seed),
+        seed=seed,
         pictures=decode(samples, readers, threads=os.cpu_count() or 1),
         captions=samples["text"].tolist(),
     )
+    return job, samples
+
+
+def main(params: Params, mixture_name: str, seed: str) -> None:
+    mixture = read_mixture(ARTIFACTS / "mixtures" / f"{mixture_name}.parquet")
+    job, samples = job_of(params, mixture, int(seed))
     recipe = {key: value for key, value in asdict(params.train).items() if key not in UNTRACED}
     data = identity(samples)
     digest = digest_of(model=job.config, recipe=recipe, seed=job.seed, data=data, torch=torch.__version__)

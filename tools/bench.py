@@ -11,7 +11,6 @@ seldom quiet; the median of each is told. Needs the packed data: `dvc repro mixt
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import sys
 import tempfile
@@ -25,18 +24,15 @@ from statistics import median
 
 import torch
 
-from domix.data.index import read_index
 from domix.data.loader import augmented
 from domix.data.mixtures import read_mixture
-from domix.data.shards import ShardReader
 from domix.model import clip
 from domix.model.loss import contrastive_loss
 from domix.runtime.errors import DataError, DomixError
-from domix.runtime.tables import read_table
 from domix.train.fit import Job, fit, make_batches, make_module, make_trainer
 from domix.train.machine import choose
-from domix.train.samples import decode, gather
 from stages.common import ARTIFACTS, load_params
+from stages.train import job_of
 
 WARM = 5  # steps, or rows of the log, that are not counted: allocation, autotuning
 TARGET = 0.85  # of the bare loop's rate
@@ -53,20 +49,8 @@ def load_job(steps: int) -> Job:
     if not all(path.exists() for path in paths):
         raise DataError("the packed data are missing: run dvc repro mixtures captions")
     mixture = max((read_mixture(path) for path in paths), key=lambda mixture: len(mixture.rows))
-    shards = {source: ARTIFACTS / "shards" / source for source in mixture.samples}
-    indices = {source: read_index(folder) for source, folder in shards.items()}
-    captions = {source: read_table(ARTIFACTS / "captions" / f"{source}.parquet") for source in shards}
-    samples = gather(mixture, indices, captions)
-    readers = {source: ShardReader(folder, indices[source]) for source, folder in shards.items()}
     recipe = replace(params.train, samples=steps * params.train.batch, epochs=None, checkpoints=[], log_every=WARM)
-    return Job(
-        name=params.model.name,
-        config=clip.load_config(params.model.name),
-        recipe=recipe,
-        seed=0,
-        pictures=decode(samples, readers, threads=os.cpu_count() or 1),
-        captions=samples["text"].tolist(),
-    )
+    return job_of(replace(params, train=recipe), mixture, seed=0)[0]
 
 
 def bare_rate(job: Job, steps: int) -> float:
