@@ -34,25 +34,36 @@ def require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch:
-    """Where the raw files of each source lie."""
+    """Where the files of each source lie, or how they are downloaded."""
 
-    paths: dict[str, str] = doc("source name -> folder that holds its files, relative to the repository or absolute")
+    paths: dict[str, str] = doc(
+        "source name -> folder that holds its files, relative to the repository or absolute; a source without one is"
+        " downloaded into .cache/downloads"
+    )
+    mirrors: dict[str, str] = doc("source name -> URL prefix that is tried before those of the source's manifest")
+    offline: bool = doc("never use the network: what is not on this disk is an error")
+    jobs: int = doc("files downloaded at a time")
+
+    def __post_init__(self) -> None:
+        require(self.jobs >= 1, f"fetch.jobs must be at least 1, not {self.jobs}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
     """How pictures are decoded, resized and written to shards."""
 
-    size: int = doc("short side of the packed pictures, in pixels")
+    size: int = doc("short side of the packed pictures, in pixels; 0 = keep every file as it is")
+    format: Literal["png", "jpeg"] = doc("encoding of resized pictures: png is lossless, jpeg (quality 95) is smaller")
     poses: int = doc("seeded poses of each training drawing (bundled set only; its test pictures are as drawn)")
-    shard_mb: int = doc("size of a shard, in megabytes")
+    shard_samples: int = doc("samples a shard, at most; also the unit of parallel work")
     max_bad_share: float = doc("share of unreadable pictures above which the stage fails")
-    workers: int = doc("processes that decode; 0 = one a core")
+    workers: int = doc("processes that decode; 0 = one a core (of the whole cluster with ray)")
+    driver: Literal["processes", "ray"] = doc("processes of this machine, or a Ray cluster (extra `ray`)")
 
     def __post_init__(self) -> None:
-        require(self.size >= 8, f"pack.size must be at least 8 pixels, not {self.size}")
+        require(self.size == 0 or self.size >= 8, f"pack.size must be 0 or at least 8 pixels, not {self.size}")
         require(self.poses >= 1, f"pack.poses must be at least 1, not {self.poses}")
-        require(self.shard_mb >= 1, f"pack.shard_mb must be at least 1, not {self.shard_mb}")
+        require(self.shard_samples >= 1, f"pack.shard_samples must be at least 1, not {self.shard_samples}")
         require(0 <= self.max_bad_share <= 1, f"pack.max_bad_share must lie in 0..1, not {self.max_bad_share}")
         require(self.workers >= 0, f"pack.workers must not be negative, but is {self.workers}")
 
@@ -62,6 +73,28 @@ class Captions:
     """How captions are made from classes and domains."""
 
     seed: int = doc("seed of the caption templates' random choices")
+    stream: Literal["key", "reference"] = doc(
+        "key: each sample's choices hang on its key alone; reference: the reference study's one stream over all lists"
+    )
+    articles: Literal["right", "reference"] = doc('right: "an axe"; reference: "a axe", as in the reference study')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """What holds for all mixtures."""
+
+    sketch_filter: Literal["id", "reference"] = doc(
+        "ImageNet-Sketch classes that are added: id: those without a class of the multi-domain source; reference: the"
+        " reference study's, which drops 36 more by comparing substrings"
+    )
+    drop: Literal["none", "exact", "near"] = doc(
+        "training samples that are left out because they duplicate a withheld test picture: exact: equal files;"
+        " near: also perceptual hashes within near_bits"
+    )
+    near_bits: int = doc("bits, of 64, by which the perceptual hashes of near duplicates differ at most")
+
+    def __post_init__(self) -> None:
+        require(0 <= self.near_bits <= 16, f"mixing.near_bits must lie in 0..16, not {self.near_bits}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +203,21 @@ class Cka:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """The search for withheld test pictures, and pictures like them, in the training mixtures."""
+
+    encoder: str | None = doc("run whose model embeds the pictures (cg-high-all-s0); null: the one that was shown most")
+    similarity: float = doc("cosine similarity of two embeddings above which pictures count as duplicates")
+    near_bits: int = doc("bits, of 64, by which the perceptual hashes of near duplicates differ at most")
+    examples: int = doc("test pictures that the report shows with their nearest training pictures")
+
+    def __post_init__(self) -> None:
+        require(0 < self.similarity <= 1, f"leakage.similarity must lie in 0..1, not {self.similarity}")
+        require(0 <= self.near_bits <= 16, f"leakage.near_bits must lie in 0..16, not {self.near_bits}")
+        require(self.examples >= 0, f"leakage.examples must not be negative, but is {self.examples}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """The page that a reader opens."""
 
@@ -193,20 +241,21 @@ class Params:
     test_classes: str | list[str] = doc(
         "classes withheld in the test domain: a shipped list (emoji, domainnet) or names"
     )
-    sources: list[str] = doc(
-        "data sets: the multi-domain one first, then base corpora contained whole in every mixture"
-    )
+    sources: list[str] = doc("data sets: the multi-domain one first, then corpora that mixtures may contain")
+    base: list[str] = doc("those of the sources that every mixture contains whole, besides the multi-domain one")
     mixtures: list[str] = doc("training mixtures, one model each")
     seeds: list[int] = doc("random seeds, one model each")
     fetch: Fetch = doc("where raw data lie")
     pack: Pack = doc("decoding and shards")
     captions: Captions = doc("captions")
+    mixing: Mixing = doc("what holds for all mixtures")
     model: Model = doc("the model")
     train: Train = doc("the training recipe")
     embed: Embed = doc("embeddings")
     evaluate: Evaluate = doc("accuracy and statistics")
     separation: Separation = doc("UMAP and domain distances")
     cka: Cka = doc("representational similarity")
+    leakage: Leakage = doc("duplicates of withheld pictures")
     report: Report = doc("the report")
     tracking: Tracking = doc("MLflow")
 
@@ -218,6 +267,8 @@ class Params:
             values = getattr(self, name)
             require(len(values) > 0, f"{name} is empty: name at least one")
             require(len(set(values)) == len(values), f"{name} names something twice: {values}")
+        for name in self.base:
+            require(name in self.sources[1:], f"base names {name!r}, which is not among the sources after the first")
 
 
 def load(text: str) -> Params:
