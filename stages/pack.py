@@ -1,36 +1,61 @@
 """Stage pack: decode every picture of one source once, reject the bad, and write shards and the index.
 
-python -m stages.pack <source>       reads artifacts/raw/<source>, writes artifacts/shards/<source>
+python -m stages.pack <source>       reads what fetch.paths or the store holds, writes artifacts/shards/<source>
+
+A packing cut short keeps its finished shards in .cache/pack; started again, it goes on where it was.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+from dataclasses import asdict
+
+from tqdm import tqdm
 
 from domix.config import Params
-from domix.data.pack import pack
+from domix.data.drivers import get_driver
+from domix.data.manifests import check_unchanged, read_files
+from domix.data.pack import VERSION, PackStats, Settings, pack
 from domix.data.sources import get_source
-from domix.runtime.files import atomic_folder
-from stages.common import ARTIFACTS, run
+from domix.runtime.files import atomic_folder, digest_of
+from stages.common import ARTIFACTS, STATE, original_root, run, source_root
 
 POSE_SEED = 0  # part of the set's definition: every study sees the same poses
 
 
 def main(params: Params, name: str) -> None:
     """Pack one source."""
-    settings = params.pack
-    samples = get_source(name).samples(ARTIFACTS / "raw" / name, poses=settings.poses)
-    with atomic_folder(ARTIFACTS / "shards" / name) as out:
+    wanted, root = params.pack, source_root(params, name)
+    files = read_files(ARTIFACTS / "raw" / name)
+    check_unchanged(root, files)
+    settings = Settings(name, size=wanted.size, format=wanted.format, seed=POSE_SEED)
+    source = get_source(name, has_folder=name in params.fetch.paths)
+    parts = source.parts(root, size=wanted.shard_samples, poses=wanted.poses)
+    digest = digest_of(
+        version=VERSION,
+        files=[asdict(file) for file in files],
+        settings=asdict(settings),
+        samples=wanted.shard_samples,
+        poses=wanted.poses,
+    )
+    staging = original_root() / STATE / "pack" / name / digest
+    with (
+        atomic_folder(ARTIFACTS / "shards" / name) as out,
+        tqdm(total=len(parts), desc=f"pack {name}", unit="shard", leave=False) as bar,
+    ):
+        total = PackStats(name)
+
+        def show(part: PackStats) -> None:
+            total.add(part)
+            bar.set_postfix_str(f"{total.read:,} pictures, {total.read - total.packed:,} bad", refresh=False)
+            bar.update()
+
+        driver = get_driver(wanted.driver, wanted.workers)
         stats = pack(
-            name,
-            samples,
-            out,
-            size=settings.size,
-            shard_mb=settings.shard_mb,
-            max_bad_share=settings.max_bad_share,
-            workers=settings.workers,
-            seed=POSE_SEED,
+            settings, parts, out, staging=staging, driver=driver, max_bad_share=wanted.max_bad_share, progress=show
         )
+    shutil.rmtree(staging.parent)  # what other settings have left half-done goes too
     print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
 
 

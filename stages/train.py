@@ -15,10 +15,10 @@ from domix.data.index import read_index
 from domix.data.mixtures import Mixture, read_mixture
 from domix.data.shards import ShardReader
 from domix.model.clip import load_config
+from domix.runtime.files import digest_of
 from domix.runtime.tables import read_table
 from domix.train.fit import Job, fit
-from domix.train.resume import digest_of
-from domix.train.samples import decode, gather, identity
+from domix.train.samples import COLUMNS, decode, gather, identity
 from stages.common import ARTIFACTS, STATE, git_state, original_root, run, run_name
 from stages.tracking import tracker_of
 
@@ -28,10 +28,10 @@ UNTRACED = ("save_every_s", "threads")  # parameters of train that do not define
 def job_of(params: Params, mixture: Mixture, seed: int) -> tuple[Job, pd.DataFrame]:
     """Return the training of one mixture, its pictures decoded, and its samples."""
     shards = {source: ARTIFACTS / "shards" / source for source in mixture.samples}
-    indices = {source: read_index(folder) for source, folder in shards.items()}
+    indices = {source: read_index(folder, COLUMNS) for source, folder in shards.items()}
     captions = {source: read_table(ARTIFACTS / "captions" / f"{source}.parquet") for source in shards}
     samples = gather(mixture, indices, captions)
-    readers = {source: ShardReader(folder, indices[source]) for source, folder in shards.items()}
+    readers = {source: ShardReader(folder) for source, folder in shards.items()}
     job = Job(
         name=params.model.name,
         config=load_config(params.model.name),

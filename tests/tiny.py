@@ -17,7 +17,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from domix.config import Train
-from domix.data.index import make_index, write_index
+from domix.data.index import make_index, shard_name, write_index
 from domix.data.loader import Pictures
 from domix.data.mixtures import Mixture, write_mixture
 from domix.data.shards import ShardWriter, make_block
@@ -109,21 +109,26 @@ def write_project(
 def _write_shards(folder: Path, pictures: Pictures) -> pd.DataFrame:
     folder.mkdir(parents=True)
     described = []
-    with ShardWriter(folder, limit=60_000) as writer:
-        for row in range(len(pictures)):
-            file = io.BytesIO()
-            Image.fromarray(pictures[row].permute(1, 2, 0).numpy()).save(file, "PNG")
-            label, domain = row // 2 % len(WORDS), ("real", "sketch")[row % 2]
-            key = f"{domain}/{WORDS[label]}/{row}"
-            place = writer.add(make_block(key, "png", file.getvalue(), {}))
-            described.append(
-                {"key": key, "source": "emoji", "domain": domain, "class": WORDS[label], "label": label}
-                | {"split": "train", **place._asdict(), "width": 40, "height": 40, "phash": "0" * 16}
-                | {"sha256": hashlib.sha256(file.getvalue()).hexdigest()}
-            )
+    half = len(pictures) // 2
+    for number, rows in enumerate((range(half), range(half, len(pictures)))):
+        with ShardWriter(folder / shard_name(number)) as writer:
+            described += [_write_sample(writer, row, pictures[row]) for row in rows]
     index = make_index(described)
     write_index(folder, index)
     return index
+
+
+def _write_sample(writer: ShardWriter, row: int, picture: torch.Tensor) -> dict[str, Any]:
+    file = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, "PNG")
+    label, domain = row // 2 % len(WORDS), ("real", "sketch")[row % 2]
+    key = f"{domain}/{WORDS[label]}/{row}"
+    place = writer.add(make_block(key, "png", file.getvalue(), {}))
+    return (
+        {"key": key, "source": "emoji", "domain": domain, "class": WORDS[label], "label": label}
+        | {"split": "train", **place._asdict(), "width": 40, "height": 40, "phash": "0" * 16}
+        | {"sha256": hashlib.sha256(file.getvalue()).hexdigest()}
+    )
 
 
 def _write_mixture(path: Path, index: pd.DataFrame, rows: list[int]) -> None:

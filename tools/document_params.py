@@ -13,13 +13,14 @@ import json
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ruamel.yaml import YAML
 
-from domix.config import Params
+from domix.config import Params, RecipeSpec
+from domix.schema import has_default
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -33,13 +34,13 @@ Every key of `params.yaml`, with its value in the default study (`presets/mini.y
 
 
 def schema(cls: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a parameter dataclass: every key known, every key needed."""
+    """Return the JSON Schema of a parameter dataclass: every key known, and needed unless it has a default."""
     hints = get_type_hints(cls)
     properties = {f.name: {"description": f.metadata["doc"], **_schema_of(hints[f.name])} for f in fields(cls)}
     return {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [f.name for f in fields(cls) if not has_default(f)],
         "additionalProperties": False,
     }
 
@@ -76,6 +77,9 @@ def markdown(defaults: Mapping[str, Any]) -> str:
             text = section.metadata["doc"]
             parts += [f"## {section.name}\n", f"{text[0].upper()}{text[1:]}.\n"]
             parts.append(_table(fields(cls), get_type_hints(cls), defaults[section.name]))
+    parts += ["## recipes.<name>\n", f"{RecipeSpec.__doc__}\n"]
+    blank = {f.name: f.default if f.default is not MISSING else {} for f in fields(RecipeSpec)}
+    parts.append(_table(fields(RecipeSpec), get_type_hints(RecipeSpec), blank))
     return "\n".join(parts)
 
 
@@ -99,6 +103,8 @@ def _words(hint: Any) -> str:
         return f"list of {_words(args[0])}"
     if origin is dict:
         return f"mapping of text to {_words(args[1])}"
+    if is_dataclass(hint):
+        return "recipe"
     return WORDS[hint]
 
 

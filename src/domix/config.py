@@ -10,26 +10,14 @@ files under presets/ are complete params.yaml files.
 
 from __future__ import annotations
 
-import difflib
-import types
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from domix.runtime.errors import ParameterError
-
-
-def doc(text: str, **kwargs: Any) -> Any:
-    """Declare a dataclass field with its documentation."""
-    return field(metadata={"doc": text}, **kwargs)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ParameterError(message) unless `condition`."""
-    if not condition:
-        raise ParameterError(message)
+from domix.schema import build, doc, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +221,53 @@ class Tracking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecipeSpec:
+    """A mixture of one's own: which samples of the multi-domain source it holds, always the first in list order."""
+
+    domains: dict[str, float] = doc("domain -> share of each of its cells' training samples (1 = all)")
+    classes: list[str] | None = doc("classes that are shown at all; null: every class", default=None)
+    leave_out: dict[str, list[str]] = doc(
+        "domain -> classes that are left out of it, besides the test classes in the test domain", default_factory=dict
+    )
+    show_test_classes: bool | float = doc(
+        "false: no sample of the test classes in the test domain (checked); true: all; or the share that is shown",
+        default=False,
+    )
+    caps: dict[str, int] = doc("domain, or '*' for all others -> most samples a cell", default_factory=dict)
+    size: int | Literal["common"] | None = doc(
+        "samples in all, every cell cut by the same share; common: as many as cg-low; null: all that the above leave",
+        default=None,
+    )
+    weights: dict[str, float] = doc(
+        "domain or base source -> how often its samples are drawn, relative to 1", default_factory=dict
+    )
+    caption: Literal["standard", "aligned"] = doc("captions; aligned ones do not name the domain", default="standard")
+    base: bool = doc("whether the base sources are part of it", default=True)
+
+    def check(self, path: str) -> None:
+        """Check the ranges; `path` is the recipe's place in params.yaml, for the message.
+
+        Raises:
+            ParameterError: a value out of range.
+        """
+        require(len(self.domains) > 0, f"{path}.domains is empty: name at least one domain")
+        for name, share in self.domains.items():
+            require(0 < share <= 1, f"{path}.domains.{name} must be above 0 and at most 1, not {share}")
+        require(self.classes is None or len(self.classes) > 0, f"{path}.classes is empty: null means all classes")
+        require(
+            0 <= self.show_test_classes <= 1,
+            f"{path}.show_test_classes must be true, false or a share in 0..1, not {self.show_test_classes}",
+        )
+        for name, cap in self.caps.items():
+            require(cap >= 1, f"{path}.caps.{name} must be at least 1, not {cap}")
+        for name, weight in self.weights.items():
+            good = 0 < weight < float("inf")
+            require(good, f"{path}.weights.{name} must be a positive number, not {weight}")
+        good = self.size is None or self.size == "common" or self.size >= 1
+        require(good, f"{path}.size must be at least 1, common or null, not {self.size}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Params:
     """Everything that params.yaml says."""
 
@@ -244,6 +279,7 @@ class Params:
     sources: list[str] = doc("data sets: the multi-domain one first, then corpora that mixtures may contain")
     base: list[str] = doc("those of the sources that every mixture contains whole, besides the multi-domain one")
     mixtures: list[str] = doc("training mixtures, one model each")
+    recipes: dict[str, RecipeSpec] = doc("mixtures of your own: name -> recipe; put the name among `mixtures`")
     seeds: list[int] = doc("random seeds, one model each")
     fetch: Fetch = doc("where raw data lie")
     pack: Pack = doc("decoding and shards")
@@ -267,6 +303,8 @@ class Params:
             values = getattr(self, name)
             require(len(values) > 0, f"{name} is empty: name at least one")
             require(len(set(values)) == len(values), f"{name} names something twice: {values}")
+        for name, recipe in self.recipes.items():
+            recipe.check(f"recipes.{name}")
         for name in self.base:
             require(name in self.sources[1:], f"base names {name!r}, which is not among the sources after the first")
 
@@ -281,61 +319,4 @@ def load(text: str) -> Params:
         tree = YAML(typ="safe", pure=True).load(text)  # YAML 1.2, as DVC reads and writes it: 1e-3 is a number
     except YAMLError as error:
         raise ParameterError(f"not valid YAML: {' '.join(str(error).split())}") from error
-    return _build(Params, tree, "")
-
-
-def _build(cls: Any, tree: Any, path: str) -> Any:
-    """Build dataclass `cls` from a mapping, or say what is wrong at `path`."""
-    require(isinstance(tree, dict), f"{path.rstrip('.') or 'the file'} must be a mapping, not {_show(tree)}")
-    hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(known)}"
-            raise ParameterError(f"unknown parameter {path}{key}: {hint}")
-    missing = [f.name for f in fields(cls) if f.name not in tree and f.default is MISSING]
-    require(not missing, f"parameter {path}{missing[0] if missing else ''} is missing")
-    return cls(**{key: _convert(hints[key], value, f"{path}{key}") for key, value in tree.items()})
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Check `value` against a type hint; the only conversion made is int to float."""
-    origin, args = get_origin(hint), get_args(hint)
-    if is_dataclass(hint):
-        return _build(hint, value, f"{path}.")
-    if origin is Literal:
-        require(value in args, f"{path} must be one of {', '.join(map(str, args))}, not {_show(value)}")
-        return value
-    if origin in (Union, types.UnionType):
-        for option in args:
-            try:
-                return _convert(option, value, path)
-            except ParameterError:
-                continue
-        raise ParameterError(f"{path} must be {_name(hint)}, not {_show(value)}")
-    if origin is list:
-        require(isinstance(value, list), f"{path} must be a list, not {_show(value)}")
-        return [_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
-    if origin is dict:
-        require(isinstance(value, dict), f"{path} must be a mapping, not {_show(value)}")
-        return {k: _convert(args[1], v, f"{path}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    good = isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool)
-    require(good, f"{path} must be {_name(hint)}, not {_show(value)}")
-    return value
-
-
-def _name(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_name(a) for a in args)
-    if origin is list:
-        return f"a list of {_name(args[0])}"
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(hint, str(hint))
-
-
-def _show(value: object) -> str:
-    return "nothing" if value is None else repr(value)
+    return build(Params, tree)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from domix.data import images
-from domix.data.pack import pack
-from domix.data.sources import get_source
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import atomic_folder
 from tests.fixtures import draw, encoded, make_domainnet_set, replace_members
+from tests.packing import pack_set
 
-SETTINGS: dict[str, Any] = {"size": 16, "shard_mb": 1, "max_bad_share": 0.0, "workers": 1, "seed": 0}
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
 
 
@@ -91,21 +88,19 @@ def test_bad_pictures_in_an_archive_fail_the_stage_in_one_sentence(tmp_path):
     changes = {"real/axe/artist0.png": b"", "real/bed/artist1.png": b"text"}
     replace_members(folder / "real.zip", changes)
     with pytest.raises(DataError) as caught, atomic_folder(tmp_path / "shards") as out:
-        pack("toy", get_source("emoji").samples(folder, poses=1), out, **SETTINGS)
+        pack_set(folder, out, poses=1, staging=tmp_path / "staging")
     message = str(caught.value)
     assert message.startswith("4 of 8 pictures of toy are bad, more than pack.max_bad_share 0:")
     assert "2 empty file (real/axe/artist0-pose1, real/axe/artist0)" in message
     assert "2 not a picture (real/bed/artist1-pose1, real/bed/artist1)" in message
     assert "\n" not in message
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "staging"]
 
 
 def test_other_pictures_of_the_batch_are_packed(tmp_path):
     folder = make_domainnet_set(tmp_path / "set", domains=["real"], classes=["axe"])
     replace_members(folder / "real.zip", {"real/axe/artist0.png": encoded(draw("real", "axe", 0))[:-30]})
-    tmp_path.joinpath("out").mkdir()
-    samples = get_source("emoji").samples(folder, poses=1)
-    stats = pack("toy", samples, tmp_path / "out", **SETTINGS | {"max_bad_share": 0.5})
+    stats = pack_set(folder, tmp_path / "out", poses=1, max_bad_share=0.5)
     assert stats.packed == 2
     assert [entry["count"] for entry in stats.rejected.values()] == [2]
 
@@ -124,5 +119,5 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
         pytest.raises(DomixError, match=r"no space left to write .*free some disk space"),
         atomic_folder(tmp_path / "out") as out,
     ):
-        pack("toy", get_source("emoji").samples(folder, poses=1), out, **SETTINGS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+        pack_set(folder, out, poses=1, staging=tmp_path / "staging")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "staging"]

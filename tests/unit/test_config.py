@@ -91,7 +91,7 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"seeds": [1, 1]}, "seeds"),
         ({"pack__size": 4}, "pack.size"),
         ({"pack__poses": 0}, "pack.poses"),
-        ({"pack__shard_mb": 0}, "pack.shard_mb"),
+        ({"pack__shard_samples": 0}, "pack.shard_samples"),
         ({"pack__max_bad_share": 1.5}, "pack.max_bad_share"),
         ({"pack__workers": -1}, "pack.workers"),
         ({"train__samples": None}, "train.samples"),

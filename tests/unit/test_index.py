@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from domix.data.index import COLUMNS, INDEX, make_index, read_index, write_index
+from domix.data.index import COLUMNS, INDEX, PLACES, make_index, open_places, read_index, write_index, write_rows
 from domix.data.shards import ShardWriter, make_block
 from domix.runtime.errors import DataError
 
@@ -13,7 +16,7 @@ from domix.runtime.errors import DataError
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with one shard of three samples and its index."""
-    with ShardWriter(tmp_path, limit=10**6) as writer:
+    with ShardWriter(tmp_path / "00000.tar") as writer:
         rows = [
             {"key": f"real/axe/{i}", "source": "toy", "domain": "real", "class": "axe", "label": 0, "split": "train"}
             | writer.add(make_block(f"real/axe/{i}", "png", b"picture", {}))._asdict()
@@ -55,15 +58,63 @@ def test_missing_column(folder):
 
 def test_column_of_a_wrong_type(folder):
     change(folder, lambda frame: frame.astype({"label": "float64"}))
-    with pytest.raises(DataError, match="label is float64 and must be int64"):
+    with pytest.raises(DataError, match="label is double and must be int64"):
         read_index(folder)
 
 
-@pytest.mark.parametrize("edit", [lambda f: f.iloc[::-1], lambda f: f.assign(key="same")])
-def test_rows_out_of_order_and_doubled_keys(folder, edit):
-    change(folder, edit)
-    with pytest.raises(DataError, match="out of order or keys that are not unique"):
+def test_some_columns(folder):
+    assert list(read_index(folder, ["key", "width"])) == ["key", "width"]
+
+
+def test_keys_must_be_unique(folder):
+    with pytest.raises(DataError, match="2 keys stand twice, 'same' among them"):
+        write_index(folder, read_index(folder).assign(key="same"))
+
+
+def test_keys_whose_hashes_collide_may_differ(folder, monkeypatch):
+    index = read_index(folder)
+    monkeypatch.setattr(pd.util, "hash_array", lambda keys, categorize: np.zeros(len(keys), np.uint64))
+    write_index(folder, index)
+    assert read_index(folder)["key"].tolist() == index["key"].tolist()
+
+
+def test_places_are_mapped_and_say_what_the_index_says(folder):
+    index, places = read_index(folder), open_places(folder)
+    assert isinstance(places, np.memmap)
+    for name in ("size", "offset"):
+        assert places[name].tolist() == index[name].tolist()
+    assert [f"{number:05d}.tar" for number in places["shard"]] == index["shard"].tolist()
+
+
+def test_places_that_do_not_fit_the_index(folder):
+    change(folder, lambda frame: frame.iloc[:2])
+    with pytest.raises(DataError, match=r"places\.npy does not fit index\.parquet \(3 and 2 rows\)"):
         read_index(folder)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no array", None])
+def test_places_missing_or_damaged(folder, damage):
+    if damage is None:
+        (folder / PLACES).unlink()
+    else:
+        (folder / PLACES).write_bytes(damage)
+    with pytest.raises(DataError, match=r"places\.npy is (missing|damaged)"):
+        read_index(folder)
+
+
+def test_many_tables_become_few_row_groups(tmp_path):
+    rows = pa.table(
+        {
+            name: [0] * 1000 if kind == "int64" else ["00000.tar"] * 1000
+            for name, kind in COLUMNS.items()
+            if name != "row"
+        }
+    )
+    keyed = (rows.set_column(0, "key", pa.array([f"{n}-{i}" for i in range(1000)])) for n in range(150))
+    assert write_rows(tmp_path, keyed) == 150_000
+    file = pq.ParquetFile(tmp_path / INDEX)
+    assert (file.metadata.num_rows, file.metadata.num_row_groups) == (150_000, 2)
+    assert file.read(["row"])["row"].to_pylist() == list(range(150_000))
 
 
 def test_missing_shard(folder):

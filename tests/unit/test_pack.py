@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import signal
+import tarfile
 import zipfile
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from domix.data import images
 from domix.data.index import read_index
-from domix.data.pack import pack
 from domix.data.shards import ShardReader
-from domix.data.sources import RawSample, get_source
-from domix.runtime.errors import DataError
+from domix.data.sources import NO_LABEL, RawSample
+from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 from tests.fixtures import draw, encoded, make_domainnet_set
-
-SETTINGS: dict[str, Any] = {"size": 16, "shard_mb": 1, "max_bad_share": 0.0, "workers": 1, "seed": 0}
-
-
-def pack_set(folder, out, *, poses=2, **changes):
-    out.mkdir(parents=True)
-    return pack("toy", get_source("emoji").samples(folder, poses=poses), out, **SETTINGS | changes)
-
-
-def sample(key: str, data: bytes, **changes) -> RawSample:
-    fields = {"domain": "real", "class_name": "axe", "label": 0, "split": "train", "drawing": key}
-    return RawSample(key=key, data=data, **fields | changes)
+from tests.packing import Held, pack_parts, pack_samples, pack_set, sample, samples_of
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +42,7 @@ def contents(folder):
 def test_index_names_every_sample_in_order(drawn, tmp_path):
     stats = pack_set(drawn, tmp_path / "out")
     index = read_index(tmp_path / "out")
-    assert index["key"].tolist() == [s.key for s in get_source("emoji").samples(drawn, poses=2)]
+    assert index["key"].tolist() == [s.key for s in samples_of("emoji", drawn, poses=2)]
     assert stats.read == stats.packed == len(index) == 2 * 2 * 2 * 3
     assert set(index["source"]) == {"toy"}
     assert set(index["class"]) == {"axe", "ice cream"}
@@ -58,7 +52,7 @@ def test_test_pictures_are_the_drawings_shrunk_and_training_pictures_their_poses
     pack_set(drawn, tmp_path / "out")
     index = read_index(tmp_path / "out").set_index("key")
     original = draw("sketch", "ice cream", 1)
-    with ShardReader(tmp_path / "out", index) as shards:
+    with ShardReader(tmp_path / "out") as shards:
 
         def picture(key: str) -> bytes:
             return Image.open(io.BytesIO(shards.read(int(index.loc[key, "row"])))).convert("RGB").tobytes()
@@ -80,27 +74,106 @@ def test_index_holds_size_digest_and_hash(drawn, tmp_path):
 
 def test_bytes_do_not_depend_on_the_number_of_processes(drawn, tmp_path):
     for workers in (1, 2):
-        pack_set(drawn, tmp_path / str(workers), poses=9, workers=workers)
+        pack_set(drawn, tmp_path / str(workers), poses=9, size=30, workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
-    assert set(contents(tmp_path / "1")) == {"00000.tar", "index.parquet", "stats.json"}
+    shards = {f"{number:05d}.tar" for number in range(3)}
+    assert set(contents(tmp_path / "1")) == {*shards, "index.parquet", "places.npy", "stats.json"}
+
+
+def test_one_part_becomes_one_shard(drawn, tmp_path):
+    pack_set(drawn, tmp_path / "out", size=7)
+    index = read_index(tmp_path / "out")
+    assert index["shard"].tolist() == [f"{row // 7:05d}.tar" for row in range(len(index))]
+
+
+def test_an_empty_part_leaves_no_shard_and_the_others_keep_their_names(tmp_path):
+    good = sample("good", encoded(draw("real", "axe", 0)))
+    pack_parts([Held((sample("bad", b""),)), Held((good,))], tmp_path / "out", max_bad_share=0.5)
+    assert not (tmp_path / "out" / "00000.tar").exists()
+    with ShardReader(tmp_path / "out") as shards:
+        assert Image.open(io.BytesIO(shards.read(0))).size == (16, 16)
 
 
 def test_smaller_pictures_stay_as_they_are(tmp_path):
-    tmp_path.joinpath("out").mkdir()
-    pack("toy", [sample("a", encoded(Image.new("RGB", (8, 40))))], tmp_path / "out", **SETTINGS)
+    pack_samples([sample("a", encoded(Image.new("RGB", (8, 40))))], tmp_path / "out")
     index = read_index(tmp_path / "out")
     assert (index.loc[0, "width"], index.loc[0, "height"]) == (8, 40)
 
 
+def packed_file(data: bytes, tmp_path, **settings) -> bytes:
+    """Pack one picture file and return the packed one."""
+    pack_samples([sample("a", data)], tmp_path / "out", **settings)
+    with ShardReader(tmp_path / "out") as shards:
+        return shards.read(0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_size_0_keeps_the_bytes_of_plain_files(tmp_path, kind):
+    data = encoded(draw("real", "axe", 0, size=40), kind)
+    assert packed_file(data, tmp_path, size=0) == data
+    with tarfile.open(tmp_path / "out" / "00000.tar") as tar:
+        assert tar.getnames()[1] == {"PNG": "a.png", "JPEG": "a.jpg", "WEBP": "a.webp"}[kind]
+
+
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = 6
+    return encoded(draw("real", "axe", 0, size=40).crop((0, 0, 40, 20)), "JPEG", exif=exif)
+
+
+GREY = Image.new("RGB", (9, 9), (99, 99, 99))
+ODD = {
+    "EXIF orientation": turned(),
+    "CMYK": encoded(draw("real", "axe", 0).convert("CMYK"), "JPEG"),
+    "palette": encoded(draw("real", "axe", 0).convert("P"), "PNG"),
+    "alpha": encoded(draw("real", "axe", 0).convert("RGBA"), "PNG"),
+    "16 bits": encoded(Image.fromarray(np.full((8, 8), 40_000, np.uint16)), "PNG"),
+    "two frames": encoded(
+        Image.new("RGB", (9, 9)), "WEBP", save_all=True, append_images=[Image.new("RGB", (9, 9), 255)]
+    ),
+    "GIF": encoded(draw("real", "axe", 0).convert("P"), "GIF"),
+    "BMP": encoded(draw("real", "axe", 0), "BMP"),
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD.keys())
+def test_size_0_rewrites_files_that_decoders_read_differently(tmp_path, data):
+    written = packed_file(data, tmp_path, size=0)
+    assert written.startswith(b"\x89PNG")
+    assert Image.open(io.BytesIO(written)).convert("RGB").tobytes() == images.decode(data).tobytes()
+
+
+def test_jpeg_is_smaller_and_close(tmp_path):
+    picture = draw("real", "axe", 0, size=64).resize((64, 64), Image.Resampling.BICUBIC)
+    written = packed_file(encoded(picture), tmp_path, size=32, format="jpeg")
+    assert written.startswith(b"\xff\xd8\xff")
+    wanted = np.asarray(images.resize_short(picture, 32), dtype=float)
+    assert np.abs(np.asarray(Image.open(io.BytesIO(written)), dtype=float) - wanted).mean() < 3
+    with tarfile.open(tmp_path / "out" / "00000.tar") as tar:
+        assert tar.getnames()[1] == "a.jpg"
+
+
+def test_captions_that_samples_bring_are_kept(tmp_path):
+    data = encoded(draw("real", "axe", 0))
+    odd = ['a "quoted\t one', "two\nlines", "NA", ""]
+    base = {"class_name": None, "label": NO_LABEL, "domain": "corpus"}
+    found = [sample(str(number), data, text=text, **base) for number, text in enumerate(odd)]
+    pack_samples([*found[:2], sample("bad", b"", text="gone", **base), *found[2:]], tmp_path / "out", max_bad_share=0.5)
+    texts = pd.read_parquet(tmp_path / "out" / "texts.parquet")
+    assert dict(zip(texts["key"], texts["text"], strict=True)) == {str(i): text for i, text in enumerate(odd)}
+    index = read_index(tmp_path / "out")
+    assert index["class"].isna().all()
+    assert set(index["label"]) == {NO_LABEL}
+
+
 def test_bad_pictures_are_left_out_counted_and_named(tmp_path, caplog):
-    good = encoded(draw("real", "axe", 0))
+    good = sample("good", encoded(draw("real", "axe", 0)))
     bad = [sample(f"bad{i}", b"") for i in range(7)]
-    stats = pack(
-        "toy", [*bad, sample("text", b"text"), sample("good", good)], tmp_path, **SETTINGS | {"max_bad_share": 0.9}
-    )
-    assert read_index(tmp_path)["key"].tolist() == ["good"]
+    parts = [Held(tuple(bad[:4])), Held((*bad[4:], sample("text", b"text"), good))]
+    stats = pack_parts(parts, tmp_path / "out", max_bad_share=0.9)
+    assert read_index(tmp_path / "out")["key"].tolist() == ["good"]
     assert (stats.read, stats.packed) == (9, 1)
-    assert read_json(tmp_path / "stats.json")["rejected"] == {
+    assert read_json(tmp_path / "out" / "stats.json")["rejected"] == {
         "empty file": {"count": 7, "examples": [f"bad{i}" for i in range(5)]},
         "not a picture": {"count": 1, "examples": ["text"]},
     }
@@ -114,42 +187,82 @@ def test_share_of_bad_pictures_decides(tmp_path, share, fails):
         with pytest.raises(
             DataError, match=r"1 of 2 pictures of toy are bad, more than pack.max_bad_share 0.49: 1 empty"
         ):
-            pack("toy", found, tmp_path, **SETTINGS | {"max_bad_share": share})
+            pack_samples(found, tmp_path / "out", max_bad_share=share)
     else:
-        assert pack("toy", found, tmp_path, **SETTINGS | {"max_bad_share": share}).packed == 1
+        assert pack_samples(found, tmp_path / "out", max_bad_share=share).packed == 1
 
 
 def test_no_sample_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no samples"):
-        pack("toy", [], tmp_path, **SETTINGS)
+        pack_samples([], tmp_path / "out")
 
 
-def test_two_samples_of_one_key_are_an_error(tmp_path):
-    data = encoded(draw("real", "axe", 0))
-    with pytest.raises(DataError, match="two samples named same"):
-        pack("toy", [sample("same", data), sample("same", data)], tmp_path, **SETTINGS)
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_samples_of_one_key_are_an_error(tmp_path, apart):
+    same = sample("same", encoded(draw("real", "axe", 0)))
+    parts = [Held((same,)), Held((same,))] if apart else [Held((same, same))]
+    with pytest.raises(DataError, match="1 keys stand twice, 'same' among them: rename one"):
+        pack_parts(parts, tmp_path / "out")
+    assert not (tmp_path / "out" / "index.parquet").exists()
 
 
 def test_progress_hears_of_every_sample(drawn, tmp_path):
     heard = []
     stats = pack_set(drawn, tmp_path / "out", progress=heard.append)
-    assert sum(heard) == stats.read
+    assert sum(part.read for part in heard) == stats.read
 
 
-def test_a_few_batches_are_read_ahead_and_no_more(tmp_path):
-    """Memory stays constant: samples are taken from the source as results are written."""
-    data, taken, written = encoded(draw("real", "axe", 0)), [], []
+@dataclass(frozen=True)
+class Told:
+    """A part that writes down that it was read, and fails while a file `fail` lies beside the note."""
 
-    def source():
-        for number in range(1000):
-            taken.append(number)
-            yield sample(str(number), data)
+    note: Path
+    held: tuple[RawSample, ...]
+    fails: bool = False
 
-    ahead = []
+    def samples(self):
+        with open(self.note, "a", encoding="utf-8") as file:
+            file.write(f"{self.held[0].key}\n")
+        yield self.held[0]
+        if self.fails and (self.note.parent / "fail").exists():
+            raise DataError("the archive is damaged")
+        yield from self.held[1:]
 
-    def note(count: int) -> None:
-        written.append(count)
-        ahead.append(len(taken) - len(written))
 
-    pack("toy", source(), tmp_path, **SETTINGS, progress=note)
-    assert max(ahead) <= 64
+@pytest.mark.parametrize("workers", [1, 2])
+def test_packing_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, workers):
+    note = tmp_path / "note"
+    data = [encoded(draw("real", "axe", number)) for number in range(8)]
+    held = [tuple(sample(f"{part}-{i}", data[2 * part + i]) for i in range(2)) for part in range(4)]
+    parts = [Told(note, samples, fails=number == 2) for number, samples in enumerate(held)]
+    (tmp_path / "fail").touch()
+    staging = tmp_path / "staging"
+    with pytest.raises(DataError, match="the archive is damaged"):
+        pack_parts(parts, tmp_path / "out", staging=staging, workers=workers)
+    assert list((tmp_path / "out").iterdir()) == []
+    finished = {path.stem for path in staging.glob("*.json")}
+    assert "00002" not in finished
+    assert not (staging / "00002.tar").exists()
+    (tmp_path / "fail").unlink()
+    note.write_text("")
+    heard = []
+    pack_parts(parts, tmp_path / "out", staging=staging, workers=workers, progress=heard.append)
+    read_again = {f"{int(line.split('-')[0]):05d}" for line in note.read_text().split()}
+    assert not read_again & finished
+    assert sum(part.read for part in heard) == 8
+    pack_parts([Held(samples) for samples in held], tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A part whose process is killed, as the kernel does when memory runs out."""
+
+    def samples(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+
+def test_a_killed_process_is_one_sentence(tmp_path):
+    with pytest.raises(DomixError, match="a packing process was killed, most likely for want of memory: lower pack"):
+        pack_parts([Killed(), Killed()], tmp_path / "out", workers=2)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from domix.data.sources import get_source
+from domix.data.sources import LISTING, get_source
 from domix.data.sources.layout import DomainNetLayout
-from domix.runtime.errors import DataError
-from tests.fixtures import make_domainnet_set
+from domix.runtime.errors import DataError, ParameterError
+from tests.fixtures import make_domainnet_set, replace_members
+from tests.packing import samples_of
 
 
 def samples(folder, poses=2):
-    return list(get_source("emoji").samples(folder, poses=poses))
+    return samples_of("emoji", folder, poses=poses)
 
 
 def test_unknown_source_suggests_the_nearest():
-    with pytest.raises(DataError, match=r"unknown source 'emojis': did you mean emoji\?"):
+    with pytest.raises(ParameterError, match=r"unknown source 'emojis': did you mean emoji\?"):
         get_source("emojis")
 
 
 def test_unknown_source_without_a_near_one_names_all():
-    with pytest.raises(DataError, match="known: emoji"):
+    with pytest.raises(ParameterError, match="known: emoji"):
         get_source("quux")
 
 
@@ -54,15 +57,43 @@ def test_underscores_of_directories_become_blanks_and_hyphens_stay(tmp_path):
     assert found[0].key == "real/ice_cream/artist0-pose1"
 
 
-def test_fetch_brings_the_verified_files(tmp_path):
-    source = make_domainnet_set(tmp_path / "set", domains=["real"])
-    get_source("emoji").fetch(source, tmp_path / "raw")
-    assert len(samples(tmp_path / "raw")) == len(samples(source))
+@pytest.mark.parametrize("name", ["emoji", "domainnet"])
+def test_listing_and_parts_name_the_same_samples_in_one_order(tmp_path, name):
+    root = make_domainnet_set(tmp_path, domains=["sketch", "real"])
+    source = get_source(name)
+    listing = source.listing(root, poses=2)
+    assert tuple(listing.columns) == LISTING
+    for size in (1, 5, 1000):
+        parts = source.parts(root, size=size, poses=2)
+        found = [sample for part in parts for sample in part.samples()]
+        assert [s.key for s in found] == listing["key"].tolist()
+        assert [(s.domain, s.class_name, s.label, s.split) for s in found] == list(
+            listing[["domain", "class", "label", "split"]].itertuples(index=False, name=None)
+        )
+
+
+def test_a_part_reads_its_samples_in_another_process(tmp_path):
+    part = get_source("domainnet").parts(make_domainnet_set(tmp_path), size=5, poses=1)[1]
+    assert [s.data for s in pickle.loads(pickle.dumps(part)).samples()] == [s.data for s in part.samples()]  # noqa: S301
+
+
+def test_files_are_what_the_source_reads(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"])
+    (root / "stray.txt").write_text("not part of it")
+    wanted = ["real.zip", "real_test.txt", "real_train.txt"]
+    assert sorted(get_source("domainnet").files(root)) == wanted
+    assert sorted(get_source("emoji").files(root)) == ["manifest.json", *wanted]
+
+
+def test_an_archive_that_was_replaced_is_read_anew(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"], classes=["axe"])
+    samples(root)
+    replace_members(root / "real.zip", {"real/axe/artist0.png": b"other"})
+    assert samples(root)[0].data == b"other"
 
 
 def test_layout_finds_its_domains_sorted(tmp_path):
-    with DomainNetLayout(make_domainnet_set(tmp_path, domains=["sketch", "real"])) as layout:
-        assert layout.domains == ["real", "sketch"]
+    assert DomainNetLayout(make_domainnet_set(tmp_path, domains=["sketch", "real"])).domains == ["real", "sketch"]
 
 
 def test_empty_folder_is_an_error(tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from domix.model import clip
 from domix.runtime.errors import ParameterError
+from domix.runtime.files import digest_of
 from domix.train import machine, optim, resume
 from domix.train.schedule import WarmupCosine, step_of_epoch, total_steps, warmup_steps
 from tests.tiny import CONFIG, RECIPE
@@ -139,6 +140,6 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage: str
 
 
 def test_the_digest_tells_trainings_apart() -> None:
-    digests = {resume.digest_of(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.2)}
+    digests = {digest_of(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.2)}
     assert len(digests) == 4
-    assert resume.digest_of(seed=0, lr=0.1) == resume.digest_of(lr=0.1, seed=0)
+    assert digest_of(seed=0, lr=0.1) == digest_of(lr=0.1, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import stat
 import unicodedata
@@ -152,6 +153,26 @@ class ZipReader:
         if len(data) != info.file_size:
             raise DataError(f"{name} in {self.path} is not as long as it should be: fetch the archive anew")
         return data
+
+
+def open_zip(path: Path) -> ZipReader:
+    """Return an open archive, the same one for every call in this process until the file changes.
+
+    Checking the table of contents of a large archive takes a second, and a process reads one archive for many parts.
+
+    Raises:
+        DataError: as `ZipReader`.
+    """
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"the archive {path} is missing: fetch it anew") from None
+    return _open_zip(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@functools.lru_cache(maxsize=2)
+def _open_zip(path: Path, *state: int) -> ZipReader:
+    return ZipReader(path)
 
 
 def _unsafe_member(info: zipfile.ZipInfo) -> str | None:

@@ -1,23 +1,34 @@
-"""The index of a packed source: one row a sample, checked against its shards when it is read."""
+"""The index of a packed source: one row a sample, and where each picture lies.
+
+index.parquet   the samples, in order; read whole or a few columns of it
+places.npy      shard number, size and offset of each, memory-mapped: opened at once whatever its length, and shared by
+                all processes that read it
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table, write_table
+from domix.runtime.files import atomic_file
+from domix.runtime.tables import open_table, read_table
 
-INDEX = "index.parquet"
+INDEX, PLACES = "index.parquet", "places.npy"
+GROUP = 1 << 17  # rows that are written at a time
 
 COLUMNS = {
     "row": "int64",
     "key": "str",
     "source": "str",
     "domain": "str",
-    "class": "str",
-    "label": "int64",
+    "class": "str",  # null: none
+    "label": "int64",  # NO_LABEL: none
     "split": "str",
     "shard": "str",
     "offset": "int64",
@@ -27,6 +38,78 @@ COLUMNS = {
     "sha256": "str",
     "phash": "str",
 }
+SCHEMA = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for name, kind in COLUMNS.items()])
+PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8")])
+
+
+def write_rows(folder: Path, tables: Iterable[pa.Table]) -> int:
+    """Write an index from tables of consecutive samples (all columns of SCHEMA but `row`), and return their number.
+
+    Takes a few tables' memory, and 24 bytes a row.
+
+    Raises:
+        DataError: two samples have one key.
+    """
+    places: list[np.ndarray] = [np.zeros(0, PLACE)]
+    hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
+    count = 0
+    with atomic_file(folder / INDEX) as temporary:
+        with pq.ParquetWriter(temporary, SCHEMA) as writer:
+            for table in _grouped(tables):
+                number = pa.array(np.arange(count, count + len(table)))
+                columns = [table[name].combine_chunks() for name in SCHEMA.names[1:]]
+                writer.write_table(pa.table([number, *columns], schema=SCHEMA))
+                places.append(_places(table))
+                hashes.append(pd.util.hash_array(table["key"].to_pandas().to_numpy(dtype=object), categorize=False))
+                count += len(table)
+        _require_unique(temporary, np.concatenate(hashes))
+    with atomic_file(folder / PLACES) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.concatenate(places))
+    return count
+
+
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables to ones of at least GROUP rows: many small row groups are slow to read."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _places(table: pa.Table) -> np.ndarray:
+    places = np.empty(len(table), PLACE)
+    places["shard"] = _shard_numbers(table["shard"])
+    for name in ("size", "offset"):
+        places[name] = table[name].to_numpy()
+    return places
+
+
+def _require_unique(path: Path, hashes: np.ndarray) -> None:
+    """Refuse two samples of one key; the keys are only read if two of their 64-bit hashes are equal."""
+    hashes.sort()
+    if (hashes[1:] == hashes[:-1]).any():
+        keys = pq.read_table(path, columns=["key"])["key"].to_pandas()
+        twice = keys[keys.duplicated()]
+        if not twice.empty:
+            raise DataError(
+                f"{len(twice)} keys stand twice, {twice.iloc[0]!r} among them: rename one picture of each pair"
+            )
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"{number:05d}.tar"
+
+
+def _shard_numbers(shards: pa.ChunkedArray) -> np.ndarray:
+    """Return the numbers in the names of shards, int64 [N]."""
+    encoded = shards.combine_chunks().dictionary_encode()
+    numbers = np.array([int(str(name).partition(".")[0]) for name in encoded.dictionary], dtype=np.int64)
+    return numbers[encoded.indices.to_numpy()] if len(numbers) else np.zeros(0, np.int64)
 
 
 def make_index(rows: list[dict[str, object]]) -> pd.DataFrame:
@@ -37,12 +120,38 @@ def make_index(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def write_index(folder: Path, index: pd.DataFrame) -> None:
-    """Write the index into a folder of shards."""
-    write_table(folder / INDEX, index)
+    """Write a whole index, whose `row` must count from 0, into a folder of shards.
+
+    Raises:
+        DataError: two samples have one key.
+    """
+    write_rows(folder, [pa.Table.from_pandas(index[list(COLUMNS)], SCHEMA, preserve_index=False)])
 
 
-def read_index(folder: Path) -> pd.DataFrame:
-    """Read the index of a packed source, with `row` 0 .. N - 1 in order.
+def open_places(folder: Path) -> np.ndarray:
+    """Map the places of a packed source's pictures into memory, PLACE [N], after a check against shards and index.
+
+    Raises:
+        DataError: the file is missing or does not fit the index, or a shard is missing or shorter than it says.
+    """
+    path = folder / PLACES
+    try:
+        places = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run dvc repro pack") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro pack") from error
+    rows = open_table(folder / INDEX).metadata.num_rows
+    if places.dtype != PLACE or len(places) != rows:
+        raise DataError(
+            f"{path} does not fit {INDEX} ({len(places)} and {rows} rows): delete both and run dvc repro pack"
+        )
+    _check_shards(folder, places)
+    return places
+
+
+def read_index(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read the index of a packed source, or some columns of it: rows 0 .. N - 1 in order.
 
     Raises:
         DataError: the index is missing, damaged or of another schema, or a shard is missing or shorter than it says.
@@ -50,28 +159,32 @@ def read_index(folder: Path) -> pd.DataFrame:
     path = folder / INDEX
     if not path.is_file():
         raise DataError(f"{path} is missing: run dvc repro pack")
-    index = read_table(path)
-    _check_columns(path, index)
-    if not (index["row"].to_numpy() == range(len(index))).all() or index["key"].duplicated().any():
-        raise DataError(f"{path} has rows out of order or keys that are not unique: delete it and run dvc repro pack")
-    _check_shards(folder, index)
-    return index
+    _check_columns(path, open_table(path).schema_arrow)
+    open_places(folder)
+    return read_table(path, list(columns) if columns is not None else None)
 
 
-def _check_columns(path: Path, index: pd.DataFrame) -> None:
-    missing = [name for name in COLUMNS if name not in index]
+def _check_columns(path: Path, schema: pa.Schema) -> None:
+    missing = [name for name in COLUMNS if name not in schema.names]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}: delete it and run dvc repro pack")
-    wrong = [name for name, kind in COLUMNS.items() if str(index[name].dtype) != kind]
+    wrong = [name for name in COLUMNS if not _same_kind(schema.field(name).type, SCHEMA.field(name).type)]
     if wrong:
-        kinds = ", ".join(f"{name} is {index[name].dtype} and must be {COLUMNS[name]}" for name in wrong)
+        kinds = ", ".join(f"{n} is {schema.field(n).type} and must be {SCHEMA.field(n).type}" for n in wrong)
         raise DataError(f"{path}: {kinds}; delete it and run dvc repro pack")
 
 
-def _check_shards(folder: Path, index: pd.DataFrame) -> None:
-    ends = (index["offset"] + index["size"]).groupby(index["shard"]).max()
-    for shard, end in ends.items():
-        path = folder / str(shard)
+def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Tell whether two types hold the same values: text has two layouts, by which library wrote it."""
+    return found == wanted or (pa.types.is_large_string(found) and pa.types.is_string(wanted))
+
+
+def _check_shards(folder: Path, places: np.ndarray) -> None:
+    shards = places["shard"]
+    starts = np.flatnonzero(np.r_[True, shards[1:] != shards[:-1]]) if len(shards) else np.zeros(0, np.int64)
+    ends = np.maximum.reduceat(places["offset"] + places["size"], starts) if len(starts) else starts
+    for number, end in zip(shards[starts].tolist(), ends.tolist(), strict=True):
+        path = folder / shard_name(number)
         if not path.is_file():
             raise DataError(
                 f"the shard {path} is missing, which {folder / INDEX} names: run dvc checkout or dvc repro pack"

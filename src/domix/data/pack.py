@@ -1,36 +1,61 @@
 """Packing: decode every picture once, reject the bad, resize, and write shards and the index.
 
-Pictures are decoded by a pool of processes in small batches and written in the order in which the source gives them, so
-that the bytes do not depend on the number of processes. Only a few batches are in memory at a time.
+The unit of work is one part of a source, which becomes one shard: a pure function of the part and the settings, so that
+its bytes do not depend on which process of which machine does it (data/drivers.py). Finished units stay in a staging
+folder until the whole source is published: packing that was cut short goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
-import multiprocessing
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from domix.data import images
+from domix.data.index import shard_name
 from domix.data.shards import Block, ShardWriter, make_block
-from domix.data.sources import RawSample
+from domix.data.sources import Part, RawSample
 from domix.runtime.errors import DataError
-from domix.runtime.files import explain, write_json
+from domix.runtime.files import atomic_file, explain, read_json, write_json
 from domix.runtime.seeds import numpy_generator
 
-BATCH = 64  # samples a process works on at a time
-AHEAD = 3  # batches that wait for each process
+VERSION = 1  # raised when equal input gives other bytes than before: half-finished work is then not gone on with
 EXAMPLES = 5  # rejected keys that are kept for each reason
-STATS = "stats.json"
+STATS, TEXTS = "stats.json", "texts.parquet"
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides about the bytes of a packed picture.
+
+    Attributes:
+        source: name of the source.
+        size: short side in pixels; smaller pictures stay as they are; 0: every file stays as it is, if any decoder
+            reads it alike, else it becomes a PNG file of the same size.
+        format: png | jpeg, of resized pictures.
+        seed: seed of the poses.
+    """
+
+    source: str
+    size: int
+    format: str = "png"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work: a part of a source that becomes shard `number`."""
+
+    number: int
+    part: Part
+    settings: Settings
 
 
 class Packed(NamedTuple):
@@ -49,7 +74,7 @@ class Rejected(NamedTuple):
 
 @dataclass
 class PackStats:
-    """What became of a source's pictures."""
+    """What became of a source's pictures, or of a part of them."""
 
     source: str
     read: int = 0
@@ -57,62 +82,76 @@ class PackStats:
     rejected: dict[str, dict[str, Any]] = field(default_factory=dict)
     """reason -> count, examples (keys)"""
 
-    def reject(self, bad: Rejected) -> None:
-        """Count a bad picture, and keep its key if it is among the first of its reason."""
-        entry = self.rejected.setdefault(bad.reason, {"count": 0, "examples": []})
-        entry["count"] += 1
-        if len(entry["examples"]) < EXAMPLES:
-            entry["examples"].append(bad.key)
+    def reject(self, reason: str, count: int, keys: Sequence[str]) -> None:
+        """Count bad pictures, and keep the first keys of each reason."""
+        entry = self.rejected.setdefault(reason, {"count": 0, "examples": []})
+        entry["count"] += count
+        entry["examples"] += keys[: EXAMPLES - len(entry["examples"])]
+
+    def add(self, other: PackStats) -> None:
+        """Add what became of a later part."""
+        self.read += other.read
+        self.packed += other.packed
+        for reason, entry in other.rejected.items():
+            self.reject(reason, entry["count"], entry["examples"])
+
+
+Driver = Callable[[Sequence[Unit], Path], Iterator[PackStats]]
+"""Does `pack_unit(unit, folder)` for all units, in any order and anywhere, and yields what it returns."""
 
 
 def pack(
-    source: str,
-    samples: Iterable[RawSample],
+    settings: Settings,
+    parts: Sequence[Part],
     out: Path,
     *,
-    size: int,
-    shard_mb: int,
+    staging: Path,
+    driver: Driver,
     max_bad_share: float,
-    workers: int,
-    seed: int,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[PackStats], object] | None = None,
 ) -> PackStats:
-    """Pack samples into the empty folder `out`: `NNNNN.tar`, index.parquet, stats.json.
+    """Pack the parts of a source into the empty folder `out`.
+
+    Writes `NNNNN.tar` (one a part), index.parquet, places.npy, stats.json, and texts.parquet (`key`, `text`) for
+    samples that bring captions.
 
     Args:
-        source: name for the index's column `source`.
-        size: short side in pixels; smaller pictures stay as they are.
-        shard_mb: size of a shard in megabytes.
+        settings: what decides about the bytes.
+        parts: all parts, in index order.
+        out: the folder.
+        staging: where finished units are kept; units that lie there already are not done again. The caller names it
+            after everything that defines them, and removes it when `out` is published.
+        driver: does the units.
         max_bad_share: share of bad pictures above which packing fails.
-        workers: processes that decode; 0: one a core; 1: this process.
-        seed: seed of the poses.
-        progress: called with the number of samples that were dealt with since the last call.
+        progress: called with what became of each unit, those found in `staging` included.
 
     Raises:
         DataError: too many bad pictures, none that is good, or two samples with one key.
         DomixError: the disk is full, or the folder may not be written.
     """
-    from domix.data.index import make_index, write_index  # here: worker processes need no pandas
+    from domix.data.index import write_rows  # here: worker processes need no pandas
 
-    stats = PackStats(source)
-    rows: list[dict[str, Any]] = []
-    keys: set[str] = set()
-    with explain(out), ShardWriter(out, limit=shard_mb * 1_000_000) as writer:
-        for result in _results(samples, size=size, seed=seed, workers=workers):
-            stats.read += 1
-            if isinstance(result, Rejected):
-                stats.reject(result)
-            else:
-                if result.row["key"] in keys:
-                    raise DataError(f"the source {source} has two samples named {result.row['key']}: rename one")
-                keys.add(result.row["key"])
-                rows.append(result.row | {"source": source} | writer.add(result.block)._asdict())
-            if progress is not None:
-                progress(1)
-    stats.packed = len(rows)
+    units = [Unit(number, part, settings) for number, part in enumerate(parts)]
+    with explain(staging):
+        staging.mkdir(parents=True, exist_ok=True)
+    left = []
+    for unit in units:
+        if not _report(staging, unit.number).is_file():
+            left.append(unit)
+        elif progress is not None:
+            progress(read_report(staging, unit.number))
+    for result in driver(left, staging):
+        if progress is not None:
+            progress(result)
+    stats = PackStats(settings.source)
+    for unit in units:
+        stats.add(read_report(staging, unit.number))
     _judge(stats, max_bad_share)
     with explain(out):
-        write_index(out, make_index(rows))
+        for unit in units:
+            _link(staging / shard_name(unit.number), out / shard_name(unit.number))
+        write_rows(out, (_rows(staging, unit.number) for unit in units))
+        _write_texts(staging, units, out / TEXTS)
     write_json(out / STATS, asdict(stats))
     return stats
 
@@ -133,57 +172,101 @@ def _judge(stats: PackStats, max_bad_share: float) -> None:
     log.warning("left out %d of %d pictures of %s: %s", bad, stats.read, stats.source, reasons)
 
 
-def _results(samples: Iterable[RawSample], *, size: int, seed: int, workers: int) -> Iterator[Packed | Rejected]:
-    """Yield the samples' results in the order of the samples."""
-    count = workers or os.cpu_count() or 1
-    batches = _batches(samples)
-    if count == 1:
-        for batch in batches:
-            yield from process_batch(batch, size, seed)
-        return
-    # Not fork: it copies locks that other threads of this process (pyarrow's, say) may hold.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    pool = ProcessPoolExecutor(count, mp_context=context)
-    try:
-        for future in _submit(pool, batches, ahead=AHEAD * count, size=size, seed=seed):
-            yield from future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _link(source: Path, target: Path) -> None:
+    """Give a finished shard its place without copying it where the file system can; an empty part has no shard."""
+    if source.is_file():
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
 
 
-def _batches(samples: Iterable[RawSample]) -> Iterator[list[RawSample]]:
-    iterator = iter(samples)
-    while batch := list(itertools.islice(iterator, BATCH)):
-        yield batch
+def _rows(staging: Path, number: int) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(staging / f"{number:05d}.parquet")
 
 
-def _submit(
-    pool: Executor, batches: Iterator[list[RawSample]], *, ahead: int, size: int, seed: int
-) -> Iterator[Future[list[Packed | Rejected]]]:
-    """Keep at most `ahead` batches in the pool, and yield their futures in order."""
-    waiting: deque[Future[list[Packed | Rejected]]] = deque()
-    for batch in batches:
-        waiting.append(pool.submit(process_batch, batch, size, seed))
-        if len(waiting) >= ahead:
-            yield waiting.popleft()
-    yield from waiting
+def _write_texts(staging: Path, units: Sequence[Unit], path: Path) -> None:
+    """Collect the captions that samples brought; nothing is written if none did."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    with atomic_file(path) as temporary:
+        for unit in units:
+            rows = _rows(staging, unit.number)
+            if "text" in rows.column_names and len(rows):
+                texts = pa.table({"key": rows["key"], "text": rows["text"]})
+                writer = writer or pq.ParquetWriter(temporary, texts.schema)
+                writer.write_table(texts)
+        if writer is not None:
+            writer.close()
+        else:
+            temporary.touch()
+    if writer is None:
+        path.unlink()
 
 
-def process_batch(batch: list[RawSample], size: int, seed: int) -> list[Packed | Rejected]:
-    """Make every sample of a batch ready to be written, or say why it cannot be: pure, in any process."""
-    return [process_sample(sample, size, seed) for sample in batch]
+def _report(folder: Path, number: int) -> Path:
+    """Return the file that is written last: where it lies, the unit is done."""
+    return folder / f"{number:05d}.json"
 
 
-def process_sample(sample: RawSample, size: int, seed: int) -> Packed | Rejected:
+def read_report(folder: Path, number: int) -> PackStats:
+    """Read what became of a unit."""
+    return PackStats(**read_json(_report(folder, number)))
+
+
+def pack_unit(unit: Unit, folder: Path) -> PackStats:
+    """Read, decode, pose, resize and encode the samples of a unit: pure, in any process.
+
+    Writes `NNNNN.tar`, `NNNNN.parquet` (the rows) and, last, `NNNNN.json` (what became of the pictures) into `folder`.
+
+    Raises:
+        DataError: the part's files are damaged.
+        DomixError: the disk is full, or the folder may not be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from domix.data.index import SCHEMA
+
+    settings, stats = unit.settings, PackStats(unit.settings.source)
+    rows: list[dict[str, Any]] = []
+    shard = folder / shard_name(unit.number)
+    with atomic_file(shard) as temporary, ShardWriter(temporary) as writer:
+        for sample in unit.part.samples():
+            stats.read += 1
+            result = pack_sample(sample, settings)
+            if isinstance(result, Rejected):
+                stats.reject(result.reason, 1, [result.key])
+            else:
+                place = writer.add(result.block)._replace(shard=shard.name)
+                rows.append({"source": settings.source, **result.row, **place._asdict()})
+    stats.packed = len(rows)
+    if not rows:
+        shard.unlink()
+    fields = [SCHEMA.field(name) for name in SCHEMA.names[1:]]
+    if rows and "text" in rows[0]:
+        fields.append(pa.field("text", pa.string()))
+    with atomic_file(folder / f"{unit.number:05d}.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), temporary)
+    write_json(_report(folder, unit.number), asdict(stats))
+    return stats
+
+
+def pack_sample(sample: RawSample, settings: Settings) -> Packed | Rejected:
     """Decode, pose, resize and encode one sample."""
     try:
         picture = images.decode(sample.data)
     except images.BadPicture as bad:
         return Rejected(sample.key, bad.reason)
     if sample.pose:
-        picture = images.pose(picture, numpy_generator(seed, sample.drawing, sample.pose))
-    picture = images.resize_short(picture, size)
+        picture = images.pose(picture, numpy_generator(settings.seed, sample.drawing, sample.pose))
+    if settings.size:
+        picture = images.resize_short(picture, settings.size)
+    kind = images.plain_kind(sample.data) if settings.size == 0 and not sample.pose else None
     row = {
         "key": sample.key,
         "domain": sample.domain,
@@ -195,4 +278,10 @@ def process_sample(sample: RawSample, size: int, seed: int) -> Packed | Rejected
         "sha256": hashlib.sha256(sample.data).hexdigest(),
         "phash": images.phash(picture),
     }
-    return Packed(make_block(sample.key, "png", images.encode(picture), row), row)
+    if sample.text is not None:
+        row["text"] = sample.text
+    if kind is not None:
+        return Packed(make_block(sample.key, kind, sample.data, row), row)
+    encoding = "png" if settings.size == 0 else settings.format
+    data = images.encode(picture, encoding)
+    return Packed(make_block(sample.key, {"png": "png", "jpeg": "jpg"}[encoding], data, row), row)

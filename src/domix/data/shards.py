@@ -7,7 +7,6 @@ therefore has none.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import tarfile
@@ -15,9 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-
+from domix.data.index import open_places, shard_name
 from domix.runtime.errors import DataError
 
 BLOCK = 512  # tar's unit
@@ -65,52 +62,48 @@ def _padded(data: bytes) -> bytes:
 
 
 class ShardWriter:
-    """Writes samples into numbered tar files of at most `limit` bytes; a greater sample has a file of its own."""
+    """Writes samples into one tar file."""
 
-    def __init__(self, folder: Path, *, limit: int) -> None:
-        self._folder, self._limit = folder, limit
-        self._count = 0
-        self._file: io.BufferedWriter | None = None
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open(path, "wb")  # noqa: SIM115 (closed by __exit__)
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_shard()
+        with self._file:
+            self._file.write(END)
 
     def add(self, block: Block) -> Place:
         """Append a sample and return where its picture lies."""
-        if self._file is not None and self._file.tell() + len(block.data) + len(END) > self._limit:
-            self._end_shard()
-        if self._file is None:
-            self._file = open(self._folder / f"{self._count:05d}.tar", "wb")  # noqa: SIM115 (closed by _end_shard)
-            self._count += 1
         start = self._file.tell()
         self._file.write(block.data)
-        return Place(Path(self._file.name).name, start + block.offset, block.size)
-
-    def _end_shard(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            with file:
-                file.write(END)
+        return Place(self._path.name, start + block.offset, block.size)
 
 
 class ShardReader:
-    """Reads packed pictures by row of the index, each with one `pread`; safe to share between threads."""
+    """Reads packed pictures by row of the index, each with one `pread`; safe to share between threads and processes.
 
-    def __init__(self, folder: Path, index: pd.DataFrame) -> None:
-        """Prepare to read the pictures of `index` (from `domix.data.index.read_index`), whose row numbers count."""
-        codes, shards = pd.factorize(index["shard"])
-        self._paths = [folder / str(shard) for shard in shards]
-        self._shard: np.ndarray = codes
-        self._offset = index["offset"].to_numpy()
-        self._size = index["size"].to_numpy()
+    A copy sent to another process maps the same places file: it costs no memory there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare to read the pictures of a packed source.
+
+        Raises:
+            DataError: index or shards are missing, or do not fit together.
+        """
+        self._folder = folder
+        self._places = open_places(folder)
         self._files: dict[int, int] = {}
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[ShardReader], tuple[Path]]:
+        return ShardReader, (self._folder,)
+
     def __len__(self) -> int:
-        return len(self._shard)
+        return len(self._places)
 
     def __enter__(self) -> ShardReader:
         return self
@@ -130,21 +123,22 @@ class ShardReader:
         Raises:
             DataError: its shard is missing or cut short.
         """
-        shard, size = int(self._shard[row]), int(self._size[row])
-        data = os.pread(self._file(shard), size, int(self._offset[row]))
+        shard, size, offset = self._places[row].item()
+        data = os.pread(self._file(shard), size, offset)
         if len(data) != size:
-            raise DataError(
-                f"the shard {self._paths[shard]} is cut short: delete it and run dvc checkout or dvc repro pack"
-            )
+            path = self._folder / shard_name(shard)
+            raise DataError(f"the shard {path} is cut short: delete it and run dvc checkout or dvc repro pack")
         return data
 
     def _file(self, shard: int) -> int:
+        file = self._files.get(shard)
+        if file is not None:
+            return file
         with self._lock:
             if shard not in self._files:
+                path = self._folder / shard_name(shard)
                 try:
-                    self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
+                    self._files[shard] = os.open(path, os.O_RDONLY)
                 except FileNotFoundError:
-                    raise DataError(
-                        f"the shard {self._paths[shard]} is missing: run dvc checkout or dvc repro pack"
-                    ) from None
+                    raise DataError(f"the shard {path} is missing: run dvc checkout or dvc repro pack") from None
             return self._files[shard]

@@ -63,7 +63,7 @@ def embed_checkpoint(
     model, config = load_model(checkpoint)
     size = image_size(config["model"])
     domain = pd.Categorical(rows["domain"], categories=cells.domains).codes.astype(np.int64)
-    with ShardReader(shards, index) as reader:
+    with ShardReader(shards) as reader:
         pictures = embed_pictures(
             model,
             read_batches(reader, rows, batch=batch, threads=threads),

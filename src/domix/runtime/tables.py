@@ -46,7 +46,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file is missing or damaged, or holds no such metadata.
     """
-    raw = (_open(path).schema_arrow.metadata or {}).get(METADATA.encode())
+    raw = (open_table(path).schema_arrow.metadata or {}).get(METADATA.encode())
     if raw is None:
         raise DataError(
             f"{path} holds no '{METADATA}' metadata, so Domix did not write it: delete it and run dvc repro"
@@ -54,7 +54,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return json.loads(raw)
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def open_table(path: Path) -> pq.ParquetFile:
+    """Open a parquet file without reading its rows.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
@@ -64,7 +69,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
-    file = _open(path)
+    file = open_table(path)
     missing = [name for name in columns or [] if name not in file.schema_arrow.names]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}: delete it and run dvc repro")

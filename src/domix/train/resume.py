@@ -8,8 +8,6 @@ cut) is recognised by its digest, and the one before it is used.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -37,11 +35,6 @@ class State:
     step: int
     tensors: dict[str, Tensor]
     notes: dict[str, Any]  # what the log needs to go on; JSON
-
-
-def digest_of(**parts: Any) -> str:
-    """Return a digest of everything that defines a training, given as JSON values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class Store:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # What tells that a packed picture is the same as before: its original, and where and how large it lies in the shards.
 IDENTITY = ["key", "sha256", "shard", "offset", "size", "width", "height"]
+COLUMNS = ["row", "domain", "class", *IDENTITY]  # of the index, that `gather` reads
 
 
 class Reader(Protocol):

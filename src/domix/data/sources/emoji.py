@@ -7,27 +7,29 @@ pictures are seeded poses of the drawings. What a mixture withholds is withheld 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from domix.data.archive import copy_verified
-from domix.data.sources import RawSample
-from domix.data.sources.layout import SPLITS, DomainNetLayout, Line
+import pandas as pd
+
+from domix.data.archive import MANIFEST, read_manifest
+from domix.data.sources import SPLITS, Part
+from domix.data.sources.layout import DomainNetLayout, Entry, divide, tabulate
 
 
 class Emoji:
     """The bundled set, or any other of few drawings in DomainNet's layout with a manifest."""
 
-    def fetch(self, path: Path, out: Path) -> None:
-        """Copy and verify what the manifest names.
+    def files(self, root: Path) -> list[str]:
+        """Return what the manifest names, and the manifest.
 
         Raises:
-            DataError: a file is missing or is not what the manifest says.
+            DataError: the manifest is missing or malformed.
         """
-        copy_verified(path, out)
+        return [MANIFEST, *(entry.file for entry in read_manifest(root))]
 
-    def samples(self, raw: Path, *, poses: int) -> Iterator[RawSample]:
-        """Yield `poses` poses of every drawing for training, and every drawing as it is for testing.
+    def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
+        """Divide `poses` poses of every drawing for training, and every drawing as it is for testing.
 
         Within a training cell all first poses come first, in list order, then all second ones: a prefix of a cell
         shows as many artists as it can.
@@ -35,22 +37,22 @@ class Emoji:
         Raises:
             DataError: lists and archives do not fit together.
         """
-        with DomainNetLayout(raw) as layout:
-            for domain, split in itertools.product(layout.domains, SPLITS):
-                numbers = range(1, poses + 1) if split == "train" else (0,)
-                for _, cell in itertools.groupby(layout.lines(domain, split), key=lambda line: line.label):
-                    for number, line in itertools.product(numbers, list(cell)):
-                        yield _sample(domain, split, line, number, layout.read(domain, line))
+        return divide(root, list(_entries(root, poses)), size)
+
+    def listing(self, root: Path, *, poses: int) -> pd.DataFrame:
+        """Return every pose of every drawing, in the order of `parts`.
+
+        Raises:
+            DataError: as `parts`.
+        """
+        return tabulate(list(_entries(root, poses)))
 
 
-def _sample(domain: str, split: str, line: Line, number: int, data: bytes) -> RawSample:
-    return RawSample(
-        key=f"{line.key}-pose{number}" if number else line.key,
-        domain=domain,
-        class_name=line.class_name,
-        label=line.label,
-        split=split,
-        data=data,
-        drawing=line.key,
-        pose=number,
-    )
+def _entries(root: Path, poses: int) -> Iterator[Entry]:
+    layout = DomainNetLayout(root)
+    for domain, split in itertools.product(layout.domains, SPLITS):
+        numbers = range(1, poses + 1) if split == "train" else (0,)
+        for _, cell in itertools.groupby(layout.lines(domain, split), key=lambda line: line.label):
+            for number, line in itertools.product(numbers, list(cell)):
+                entry = layout.entry(domain, split, line)
+                yield entry._replace(key=f"{line.key}-pose{number}", pose=number) if number else entry

@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import NamedTuple
 
-from domix.data.archive import ZipReader
-from domix.runtime.errors import DataError
+import pandas as pd
 
-SPLITS = ("train", "test")
+from domix.data.archive import open_zip
+from domix.data.names import class_text
+from domix.data.sources import LISTING, SPLITS, RawSample
+from domix.runtime.errors import DataError
 
 
 class Line(NamedTuple):
@@ -29,14 +31,48 @@ class Line(NamedTuple):
         return PurePosixPath(self.path).parts[1]
 
     @property
-    def class_name(self) -> str:
-        """Return the class as text, with blanks."""
-        return self.directory.replace("_", " ")
-
-    @property
     def key(self) -> str:
         """Return the path without its extension."""
         return str(PurePosixPath(self.path).with_suffix(""))
+
+
+class Entry(NamedTuple):
+    """A sample that a split list names."""
+
+    key: str
+    path: str
+    domain: str
+    class_name: str
+    label: int
+    split: str
+    drawing: str
+    pose: int = 0
+
+
+@dataclass(frozen=True)
+class ListedPart:
+    """Consecutive samples of a folder in DomainNet's layout."""
+
+    root: Path
+    entries: tuple[Entry, ...]
+
+    def samples(self) -> Iterator[RawSample]:
+        """Yield the samples, read from the archives of their domains.
+
+        Raises:
+            DataError: an archive is missing or damaged.
+        """
+        for entry in self.entries:
+            yield RawSample(
+                key=entry.key,
+                domain=entry.domain,
+                class_name=entry.class_name,
+                label=entry.label,
+                split=entry.split,
+                data=open_zip(self.root / f"{entry.domain}.zip").read(entry.path),
+                drawing=entry.drawing,
+                pose=entry.pose,
+            )
 
 
 class DomainNetLayout:
@@ -52,17 +88,10 @@ class DomainNetLayout:
         self.domains = sorted(path.name.removesuffix("_train.txt") for path in folder.glob("*_train.txt"))
         if not self.domains:
             raise DataError(f"{folder} holds no <domain>_train.txt: run dvc repro fetch, or correct fetch.paths")
-        self._stack = ExitStack()
-        self._archives: dict[str, ZipReader] = {}
 
-    def __enter__(self) -> DomainNetLayout:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-        self._archives.clear()
+    def files(self) -> list[str]:
+        """Return the names of the archives and lists."""
+        return [name for d in self.domains for name in (f"{d}.zip", *(f"{d}_{split}.txt" for split in SPLITS))]
 
     def lines(self, domain: str, split: str) -> list[Line]:
         """Read a split list and check it against the archive.
@@ -73,7 +102,7 @@ class DomainNetLayout:
         """
         path = self.folder / f"{domain}_{split}.txt"
         lines = read_list(path, domain)
-        archive, labels, seen = self._archive(domain), {}, set()
+        archive, labels, seen = open_zip(self.folder / f"{domain}.zip"), {}, set()
         for number, line in enumerate(lines, start=1):
             where = f"{path}, line {number}"
             if line.path not in archive:
@@ -87,14 +116,19 @@ class DomainNetLayout:
             seen.add(line.key)
         return lines
 
-    def read(self, domain: str, line: Line) -> bytes:
-        """Return the bytes of a picture that `lines` named."""
-        return self._archive(domain).read(line.path)
+    def entry(self, domain: str, split: str, line: Line) -> Entry:
+        """Return the sample that a line of a split list names."""
+        return Entry(line.key, line.path, domain, class_text(line.directory), line.label, split, line.key)
 
-    def _archive(self, domain: str) -> ZipReader:
-        if domain not in self._archives:
-            self._archives[domain] = self._stack.enter_context(ZipReader(self.folder / f"{domain}.zip"))
-        return self._archives[domain]
+
+def divide(root: Path, entries: Sequence[Entry], size: int) -> list[ListedPart]:
+    """Divide samples into parts of `size`, in their order."""
+    return [ListedPart(root, tuple(entries[start : start + size])) for start in range(0, len(entries), size)]
+
+
+def tabulate(entries: Sequence[Entry]) -> pd.DataFrame:
+    """Return the columns LISTING of samples."""
+    return pd.DataFrame.from_records([entry[: len(LISTING)] for entry in entries], columns=list(LISTING))
 
 
 def read_list(path: Path, domain: str) -> list[Line]:
