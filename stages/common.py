@@ -95,6 +95,17 @@ def original_root() -> Path:
     return Path(before) if found else here
 
 
+def source_root(params: Params, name: str) -> Path:
+    """Return the folder that holds a source's files: fetch.paths.<name>, or the one that they are downloaded into.
+
+    A relative path that the working directory lacks is meant from the user's repository (see `original_root`).
+    """
+    if name not in params.fetch.paths:
+        return original_root() / STATE / "downloads" / name
+    path = Path(params.fetch.paths[name]).expanduser()
+    return path if path.exists() or not (original_root() / path).exists() else original_root() / path
+
+
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:
     """Keep a stage's duration for the report; a stage's outputs hold no times, lest they differ between equal runs."""
     path = STATE / "times" / f"{'_'.join([name, *arguments])}.json"

@@ -1,6 +1,7 @@
-"""Stage fetch: bring the raw files of one source and verify them.
+"""Stage fetch: bring the files of one source, or find them where the user has them, and verify them.
 
-python -m stages.fetch <source>      reads fetch.paths.<source>, writes artifacts/raw/<source>
+python -m stages.fetch <source>      writes artifacts/raw/<source>/files.json; the files themselves stay in fetch.paths
+                                     .<source>, or are downloaded into .cache/downloads/<source>
 """
 
 from __future__ import annotations
@@ -8,24 +9,43 @@ from __future__ import annotations
 from pathlib import Path
 
 from domix.config import Params
+from domix.data.archive import Entry
+from domix.data.download import download
+from domix.data.fetch import fetch_files
+from domix.data.manifests import Manifest, load_manifest, write_files
 from domix.data.sources import get_source
-from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder
-from stages.common import ARTIFACTS, run
+from domix.runtime.progress import Report
+from stages.common import ARTIFACTS, run, source_root
+from stages.progress import progress_line
 
 
 def main(params: Params, name: str) -> None:
     """Fetch one source."""
-    source = get_source(name)
-    if name not in params.fetch.paths:
-        raise ParameterError(f"fetch.paths has no {name}: say which folder holds its files")
-    path = Path(params.fetch.paths[name])
-    if not path.is_dir():
-        raise DataError(
-            f"the folder {path} of source {name} does not exist: run dvc repro data.dvc, or correct fetch.paths"
-        )
+    given = name in params.fetch.paths
+    source, manifest, root = get_source(name, has_folder=given), load_manifest(name), source_root(params, name)
+    with progress_line(f"fetch {name}") as report:
+        verified = {} if given else _download(params, name, manifest, root, report)
+        if not root.is_dir():
+            raise DataError(f"the folder {root} does not exist: make it, or correct fetch.paths.{name}")
+        items = fetch_files(source, root, manifest=manifest, verified=verified, report=report)
     with atomic_folder(ARTIFACTS / "raw" / name) as out:
-        source.fetch(path, out)
+        write_files(out, items)
+
+
+def _download(params: Params, name: str, manifest: Manifest | None, store: Path, report: Report) -> dict[str, Entry]:
+    """Download what the manifest names; without addresses, say what the user must supply."""
+    if manifest is None or not manifest.files:
+        note = f" {manifest.note}" if manifest else ""
+        raise DataError(
+            f"{name} cannot be downloaded: name the folder that holds its files in fetch.paths.{name}.{note}"
+        )
+    mirrors = [params.fetch.mirrors[name]] if name in params.fetch.mirrors else []
+    entries = download(
+        manifest.files, store, jobs=params.fetch.jobs, offline=params.fetch.offline, mirrors=mirrors, report=report
+    )
+    return {entry.file: entry for entry in entries}
 
 
 if __name__ == "__main__":
