@@ -1,0 +1,195 @@
+"""The stage leakage on two small packed sources in which copies of withheld pictures are planted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from domix.config import Params
+from domix.data import images
+from domix.data.index import make_index, shard_name, write_index
+from domix.data.mixtures import Mixture, write_mixture
+from domix.data.shards import ShardWriter, make_block
+from domix.model.checkpoint import CONFIG as CONFIG_FILE
+from domix.model.checkpoint import WEIGHTS, save_weights
+from domix.model.clip import build
+from domix.runtime.errors import DataError
+from domix.runtime.files import read_json, write_json
+from domix.runtime.tables import write_table
+from stages import leakage
+from stages.common import load_params
+from tests.fixtures import CLASSES, draw, encoded
+from tests.tiny import CONFIG, REPOSITORY
+
+DOMAINS = ("clipart", "real", "sketch")
+TESTED = ("sketch", CLASSES[0])
+OUT = Path("artifacts/analysis/leakage")
+TEST_NUMBER = 9  # of the test drawing of each cell
+
+
+class Packed:
+    """Packs pictures into one shard of a source below the working directory."""
+
+    def __init__(self, source: str) -> None:
+        self.source, self.rows = source, []
+        self.folder = Path("artifacts/shards") / source
+        self.folder.mkdir(parents=True)
+        self.writer = ShardWriter(self.folder / shard_name(0))
+
+    def add(self, data: bytes, domain: str, name: str | None, split: str) -> int:
+        picture = images.decode(data)
+        key = f"{domain}/{name}/{len(self.rows)}".replace(" ", "_")
+        place = self.writer.add(make_block(key, "png", data, {}))
+        row = {"key": key, "source": self.source, "domain": domain, "class": name, "split": split}
+        row |= {"label": -1 if name is None else CLASSES.index(name), **place._asdict()}
+        row |= {"width": picture.width, "height": picture.height, "phash": images.phash(picture)}
+        self.rows.append(row | {"sha256": hashlib.sha256(data).hexdigest()})
+        return len(self.rows) - 1
+
+    def close(self) -> pd.DataFrame:
+        with self.writer:
+            pass
+        index = make_index(self.rows)
+        write_index(self.folder, index)
+        return index
+
+
+def test_picture(name: str) -> Image.Image:
+    return draw("sketch", name, TEST_NUMBER, size=40)
+
+
+test_picture.__test__ = False  # a helper
+
+
+def write_mixtures(indices: dict[str, pd.DataFrame]) -> None:
+    main = indices["emoji"]
+    train = main[main["split"] == "train"]
+    tested = (train["domain"] == TESTED[0]) & (train["class"] == TESTED[1])
+    held = {"natural-only": train["domain"] == "real", "cg-high": ~tested, "cg-high-all": tested | True}
+    cells = []
+    for name, chosen in held.items():
+        rows = {"emoji": train.loc[chosen, "row"].tolist(), "web": indices["web"]["row"].tolist()}
+        pairs = [(source, row) for source, some in rows.items() for row in some]
+        mixture = Mixture(
+            name=name,
+            alias=name,
+            standard_name=name,
+            caption="standard",
+            domains=DOMAINS,
+            withheld=("sketch", (TESTED[1],)) if name == "cg-high" else None,
+            parameters={"source": "emoji"},
+            samples={source: len(some) for source, some in rows.items()},
+            rows=pd.DataFrame(pairs, columns=["source", "row"]).assign(caption="standard"),
+        )
+        write_mixture(Path(f"artifacts/mixtures/{name}.parquet"), mixture, indices)
+        shown = train[chosen].groupby(["domain", "class"]).size().rename("samples").reset_index()
+        cells.append(shown.assign(mixture=name))
+    write_table(Path("artifacts/mixtures/cells.parquet"), pd.concat(cells, ignore_index=True))
+    tree = {"test_domain": "sketch", "natural_domain": "real", "domains": DOMAINS, "classes": CLASSES}
+    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": [TESTED[1]], "mixtures": []})
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A study of three mixtures; the web corpus holds an equal file, a rescaled one and a mirrored one."""
+    (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    main, web = Packed("emoji"), Packed("web")
+    for domain in DOMAINS:
+        for name in CLASSES:
+            for number in range(3):
+                main.add(encoded(draw(domain, name, number, size=40)), domain, name, "train")
+            main.add(encoded(draw(domain, name, TEST_NUMBER, size=40)), domain, name, "test")
+    copied = test_picture(TESTED[1])
+    web.add(encoded(copied), "web", None, "train")
+    web.add(encoded(copied.resize((60, 60), Image.Resampling.BICUBIC)), "web", None, "train")
+    web.add(encoded(copied.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), "web", None, "train")
+    web.add(encoded(Image.new("RGB", (40, 40), "white")), "web", None, "train")
+    for number in range(20):
+        web.add(encoded(draw("real", f"thing {number}", 0, size=40)), "web", None, "train")
+    write_mixtures({"emoji": main.close(), "web": web.close()})
+    folder = Path("artifacts/models/clip/cg-high-all-s0")
+    folder.mkdir(parents=True)
+    save_weights(telling_model(), folder / WEIGHTS)
+    write_json(folder / CONFIG_FILE, {"model": CONFIG})
+    known = load_params()
+    found = replace(known.leakage, encoder=None, similarity=0.999, near_bits=6)
+    mixtures = ["natural-only", "cg-high", "cg-high-all"]
+    return replace(known, sources=["emoji", "web"], base=["web"], mixtures=mixtures, seeds=[0], leakage=found)
+
+
+def telling_model() -> torch.nn.Module:
+    """Return an untrained model with weights great enough to tell pictures apart: as initialised, all look alike."""
+    model = build(CONFIG, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.visual.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 2 / parameter[0].numel() ** 0.5, generator=generator)
+    return model
+
+
+def summary(kind: str) -> pd.DataFrame:
+    table = pd.read_parquet(OUT / "summary.parquet").set_index("mixture")
+    return table[table["kind"] == kind]
+
+
+def test_planted_copies_are_found_in_every_mixture_that_holds_them(params: Params) -> None:
+    leakage.main(params)
+    pairs = pd.read_parquet(OUT / "duplicates.parquet")
+    planted = pairs[(pairs["source"] == "web") & pairs["kind"].isin(["exact", "near"])]
+    assert planted[["kind", "row"]].values.tolist() == [["exact", 0], ["near", 1]]
+    assert set(planted["mixtures"].iloc[0]) == set(params.mixtures)
+    assert planted["class"].isna().all() and set(planted["domain"]) == {"web"}
+    assert summary("exact")["samples"].to_dict() == dict.fromkeys(params.mixtures, 1)
+    assert (summary("exact")["pictures"] == 1).all() and (summary("exact")["withheld"] == 1).all()
+    assert summary("exact")["n"].to_dict() == {"natural-only": 42, "cg-high": 75, "cg-high-all": 78}
+
+
+def test_the_nearest_pictures_of_an_encoder_begin_with_the_copies(params: Params) -> None:
+    leakage.main(params)
+    pairs = pd.read_parquet(OUT / "duplicates.parquet")
+    near = pairs[pairs["kind"] == "embedding"]
+    assert len(near) == 5 and near["similarity"].is_monotonic_decreasing
+    first = list(zip(near["source"], near["row"], strict=True))
+    assert first[0] == ("web", 0) and set(first[:3]) == {("web", row) for row in range(3)}  # the mirrored one, too
+    assert near["similarity"].iloc[0] == pytest.approx(1, abs=1e-5)
+    assert not near["tested"].any()
+    assert (summary("embedding")["samples"] >= 1).all() and (summary("embedding")["pictures"] == 1).all()
+
+
+def test_samples_of_the_tested_cells_are_counted_apart(params: Params) -> None:
+    low = replace(params, leakage=replace(params.leakage, similarity=0.5))
+    leakage.main(low)
+    tested = summary("embedding")["tested_samples"].to_dict()
+    assert tested == {"natural-only": 0, "cg-high": 0, "cg-high-all": 3}
+
+
+def test_every_sample_is_audited_and_what_was_left_out_is_said(params: Params) -> None:
+    leakage.main(params)
+    domains = pd.read_parquet(OUT / "domains.parquet")
+    whole = domains[domains["domain"] == "all"].set_index(["mixture", "source"])["n"]
+    assert whole["cg-high", "web"] == 24 and whole["cg-high", "emoji"] == 51
+    meta = read_json(OUT / "meta.json")
+    assert meta["encoder"] == "cg-high-all-s0" and meta["flat_samples"] == 1 and meta["withheld"] == 1
+    assert meta["samples"] == 78 and set(meta["probe_rates"]) == set(DOMAINS)
+
+
+def test_equal_input_gives_equal_bytes(params: Params) -> None:
+    leakage.main(params)
+    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    leakage.main(params)
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+
+
+def test_a_missing_model_fails_with_one_sentence_and_leaves_nothing(params: Params) -> None:
+    Path("artifacts/models/clip/cg-high-all-s0", WEIGHTS).unlink()
+    with pytest.raises(DataError, match=r"the weights .* are missing: run the stage that makes them"):
+        leakage.main(params)
+    assert not OUT.exists()
