@@ -1,0 +1,310 @@
+"""Picture-text pairs from the web, CC3M (Sharma et al. 2018) and CC12M (Changpinyo et al. 2021), downloaded by others.
+
+The root holds what img2dataset writes, or a table; the first of these that is there counts:
+
+NNNNN.tar                          tar files of <key>.<jpg|png|webp>, with <key>.json or <key>.txt
+NNNNN.parquet, NNNNN/<key>.<jpg>   columns key, caption, status
+<name>.tsv                         header filepath<TAB>title; read without quoting; paths relative to the table
+
+All pairs are for training but those below val/, and those of a table `val.tsv` or `<name>-val.tsv`. Pairs without a
+caption or a picture are left out, and counted in the log of the part.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domix.data.archive import unsafe_name
+from domix.data.sources import NO_LABEL, Part, RawSample, sample_key
+from domix.data.sources.pictures import Folder, check_link, is_picture, list_folder, proper_text
+from domix.data.tars import TarReader
+from domix.runtime.errors import DataError
+
+VAL = "val"
+DONE = "success"  # img2dataset's status of a pair that it got
+HEADER = b"filepath\ttitle"
+LONGEST_LINE = 1 << 20  # bytes
+
+log = logging.getLogger(__name__)
+
+
+class Corpus:
+    """A set of picture-text pairs without classes; its name is its domain."""
+
+    def __init__(self, name: str) -> None:
+        """Name it.
+
+        Args:
+            name: of the source.
+        """
+        self.name = name
+
+    def files(self, root: Path) -> list[str]:
+        """Return the tar files, parquet files or tables.
+
+        Raises:
+            DataError: there are none.
+        """
+        for suffix in (".tar", ".parquet", ".tsv"):
+            if found := _find(root, suffix):
+                if suffix == ".parquet":
+                    found += [name.removesuffix(suffix) for name in found]
+                return found
+        raise DataError(
+            f"{root} holds no pairs of {self.name} (NNNNN.tar, NNNNN.parquet or a TSV of filepath and title): download"
+            f" them with img2dataset, or correct fetch.paths.{self.name}"
+        )
+
+    def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
+        """Return a part for each tar or parquet file, whatever its size, or for every `size` lines of a table.
+
+        Raises:
+            DataError: as `files`; or a table is malformed.
+        """
+        parts: list[Part] = []
+        for file in self.files(root):
+            split = "test" if _is_val(file) else "train"
+            if file.endswith(".tar"):
+                parts.append(TarPart(self.name, root, file, split))
+            elif file.endswith(".parquet"):
+                parts.append(ParquetPart(self.name, root, file, split))
+            elif file.endswith(".tsv"):
+                parts += _table_parts(self.name, root, file, split, size)
+        return parts
+
+    def listing(self, root: Path, *, poses: int) -> None:
+        """Return None: every picture has a caption of its own."""
+
+
+def _find(root: Path, suffix: str) -> list[str]:
+    """Return the files of a kind in the root and then in val/, sorted; with validation tables last.
+
+    Links to archives on other disks are the user's own, and followed.
+    """
+    found = []
+    for prefix, folder in (("", root), (f"{VAL}/", root / VAL)):
+        if folder.is_dir():
+            found += [f"{prefix}{name}" for name in list_folder(folder, Path("/"))[1] if name.endswith(suffix)]
+    return sorted(found, key=_is_val)
+
+
+def _is_val(file: str) -> bool:
+    return file.startswith(f"{VAL}/") or file.endswith((f"-{VAL}.tsv", f"_{VAL}.tsv")) or file == f"{VAL}.tsv"
+
+
+@dataclass
+class _Left:
+    """Counts the pairs that are left out, and why."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, reason: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+
+    def report(self, where: Path, kept: int) -> None:
+        if self.counts:
+            total = sum(self.counts.values())
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.counts.items()))
+            log.warning("left out %d of %d pairs of %s: %s", total, kept + total, where, reasons)
+
+
+def _sample(source: str, key: str, split: str, data: bytes, text: str) -> RawSample:
+    return RawSample(key, source, None, NO_LABEL, split, data, proper_text(text), drawing=key)
+
+
+@dataclass(frozen=True)
+class TarPart:
+    """The pairs of one webdataset tar file."""
+
+    source: str
+    root: Path
+    file: str
+    split: str
+
+    def samples(self) -> Iterator[RawSample]:
+        """Yield the pairs in the order of the archive.
+
+        Raises:
+            DataError: the archive is missing or damaged.
+        """
+        path, left, kept = self.root / self.file, _Left(), 0
+        with TarReader(path) as reader:
+            for key, members in _by_key(reader).items():
+                picture = next((name for name in members.values() if is_picture(name)), None)
+                text = _caption(reader, members)
+                if picture is None:
+                    left.add("without a picture")
+                elif not isinstance(text, str):
+                    left.add("not downloaded")
+                elif not text.strip():
+                    left.add("without a caption")
+                else:
+                    kept += 1
+                    whole = sample_key(f"{self.file.removesuffix('.tar')}/{key}.")
+                    yield _sample(self.source, whole, self.split, reader.read(picture), text)
+        left.report(path, kept)
+
+
+def _by_key(names: Iterator[str] | TarReader) -> dict[str, dict[str, str]]:
+    """Group members as webdataset does: the key ends at the first dot of the file name; what follows is the kind."""
+    grouped: dict[str, dict[str, str]] = {}
+    for name in names:
+        folder, slash, base = name.rpartition("/")
+        stem, dot, kind = base.partition(".")
+        if stem and dot:
+            grouped.setdefault(f"{folder}{slash}{stem}", {})[kind.lower()] = name
+    return grouped
+
+
+def _caption(reader: TarReader, members: dict[str, str]) -> str | None:
+    """Return a pair's caption, empty if it has none; None if its download failed."""
+    if "json" in members:
+        try:
+            facts = json.loads(reader.read(members["json"]))
+        except (ValueError, RecursionError):
+            facts = {}
+        if not isinstance(facts, dict):
+            facts = {}
+        if facts.get("status", DONE) != DONE:
+            return None
+        if isinstance(facts.get("caption"), str):
+            return facts["caption"]
+    return reader.read(members["txt"]).decode("utf-8", "replace") if "txt" in members else ""
+
+
+@dataclass(frozen=True)
+class ParquetPart:
+    """The pairs of one parquet file, whose pictures lie in the folder of its name."""
+
+    source: str
+    root: Path
+    file: str
+    split: str
+
+    def samples(self) -> Iterator[RawSample]:
+        """Yield the pairs in the order of the parquet file.
+
+        Raises:
+            DataError: the parquet file is damaged or lacks a column, or a picture is missing.
+        """
+        path, left, kept = self.root / self.file, _Left(), 0
+        folder = path.with_suffix("")
+        pictures = {name.rpartition(".")[0]: name for name in list_folder(folder, self.root)[1] if is_picture(name)}
+        for row in _parquet_rows(path):
+            key, text = row["key"], row["caption"]
+            if row.get("status", DONE) != DONE:
+                left.add("not downloaded")
+            elif not isinstance(text, str) or not text.strip():
+                left.add("without a caption")
+            elif key not in pictures:
+                raise DataError(f"{path} names {key}, of which {folder} holds no picture: download this shard anew")
+            else:
+                kept += 1
+                whole = sample_key(f"{self.file.removesuffix('.parquet')}/{key}.")
+                yield _sample(self.source, whole, self.split, Folder(folder).read(pictures[key]), text)
+        left.report(path, kept)
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+        if absent := {"key", "caption"} - set(table.schema_arrow.names):
+            raise DataError(f"{path} has no column {min(absent)}: it is not img2dataset's; correct the path")
+        columns = [name for name in ("key", "caption", "status") if name in table.schema_arrow.names]
+        for batch in table.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a whole parquet file: download this shard anew") from error
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """Consecutive lines of a table.
+
+    Attributes:
+        start, stop: bytes of the table.
+        line: number of the first line.
+    """
+
+    source: str
+    root: Path
+    file: str
+    split: str
+    start: int
+    stop: int
+    line: int
+
+    def samples(self) -> Iterator[RawSample]:
+        """Yield the pairs; their keys are the table's name and the number of the line.
+
+        Raises:
+            DataError: a line is malformed, or a picture is missing or lies elsewhere.
+        """
+        path, left, kept = self.root / self.file, _Left(), 0
+        with open(path, "rb") as file:
+            file.seek(self.start)
+            rows = file.read(self.stop - self.start).split(b"\n")
+        for number, row in enumerate(rows, start=self.line):
+            if not row.strip():
+                continue
+            where = f"{path}, line {number}"
+            picture, text = self._parse(row, where)
+            if text.strip():
+                kept += 1
+                whole = sample_key(f"{self.file.removesuffix('.tsv')}/{number:09d}.")
+                yield _sample(self.source, whole, self.split, Folder(self.root).read(picture), text)
+            else:
+                left.add("without a caption")
+        left.report(path, kept)
+
+    def _parse(self, row: bytes, where: str) -> tuple[str, str]:
+        """Return a line's picture, relative to the root, and its caption."""
+        try:
+            name, tab, text = row.removesuffix(b"\r").decode("utf-8").partition("\t")
+        except UnicodeDecodeError:
+            raise DataError(f"{where} is not UTF-8 text: correct the table") from None
+        if not tab:
+            raise DataError(f"{where} is not `filepath<TAB>title`: {name[:80]!r}")
+        folder = (self.root / self.file).parent
+        inside = name if not Path(name).is_absolute() else _below(name, (folder.absolute(), folder.resolve()))
+        if problem := unsafe_name(inside):
+            raise DataError(f"{where} names {name!r}, which {problem}: pictures must lie below {folder}")
+        if not (folder / inside).is_file():
+            raise DataError(f"{where} names {name}, which is missing: complete the pictures, or correct the table")
+        check_link(folder / inside, self.root)
+        return str((folder / inside).relative_to(self.root)), text
+
+
+def _below(name: str, folders: Sequence[Path]) -> str:
+    """Return an absolute path relative to the first of the folders that holds it; as it is if none does."""
+    for folder in folders:
+        if Path(name).is_relative_to(folder):
+            return str(Path(name).relative_to(folder))
+    return name
+
+
+def _table_parts(source: str, root: Path, file: str, split: str, size: int) -> Iterator[TablePart]:
+    """Divide a table after every `size` lines; only the places are kept, so that it may have any length."""
+    path = root / file
+    with open(path, "rb") as table:
+        if table.readline(LONGEST_LINE).rstrip(b"\r\n") != HEADER:
+            raise DataError(f"{path} does not begin with the header `filepath<TAB>title`: correct or remove it")
+        start, line, count, at = table.tell(), 2, 0, table.tell()
+        for row in table:
+            at, count = at + len(row), count + 1
+            if count == size:
+                yield TablePart(source, root, file, split, start, at, line)
+                start, line, count = at, line + count, 0
+        if count:
+            yield TablePart(source, root, file, split, start, at, line)

@@ -1,0 +1,235 @@
+"""Any tree of pictures: splits, labels, keys; lists that do not fit; links."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from domix.data.sources.folder import Tree, split_by_path
+from domix.runtime.errors import DataError
+from tests.source_trees import check_source, make_tree, picture, read
+
+PATHS = [
+    f"{domain}/{name}/{number}.{kind}"
+    for domain in ("photo", "drawing")
+    for name in ("ice_cream", "Axe", "t-shirt")
+    for number, kind in ((10, "png"), (9, "jpg"), (3, "jpg"), (4, "png"))
+]
+
+
+def lists(root: Path, labels: dict[str, int] | None = None) -> Path:
+    """Write lists, not in the order of the names; of four pictures, three are for training and one for testing."""
+    labels = labels or {"ice_cream": 7, "Axe": 3, "t-shirt": 5}
+    for domain in ("photo", "drawing"):
+        rows = {"train": "", "test": ""}
+        for name, label in labels.items():
+            for path in (path for path in PATHS if path.startswith(f"{domain}/{name}/")):
+                rows["test" if "/4." in path else "train"] += f"{path} {label}\n"
+        for split, text in rows.items():
+            (root / f"{domain}_{split}.txt").write_text(text)
+    return root
+
+
+def fails(root: Path, pattern: str) -> None:
+    with pytest.raises(DataError, match=pattern) as caught:
+        read(Tree(), root)
+    assert "\n" not in str(caught.value)
+
+
+# Without lists ------------------------------------------------------------------------------------
+
+
+def test_a_tree_without_lists(tmp_path):
+    found = check_source(Tree(), make_tree(tmp_path, *PATHS))
+    expected = sorted(
+        (path.split("/")[0], split_by_path(path) == "test", path.split("/")[1].replace("_", " "), path.split("/")[2])
+        for path in PATHS
+    )
+    assert [(s.domain, s.split == "test", s.class_name) for s in found] == [row[:3] for row in expected]
+    assert {s.class_name: s.label for s in found} == {"Axe": 0, "ice cream": 1, "t-shirt": 2}
+    paths = list(Tree().listing(tmp_path, poses=1)["path"])
+    assert sorted(paths) == sorted(PATHS)
+    assert [(s.key, s.data) for s in found] == [(path.rpartition(".")[0], picture(path)) for path in paths]
+    assert Tree().files(tmp_path) == ["drawing", "photo"]
+
+
+def test_about_thirty_per_cent_are_for_testing():
+    splits = [split_by_path(f"photo/axe/{number}.jpg") for number in range(10_000)]
+    assert abs(splits.count("test") / len(splits) - 0.3) < 0.02
+
+
+def test_new_files_move_no_other(tmp_path):
+    before = {s.key: s for s in read(Tree(), make_tree(tmp_path, *PATHS))}
+    make_tree(tmp_path, *(f"photo/Axe/new{number}.jpg" for number in range(20)), "photo/Axe/100.webp")
+    after = {s.key: s for s in read(Tree(), tmp_path)}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 21
+
+
+def test_a_class_may_be_missing_from_a_domain(tmp_path):
+    found = check_source(Tree(), make_tree(tmp_path, "a/axe/1.png", "b/bed/1.png", "b/axe/1.png"))
+    assert {(s.domain, s.class_name, s.label) for s in found} == {("a", "axe", 0), ("b", "axe", 0), ("b", "bed", 1)}
+
+
+def test_keys_stay_apart_where_file_names_hardly_differ(tmp_path):
+    names = ["a.jpg", "a.png", "A.gif", "b!.jpg", "b?.jpg", "c.d.jpg", "c_d.png", "e.jpg", "猫.jpg"]
+    found = check_source(Tree(), make_tree(tmp_path, *(f"photo/axe/{name}" for name in names)))
+    keys = {s.key for s in found}
+    assert len(keys) == len(names)
+    assert {"photo/axe/e", "photo/axe/猫"} <= keys
+    assert "photo/axe/a" not in keys
+    assert {"b_", "c_d"} & {key.rpartition("/")[2] for key in keys} == set()
+
+
+def test_what_is_no_picture_is_left_out_and_mentioned(tmp_path, caplog):
+    make_tree(tmp_path, *PATHS, "photo/Axe/deeper/1.png", "photo/loose.png", "photo/Axe/.hidden.png")
+    (tmp_path / "photo/Axe/Thumbs.db").write_bytes(b"x")
+    (tmp_path / "photo/empty").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "README.md").write_text("x")
+    with caplog.at_level(logging.WARNING):
+        assert len(read(Tree(), tmp_path)) == len(PATHS)
+    assert "left out 2 entries of" in caplog.text
+    assert "left out 1 files of" in caplog.text
+
+
+def test_nothing_there(tmp_path):
+    fails(tmp_path, "holds no pictures <domain>/<class>/<file>")
+    fails(tmp_path / "nowhere", "nowhere cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("paths", "pattern"),
+    [
+        (["a/axe/1.png", "A/axe/1.png"], "holds A and a, which read alike"),
+        (["a/axe/1.png", "a/Axe/1.png"], "holds Axe and axe, which read alike"),
+        (["a/axe/1.png", "b/Axe/1.png"], "holds axe and Axe, which read alike"),
+        (["a/ice cream/1.png", "a/ice_cream/1.png"], "holds two directories that are read 'ice cream': join them"),
+    ],
+)
+def test_names_that_read_alike(tmp_path, paths, pattern):
+    fails(make_tree(tmp_path, *paths), pattern)
+
+
+def test_one_class_may_be_spelled_with_blanks_here_and_underscores_there(tmp_path):
+    found = read(Tree(), make_tree(tmp_path, "a/ice cream/1.png", "b/ice_cream/1.png"))
+    assert [(s.class_name, s.label) for s in found] == [("ice cream", 0)] * 2
+
+
+# With lists ---------------------------------------------------------------------------------------
+
+
+def test_lists_decide(tmp_path):
+    found = check_source(Tree(), lists(make_tree(tmp_path, *PATHS, "photo/Axe/unlisted.png")))
+    assert len(found) == len(PATHS)
+    photos = [s for s in found if s.domain == "photo"]
+    assert [s.key for s in photos[:4]] == [f"photo/ice_cream/{n}" for n in (10, 9, 3)] + ["photo/Axe/10"]
+    assert [s.key for s in photos if s.split == "test"] == [f"photo/{n}/4" for n in ("ice_cream", "Axe", "t-shirt")]
+    assert {s.class_name: s.label for s in found} == {"ice cream": 7, "Axe": 3, "t-shirt": 5}
+    assert Tree().files(tmp_path)[2:] == [f"{d}_{s}.txt" for d in ("drawing", "photo") for s in ("train", "test")]
+
+
+def test_keys_stay_apart_across_splits(tmp_path):
+    make_tree(tmp_path, "a/axe/1.png", "a/axe/1.jpg")
+    (tmp_path / "a_train.txt").write_text("a/axe/1.png 0\n")
+    (tmp_path / "a_test.txt").write_text("a/axe/1.jpg 0\n")
+    check_source(Tree(), tmp_path)
+
+
+def test_lists_of_interleaved_classes_keep_their_order(tmp_path):
+    make_tree(tmp_path, *PATHS)
+    for domain in ("photo", "drawing"):
+        rows = [
+            f"{domain}/{name}/{number} {label}" for number in ("10.png", "9.jpg") for label, name in enumerate("xy")
+        ]
+        make_tree(tmp_path, *(row.split(" ")[0] for row in rows))
+        (tmp_path / f"{domain}_train.txt").write_text("\n".join(rows))
+        (tmp_path / f"{domain}_test.txt").write_text(f"{domain}/Axe/3.jpg 2\n")
+    keys = [s.key for s in check_source(Tree(), tmp_path) if s.domain == "photo"]
+    assert keys == ["photo/x/10", "photo/y/10", "photo/x/9", "photo/y/9", "photo/Axe/3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "pattern"),
+    [
+        ("photo/Axe/none.png 3", "photo_test.txt, line 4 names photo/Axe/none.png, which is missing"),
+        ("photo/none/10.png 3", "line 4 names photo/none/10.png, which is missing"),
+        ("photo/../x.png 3", "line 4 names photo/../x.png, which is missing"),
+        ("photo/Axe/10.png 3", "line 4 names photo/Axe/10.png a second time"),
+        ("photo/Axe/5.png 4", "line 4 gives 'Axe' the label 4, and an earlier line 3"),
+        ("photo/bed/5.png 3", "line 4 gives 'bed' the label 3, which 'Axe' has"),
+        ("drawing/Axe/10.png 3", "line 4 is not `photo/<class>/<file> <label>`"),
+    ],
+)
+def test_lists_that_do_not_fit(tmp_path, row, pattern):
+    lists(make_tree(tmp_path, *PATHS, "photo/Axe/5.png", "photo/bed/5.png"))
+    with open(tmp_path / "photo_test.txt", "a") as file:
+        file.write(row + "\n")
+    fails(tmp_path, pattern)
+
+
+def test_every_domain_needs_both_lists(tmp_path):
+    lists(make_tree(tmp_path, *PATHS))
+    (tmp_path / "photo_test.txt").unlink()
+    fails(tmp_path, r"the split list .*photo_test\.txt is missing")
+    (tmp_path / "photo_train.txt").unlink()
+    fails(tmp_path, r"the split list .*photo_train\.txt is missing")
+
+
+def test_lists_of_a_domain_that_is_not_there(tmp_path):
+    lists(make_tree(tmp_path, *PATHS))
+    for split in ("train", "test"):
+        (tmp_path / f"other_{split}.txt").write_text("other/Axe/1.png 3\n")
+    fails(tmp_path, r"other_train\.txt, line 1 names other/Axe/1\.png, which is missing")
+
+
+# Links and special files --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", ["link", "photo/link", "photo/Axe/link.png"])
+def test_links_that_lead_out(tmp_path, link):
+    make_tree(tmp_path / "outside", "Axe/1.png")
+    make_tree(tmp_path / "root", *PATHS)
+    target = tmp_path / "outside/Axe/1.png" if link.endswith(".png") else tmp_path / "outside"
+    (tmp_path / "root" / link).symlink_to(target)
+    fails(tmp_path / "root", f"{link} is a link that leads out of .*root: lay the files themselves there")
+
+
+def test_links_inside_are_followed(tmp_path):
+    make_tree(tmp_path / "root", *PATHS)
+    (tmp_path / "root/photo/Axe/link.png").symlink_to(tmp_path / "root/photo/Axe/10.png")
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    assert len(check_source(Tree(), tmp_path / "link")) == len(PATHS) + 1
+
+
+def test_dangling_links(tmp_path):
+    make_tree(tmp_path, *PATHS)
+    (tmp_path / "photo/Axe/link.png").symlink_to(tmp_path / "nowhere")
+    fails(tmp_path, "link.png is a link to .*nowhere, which does not exist")
+
+
+def test_pipes(tmp_path):
+    """Opening one would wait for ever."""
+    os.mkfifo(make_tree(tmp_path, *PATHS) / "photo/Axe/pipe.png")
+    fails(tmp_path, "pipe.png is no file: remove it")
+
+
+def test_names_that_are_no_text(tmp_path):
+    make_tree(tmp_path, *PATHS)
+    Path(os.fsdecode(bytes(tmp_path / "photo/Axe") + b"/\xff.png")).write_bytes(b"x")
+    fails(tmp_path, "is no proper file name: rename it")
+
+
+def test_a_picture_that_vanished_or_grew_beyond_measure(tmp_path):
+    parts = Tree().parts(make_tree(tmp_path, *PATHS), size=100, poses=1)
+    path = tmp_path / Tree().listing(tmp_path, poses=1)["path"][0]
+    path.unlink()
+    with pytest.raises(DataError, match=f"are missing, for one .*{path.name}"):
+        list(parts[0].samples())
+    with open(path, "wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(DataError, match="has 1,073,741,824 bytes"):
+        list(parts[0].samples())
