@@ -1,20 +1,45 @@
 """Write the captions of one source's samples: `python -m stages.captions <source>`."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
 from domix.config import Params
-from domix.data.captions import make_captions
+from domix.data.captions import own_captions, template_captions, write_captions
+from domix.data.sources import get_source
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table, write_table
-from stages.common import ARTIFACTS, run
+from domix.runtime.tables import read_table
+from stages.common import ARTIFACTS, run, source_root
 
 
 def main(params: Params, source: str) -> None:
-    path = ARTIFACTS / "shards" / source / "index.parquet"
-    index = read_table(path, ["key", "domain", "class"])
+    folder = ARTIFACTS / "shards" / source
     try:
-        captions = make_captions(index, seed=params.captions.seed)
+        write_captions(ARTIFACTS / "captions" / f"{source}.parquet", make(params, source, folder))
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    write_table(ARTIFACTS / "captions" / f"{source}.parquet", captions)
+        raise DataError(f"captions of {source}: {error}") from error
+
+
+def make(params: Params, source: str, folder: Path) -> Iterator[pa.Table]:
+    """Make the captions: the samples' own if pack found any, else of their classes and domains."""
+    index, texts, chosen = folder / "index.parquet", folder / "texts.parquet", params.captions
+    if texts.is_file():
+        return own_captions(read_table(index, ["key"])["key"], texts)
+    samples, keys = read_table(index, ["key", "domain", "class"]), None
+    if chosen.stream == "reference":
+        samples, keys = list_samples(params, source), samples["key"]
+    return template_captions(samples, seed=chosen.seed, stream=chosen.stream, articles=chosen.articles, keys=keys)
+
+
+def list_samples(params: Params, source: str) -> pd.DataFrame:
+    """List all lines of a source: the reference stream runs over those too whose pictures were rejected."""
+    found = get_source(source, has_folder=source in params.fetch.paths)
+    listing = found.listing(source_root(params, source), poses=params.pack.poses)
+    if listing is None:
+        raise DataError("its samples bring captions, but pack wrote no texts.parquet: run dvc repro pack")
+    return listing
 
 
 if __name__ == "__main__":

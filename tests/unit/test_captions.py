@@ -1,13 +1,17 @@
-"""Captions: the study's sentences, right articles, one random stream a key, and text that survives its file."""
+"""Captions: the study's sentences, one random stream a key, samples' own texts, and text that survives its file."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from domix.data.captions import DOMAIN_NOUNS, GENERIC_NOUNS, make_captions, nouns, with_article
+from domix.data.caption_patterns import DOMAIN_NOUNS, GENERIC_NOUNS, SKETCHES
+from domix.data.captions import SCHEMA, make_captions, own_captions, write_captions
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table, write_table
 from tests.fakes import DOMAINS, make_index
@@ -16,6 +20,13 @@ from tests.fakes import DOMAINS, make_index
 def index_of(domain: str, name: str, count: int) -> pd.DataFrame:
     keys = [f"{domain}/{name}/{i}" for i in range(count)]
     return pd.DataFrame({"key": keys, "domain": domain, "class": name})
+
+
+def save(folder: Path, captions: pd.DataFrame | Iterable[pa.Table]) -> pd.DataFrame:
+    """Write captions to a file and read them again."""
+    tables = [pa.Table.from_pandas(captions, SCHEMA)] if isinstance(captions, pd.DataFrame) else captions
+    write_captions(folder / "captions.parquet", tables)
+    return read_table(folder / "captions.parquet")
 
 
 def possible(domain: str, name: str, *, aligned: bool) -> set[str]:
@@ -101,36 +112,6 @@ def test_captions_stay_what_they_were():
     ]
 
 
-@pytest.mark.parametrize(
-    ("noun", "expected"),
-    [
-        ("axe", "an axe"),
-        ("lion", "a lion"),
-        ("hourglass", "an hourglass"),
-        ("house", "a house"),
-        ("unicorn", "a unicorn"),
-        ("umbrella", "an umbrella"),
-        ("unlocked", "an unlocked"),
-        ("one piece swimsuit", "a one piece swimsuit"),
-        ("onion", "an onion"),
-        ("euro banknote", "a euro banknote"),
-        ("ewe", "a ewe"),
-        ("eight oclock", "an eight oclock"),
-        ("The Eiffel Tower", "The Eiffel Tower"),
-        ("the mona lisa", "the mona lisa"),
-        ("theatre", "a theatre"),
-        ("art", "art"),
-        ("artist palette", "an artist palette"),
-        ("informational chart", "an informational chart"),
-        ("8 ball", "an 8 ball"),
-        ("x-ray", "an x-ray"),
-        ("urn", "an urn"),
-    ],
-)
-def test_articles_follow_the_sound(noun, expected):
-    assert with_article(noun) == expected
-
-
 def test_underscores_are_blanks_and_capitals_stay():
     captions = make_captions(index_of("real", "The_Eiffel_Tower", 50), seed=0)
     assert captions["standard"].str.contains("The Eiffel Tower").all()
@@ -138,7 +119,6 @@ def test_underscores_are_blanks_and_capitals_stay():
 
 
 def test_a_domain_of_the_users_own_is_named_by_its_name():
-    assert nouns("oil_pastel") == ("image", "picture", "oil pastel")
     captions = make_captions(index_of("oil_pastel", "lion", 300), seed=0)
     assert captions["standard"].str.contains("an oil pastel").any()
     assert not captions["aligned"].str.contains("pastel").any()
@@ -148,8 +128,7 @@ def test_awkward_text_survives_the_file(tmp_path):
     names = ['say "hi"', "tab\there", "two\nlines", "NA", "null", "a,b;c", "\u732b", " blanks "]
     index = pd.DataFrame({"key": [f"k{i}" for i in range(8)], "domain": "real", "class": names})
     captions = make_captions(index, seed=0)
-    write_table(tmp_path / "captions.parquet", captions)
-    again = read_table(tmp_path / "captions.parquet")
+    again = save(tmp_path, captions)
     assert list(again.columns) == ["key", "standard", "aligned"]
     for column in again:
         assert again[column].tolist() == captions[column].tolist()
@@ -174,8 +153,121 @@ def test_a_key_that_stands_twice_is_named():
         make_captions(index, seed=0)
 
 
+def test_a_sample_without_a_domain_is_named():
+    index = index_of("real", "lion", 3)
+    index.loc[2, "domain"] = None
+    with pytest.raises(DataError, match="'real/lion/2' has no domain"):
+        make_captions(index, seed=0)
+
+
 def test_equal_captions_make_equal_files(tmp_path):
     index = make_index({domain: [3, 4] for domain in DOMAINS})
     for name in ("a", "b"):
-        write_table(tmp_path / name, make_captions(index, seed=7))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+        save(tmp_path / name, make_captions(index, seed=7))
+    assert (tmp_path / "a/captions.parquet").read_bytes() == (tmp_path / "b/captions.parquet").read_bytes()
+
+
+def test_groups_make_no_difference(monkeypatch):
+    index = pd.concat([make_index({domain: [3, 4] for domain in DOMAINS}), index_of("real", "lion", 200)])
+    whole = make_captions(index, seed=7)
+    monkeypatch.setattr("domix.data.captions.GROUP", 5)
+    monkeypatch.setattr("domix.data.caption_streams.BLOCK", 4)
+    pd.testing.assert_frame_equal(make_captions(index, seed=7), whole)
+
+
+@pytest.mark.parametrize("stream", ["key", "reference"])
+def test_articles_hang_on_no_stream(stream):
+    index = make_index({domain: [40] for domain in DOMAINS}, classes=["axe"])
+    right = make_captions(index, seed=1, stream=stream)
+    reference = make_captions(index, seed=1, stream=stream, articles="reference")
+    for column in ("standard", "aligned"):
+        assert right[column].str.replace("an axe", "a axe").tolist() == reference[column].tolist()
+        assert reference[column].str.contains("a axe").all()
+
+
+@pytest.mark.parametrize("stream", ["key", "reference"])
+def test_sketches_of_imagenet_draw_evenly_from_21_patterns(stream):
+    captions = make_captions(index_of(SKETCHES, "eel", 21_000), seed=0, stream=stream)
+    assert abs(captions["standard"].str.endswith(".").mean() - 0.5) < 0.02
+    shares = captions["standard"].str.rstrip(".").value_counts(normalize=True)
+    assert len(shares) == 21 and abs(shares - 1 / 21).max() < 0.01
+    aligned = captions["standard"].str.replace("a (drawing|sketch)", "an image", regex=True)
+    assert aligned.str.replace("drawing|sketch", "image", regex=True).tolist() == captions["aligned"].tolist()
+
+
+def test_only_the_wanted_keys_are_given_in_the_order_wanted():
+    index = make_index({domain: [3, 4] for domain in DOMAINS})
+    whole = make_captions(index, seed=7, stream="reference").set_index("key")
+    keys = index["key"].sample(frac=0.6, random_state=0)
+    some = make_captions(index, seed=7, stream="reference", keys=keys)
+    assert some["key"].tolist() == keys.tolist()
+    pd.testing.assert_frame_equal(some.set_index("key"), whole.loc[keys])
+
+
+def test_a_wanted_key_that_no_list_has_is_named():
+    index = index_of("real", "lion", 3)
+    keys = pd.Series(["real/lion/0", "real/lion/7", "real/lion/8"])
+    with pytest.raises(DataError, match=r"2 of 3 samples, 'real/lion/7' the first, are not in the source's lists"):
+        make_captions(index, seed=0, stream="reference", keys=keys)
+
+
+TEXTS = [
+    "NA",
+    "null",
+    "",
+    '"quoted',
+    "tab\there",
+    "two\nlines",
+    "\U0001f600 emoji",
+    " blanks ",
+    "None",
+    "nan",
+    "a\rb",
+    "\\N",
+]
+
+
+def own(keys: list[str], texts: Mapping[str, str | None], folder: Path) -> pd.DataFrame:
+    return save(folder, own_captions(pd.Series(keys), save_texts(folder, texts.keys(), texts.values())))
+
+
+def save_texts(folder: Path, keys: Iterable[str], texts: Iterable[str | None]) -> Path:
+    """Write texts as pack does."""
+    table = pd.DataFrame({"key": list(keys), "text": list(texts)}).astype("str")
+    write_table(folder / "texts.parquet", table)
+    return folder / "texts.parquet"
+
+
+def test_texts_that_samples_bring_are_their_captions(tmp_path):
+    texts = {f"k{number}": text for number, text in enumerate(TEXTS)}
+    captions = own(list(texts), texts, tmp_path)
+    assert captions["key"].tolist() == list(texts)
+    assert captions["standard"].tolist() == captions["aligned"].tolist() == TEXTS
+
+
+def test_texts_may_stand_in_another_order_and_be_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("domix.data.captions.GROUP", 3)
+    texts = {f"k{number}": text for number, text in enumerate(TEXTS)}
+    keys = ["k7", "k0", "k11", "k3", "k2"]
+    captions = own(keys, texts, tmp_path)
+    assert captions["key"].tolist() == keys
+    assert captions["standard"].tolist() == captions["aligned"].tolist() == [texts[key] for key in keys]
+
+
+@pytest.mark.parametrize("absent", [{"a": "x"}, {"a": "x", "b": None, "c": None}, {}])
+def test_samples_without_a_text_are_counted_and_the_first_named(absent, tmp_path):
+    keys = ["a", "b", "c"] if absent else ["b", "c"]
+    with pytest.raises(DataError, match=rf"2 of {len(keys)} samples, 'b' the first, have no caption"):
+        own(keys, absent, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.parquet"]
+
+
+def test_two_texts_of_one_sample_are_an_error(tmp_path):
+    path = save_texts(tmp_path, ["a", "a", "b"], ["x", "y", "z"])
+    with pytest.raises(DataError, match="1 keys stand twice"):
+        list(own_captions(pd.Series(["a", "b"]), path))
+
+
+def test_no_samples_give_an_empty_file(tmp_path):
+    empty = pd.Series([], dtype="str")
+    assert save(tmp_path, own_captions(empty, save_texts(tmp_path, [], []))).empty
