@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from domix.data.sources import LISTING, RawSample, Source
+from domix.data.sources import LISTING, Part, RawSample, Source
 from tests.fixtures import draw, encoded
 
 WNIDS = ("n01440764", "n01443537", "n02119789")  # tench, goldfish, kit fox: labels 0, 1, 278
@@ -51,6 +51,11 @@ def tar_bytes(members: Mapping[str, bytes]) -> bytes:
 def read(source: Source, root: Path, size: int = 1000) -> list[RawSample]:
     """Return all samples of a source."""
     return [sample for part in source.parts(root, size=size, poses=1) for sample in part.samples()]
+
+
+def read_part(part: Part) -> list[RawSample]:
+    """Return a part's samples, in whatever process."""
+    return list(part.samples())
 
 
 def check_source(source: Source, root: Path) -> list[RawSample]:

@@ -233,12 +233,13 @@ def caption_text(row: Mapping[str, Any], where: str) -> str:
     if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
         tags = " ".join(tags)
     parts = [part for part in (title, tags, description) if part]
-    if not all(isinstance(part, str) for part in parts):
+    if any(not isinstance(part, str) for part in parts):
         raise DataError(f"{where} has a title, description or tags that are no text: fetch it anew")
     return plain_spaces(proper_text("; ".join(parts)))
 
 
 _ZERO_WIDTH = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
+_UNUSUAL = re.compile(r"[^\S ]|  ")  # what most captions lack: half of the time goes without this question
 _SPACES = re.compile(r"(?:\r\n|\n|\v)+|(?:(?!\r\n)[^\S\n\v])+")
 
 
@@ -248,7 +249,8 @@ def plain_spaces(text: str) -> str:
     Zero-width spaces go; each run of line ends, and each run of other spaces, becomes one blank, so that a line end
     with spaces on both sides leaves three; no blanks remain at the ends.
     """
-    return _SPACES.sub(" ", text.translate(_ZERO_WIDTH)).strip()
+    text = text.translate(_ZERO_WIDTH).strip()
+    return _SPACES.sub(" ", text) if _UNUSUAL.search(text) else text
 
 
 @contextlib.contextmanager
