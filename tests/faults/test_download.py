@@ -13,7 +13,7 @@ from domix.data.manifests import Remote
 from domix.data.transfer import Patience
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.progress import Progress
-from tests.faults.download_server import BIG, Fault, bring, fails, names, remote, sha256
+from tests.faults.download_server import BIG, QUICK, Fault, bring, fails, names, remote, sha256
 
 # As it should be ----------------------------------------------------------------------------------
 
@@ -220,8 +220,30 @@ def test_a_stalled_server_does_not_hold_for_ever(server, store):
 def test_nobody_listens(server, store):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/big.bin"
-        fails([Remote("big.bin", (url,))], store, r"could not be reached, 3 times in a row")
+        base = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        fails([Remote("big.bin", (f"{base}/big.bin",))], store, r"refuses connections, 3 times in a row")
+
+
+def test_a_host_that_is_away_is_given_up_for_all_files_at_once(server, store, caplog):
+    """Else each of many files would wait its turn for nothing; another host still gives them."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        server.files = {f"{n}.txt": b"text" for n in range(8)}
+        files = [Remote(name, (f"{base}/{name}", server.url(name)), 4) for name in server.files]
+        pauses: list[float] = []
+        download(files, store, jobs=1, patience=QUICK, sleep=pauses.append)
+    assert len(pauses) == 2
+    assert [record.getMessage() for record in caplog.records] == [f"{base}/0.txt refuses connections: trying again"]
+    assert names(store) == {*server.files, "trusted.json"}
+
+
+def test_a_host_that_nobody_knows(store, monkeypatch):
+    def fail(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    fails([Remote("a", ("http://unknown.invalid/a",))], store, r"has a host that is not known here \(is there a net")
 
 
 def test_a_busy_server_is_asked_again_with_growing_pauses(server, store):

@@ -17,15 +17,27 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
 from domix.data.archive import Entry
 from domix.data.manifests import SHA256, Remote, is_web_address
-from domix.data.transfer import Cable, Part, Passing, Patience, Unavailable, Wanted, WrongFile, receive, size_of
+from domix.data.transfer import (
+    Cable,
+    Part,
+    Passing,
+    Patience,
+    Unavailable,
+    Unreachable,
+    Wanted,
+    WrongFile,
+    receive,
+    size_of,
+)
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import CHUNK, explain, read_json, write_json
 from domix.runtime.progress import Meter, Report
@@ -125,6 +137,10 @@ class _Job:
     meter: Meter
     cable: Cable
     sleep: Callable[[float], object] | None
+    dead: dict[str, str] = field(default_factory=dict)
+    """host -> why it was given up, with all its other files"""
+    warned: set[tuple[str, str]] = field(default_factory=set)
+    """(host, reason) of what the log has said: once, not for each file"""
 
     def addresses(self, remote: Remote) -> list[str]:
         """Return where a file is to be had, in the order in which to try."""
@@ -237,8 +253,10 @@ def _receive_from(url: str, remote: Remote, part: Part, job: _Job) -> None:
     """Bring a whole part from one address, in as many attempts as it takes, and check its bytes."""
     wanted = Wanted(remote.bytes, remote.sha256 is not None)
     restart, advance = partial(job.meter.restart, remote.file), partial(job.meter.advance, remote.file)
-    idle, most, pieces = 0, part.size, part.size > 0
+    idle, most, pieces, host = 0, part.size, part.size > 0, _host(url)
     while remote.bytes is None or part.size != remote.bytes:
+        if host in job.dead:
+            raise Unavailable(job.dead[host])
         pieces = pieces or part.size > 0
         try:
             receive(url, part, wanted, cable=job.cable, patience=job.patience, restart=restart, advance=advance)
@@ -246,14 +264,25 @@ def _receive_from(url: str, remote: Remote, part: Part, job: _Job) -> None:
         except Passing as error:
             idle, most = (0, part.size) if part.size > most else (idle + 1, most)
             if idle >= job.patience.attempts:
-                raise Unavailable(f"{error}, {idle} times in a row") from error
+                reason = f"{error}, {idle} times in a row"
+                if isinstance(error, Unreachable):
+                    job.dead[host] = reason
+                raise Unavailable(reason) from error
             # Not a seeded choice: several clients must not come back at the same moment.
             pause = job.patience.first_wait * 2 ** max(0, idle - 1) * random.uniform(0.5, 1.0)
             pause = max(error.wait, min(pause, job.patience.longest_wait))
-            log.log(logging.WARNING if idle else logging.DEBUG, "%s %s: trying again in %.0f s", url, error, pause)
+            if idle and (host, str(error)) not in job.warned:
+                job.warned.add((host, str(error)))
+                log.warning("%s %s: trying again", url, error)
             job.wait(pause)
     if remote.sha256 is not None and (digest := _sha256(part.path, lambda _: job.cable.check())) != remote.sha256:
         raise WrongFile(f"gave a file with SHA-256 {digest}, not {remote.sha256}", pieces=pieces)
+
+
+def _host(url: str) -> str:
+    """Return the beginning of an address: scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def check_file(path: Path, wanted: Remote, meter: Meter, cable: Cable | None = None) -> tuple[Entry, str | None]:

@@ -38,6 +38,10 @@ class Passing(Unavailable):
         self.wait = wait
 
 
+class Unreachable(Passing):
+    """The host of an address does not answer at all: other files will not be had from it either."""
+
+
 class WrongFile(Unavailable):
     """An address gives other bytes than are wanted; `pieces`: they came in several, perhaps of different files."""
 
@@ -61,7 +65,7 @@ class Patience:
         connect, read: seconds without an answer, and without a byte, after which a connection is given up.
     """
 
-    attempts: int = 6
+    attempts: int = 5
     first_wait: float = 1.0
     longest_wait: float = 60.0
     connect: float = 15.0
@@ -302,9 +306,10 @@ def _number(response: Response, header: str) -> int | None:
 
 def _translated(error: requests.RequestException, patience: Patience) -> Unavailable:
     """Say in a few words what went wrong."""
+    text = str(error)
     if isinstance(error, requests.ConnectTimeout):
-        return Passing(f"did not answer for {patience.connect:g} seconds")
-    if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
+        return Unreachable(f"did not answer for {patience.connect:g} seconds")
+    if isinstance(error, requests.Timeout) or "Read timed out" in text:
         return Passing(f"sent nothing for {patience.read:g} seconds")
     if isinstance(error, requests.exceptions.SSLError):
         return Unavailable("has no valid certificate")
@@ -312,6 +317,8 @@ def _translated(error: requests.RequestException, patience: Patience) -> Unavail
         return Unavailable("redirects without end")
     if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
         return Unavailable("redirects to something that is not http(s)")
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, requests.exceptions.ChunkedEncodingError) or "Connection aborted" in text:
         return Passing("broke off")
-    return Passing("could not be reached")
+    if "Failed to resolve" in text:
+        return Unreachable("has a host that is not known here (is there a network?)")
+    return Unreachable("refuses connections" if "refused" in text else "could not be reached")
