@@ -6,6 +6,7 @@ python -m stages.fetch <source>      writes artifacts/raw/<source>/files.json; t
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from domix.config import Params
@@ -38,9 +39,11 @@ def _download(params: Params, name: str, manifest: Manifest | None, store: Path,
     """Download what the manifest names; without addresses, say what the user must supply."""
     if manifest is None or not manifest.files:
         note = f" {manifest.note}" if manifest else ""
+        page = f" Homepage: {manifest.homepage}" if manifest and manifest.homepage else ""
         raise DataError(
-            f"{name} cannot be downloaded: name the folder that holds its files in fetch.paths.{name}.{note}"
+            f"{name} cannot be downloaded: name the folder that holds its files in fetch.paths.{name}.{note}{page}"
         )
+    print(f"fetch: {manifest.title}. Licence: {manifest.licence}", file=sys.stderr)
     mirrors = [params.fetch.mirrors[name]] if name in params.fetch.mirrors else []
     entries = download(
         manifest.files, store, jobs=params.fetch.jobs, offline=params.fetch.offline, mirrors=mirrors, report=report

@@ -73,8 +73,9 @@ def test_a_folder_that_is_not_there(params):
         fetch.main(with_fetch(params, paths={"emoji": "nowhere"}), "emoji")
 
 
-def test_files_are_downloaded_once_and_verified(params, server):
+def test_files_are_downloaded_once_and_verified(params, server, capsys):
     fetch.main(params, "domainnet")
+    assert capsys.readouterr().err.startswith("fetch: DomainNet. Licence: none\n")
     store = Path(".cache/downloads/domainnet").resolve()
     assert source_root(params, "domainnet") == store
     assert {item.path for item in read_files(OUT / "domainnet")} == set(server.files)
@@ -121,7 +122,7 @@ def test_what_cannot_be_downloaded_is_asked_for(params, name, monkeypatch):
     monkeypatch.setattr(fetch, "get_source", lambda *_args, **_options: None)
     with pytest.raises(DataError) as caught:
         fetch.main(params, name)
-    note = load_manifest(name).note
+    manifest = load_manifest(name)
     assert str(caught.value).startswith(
         f"{name} cannot be downloaded: name the folder that holds its files in fetch.paths"
     )
