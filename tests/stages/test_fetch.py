@@ -123,10 +123,8 @@ def test_what_cannot_be_downloaded_is_asked_for(params, name, monkeypatch):
     with pytest.raises(DataError) as caught:
         fetch.main(params, name)
     manifest = load_manifest(name)
-    assert str(caught.value).startswith(
-        f"{name} cannot be downloaded: name the folder that holds its files in fetch.paths"
-    )
-    assert str(caught.value).endswith(note)
+    beginning = f"{name} cannot be downloaded: name the folder that holds its files in fetch.paths.{name}."
+    assert str(caught.value) == f"{beginning} {manifest.note} Homepage: {manifest.homepage}"
 
 
 def test_a_relative_path_is_also_looked_for_in_the_users_repository(params, tmp_path, monkeypatch):
