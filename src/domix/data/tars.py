@@ -8,6 +8,7 @@ GNU tar's long names.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ PACKED = {  # first bytes
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+SIMPLE = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*")  # names that need no further question, as most are
 PEEK = 1 << 20  # bytes after the end mark that must be zero
 
 
@@ -146,15 +148,19 @@ class TarReader:
                 at += _padded(header.size)
                 continue
             name, size = extended.apply(header)
-            problem = self._problem(name, header.kind, size, seen, extended)
+            file = header.kind in FILES and not name.endswith("/")
+            plain = _plain(name)
+            problem = REFUSED[b"S"] if extended.sparse else self._problem(plain, header.kind, size, file)
+            folded = _folded(plain)
+            if problem is None and file and folded in seen:
+                problem = "is there twice"
             if problem:
                 raise DataError(f"{self.title} holds {name!r}, which {problem}: do not trust this archive")
-            if header.kind in FILES and not name.endswith("/"):
+            if file:
                 if at + _padded(size) > self._end:
-                    raise DataError(f"{self.title} is cut off in {name}: fetch the archive anew")
-                name = _plain(name)
-                seen.add(_folded(name))
-                places[name] = Place(at, size)
+                    raise DataError(f"{self.title} is cut off in {plain}: fetch the archive anew")
+                seen.add(folded)
+                places[plain] = Place(at, size)
                 at += _padded(size)
             extended = _Extended()
         if extended.used:
@@ -220,26 +226,19 @@ class TarReader:
                 f"{self.title} holds an extended header that is refused ({error}): do not trust this archive"
             ) from error
 
-    def _problem(self, name: str, kind: bytes, size: int, seen: set[str], extended: _Extended) -> str | None:
-        """Say what is wrong with a member; None if nothing is."""
+    def _problem(self, name: str, kind: bytes, size: int, file: bool) -> str | None:
+        """Say what is wrong with a member, whose name is plain; None if nothing is."""
         if kind in REFUSED:
             return REFUSED[kind]
         if kind not in FILES and kind != DIRECTORY:
             return f"is of the unknown kind {kind!r}"
-        if extended.sparse:
-            return REFUSED[b"S"]
-        if size < 0:
+        if not file and size:
+            return f"is a directory of {size:,} bytes"
+        if not 0 <= size <= self._largest:
             return f"has {size:,} bytes"
-        plain = _plain(name)
-        if kind == DIRECTORY or name.endswith("/"):
-            if size:
-                return f"is a directory of {size:,} bytes"
-            return None if plain == "." else unsafe_name(plain)
-        if size > self._largest:
-            return f"has {size:,} bytes"
-        if plain == ".":
-            return "is no file name"
-        return unsafe_name(plain) or ("is there twice" if _folded(plain) in seen else None)
+        if name == ".":
+            return "is no file name" if file else None
+        return None if SIMPLE.fullmatch(name) else unsafe_name(name)
 
 
 class _Extended:
@@ -319,9 +318,9 @@ def _padded(size: int) -> int:
 
 def _plain(name: str) -> str:
     """Remove what names nothing: the `./` that `tar -c .` puts before names, double slashes, a last slash."""
-    return str(PurePosixPath(name)) if name else ""
+    return str(PurePosixPath(name)) if name and not SIMPLE.fullmatch(name) else name
 
 
 def _folded(name: str) -> str:
     """Return what two names share that a file system might take for one."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
