@@ -42,7 +42,7 @@ def main(params: Params, name: str) -> None:
     staging = original_root() / STATE / "pack" / name / digest
     with (
         atomic_folder(ARTIFACTS / "shards" / name) as out,
-        tqdm(total=len(parts), desc=f"pack {name}", unit="shard", leave=False) as bar,
+        tqdm(total=len(parts), desc=f"pack {name}", unit="shard", leave=False, disable=None) as bar,
     ):
         total = PackStats(name)
 

@@ -37,7 +37,11 @@ PLUMBING = frozenset(
         "stages/common.py",  # exit codes and messages
         "stages/tracking.py",  # records of runs
         "src/domix/runtime/tracking.py",
+        "stages/progress.py",  # what the terminal shows
         "src/domix/config.py",  # the values that a stage reads are its `params` in dvc.yaml
+        "src/domix/schema.py",  # how they are read
+        "src/domix/data/drivers.py",  # who packs, not what
+        "src/domix/runtime/progress.py",  # how far the work is
         "src/domix/runtime/errors.py",  # messages
     }
 )

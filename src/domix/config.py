@@ -196,12 +196,10 @@ class Leakage:
 
     encoder: str | None = doc("run whose model embeds the pictures (cg-high-all-s0); null: the one that was shown most")
     similarity: float = doc("cosine similarity of two embeddings above which pictures count as duplicates")
-    near_bits: int = doc("bits, of 64, by which the perceptual hashes of near duplicates differ at most")
     examples: int = doc("test pictures that the report shows with their nearest training pictures")
 
     def __post_init__(self) -> None:
         require(0 < self.similarity <= 1, f"leakage.similarity must lie in 0..1, not {self.similarity}")
-        require(0 <= self.near_bits <= 16, f"leakage.near_bits must lie in 0..16, not {self.near_bits}")
         require(self.examples >= 0, f"leakage.examples must not be negative, but is {self.examples}")
 
 

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -92,10 +93,24 @@ class Source(Protocol):
 
 def registry() -> dict[str, Callable[[], Source]]:
     """Return the sources that Domix knows by name. Adding one: docs/adding-a-source.md."""
+    from domix.data.sources.corpus import Corpus
     from domix.data.sources.domainnet import DomainNet
     from domix.data.sources.emoji import Emoji
+    from domix.data.sources.folder import Tree
+    from domix.data.sources.imagenet import ImageNet
+    from domix.data.sources.imagenet_captions import ImageNetCaptions
+    from domix.data.sources.imagenet_sketch import ImageNetSketch
 
-    return {"emoji": Emoji, "domainnet": DomainNet}
+    return {
+        "emoji": Emoji,
+        "domainnet": DomainNet,
+        "imagenet": ImageNet,
+        "imagenet-captions": ImageNetCaptions,
+        "imagenet-sketch": ImageNetSketch,
+        "cc3m": partial(Corpus, "cc3m"),
+        "cc12m": partial(Corpus, "cc12m"),
+        "folder": Tree,
+    }
 
 
 def get_source(name: str, *, has_folder: bool = False) -> Source:
@@ -110,8 +125,8 @@ def get_source(name: str, *, has_folder: bool = False) -> Source:
         ParameterError: there is no source of this name.
     """
     sources = registry()
-    if name in sources:
-        return sources[name]()
+    if name in sources or has_folder:
+        return sources[name if name in sources else "folder"]()
     near = difflib.get_close_matches(name, sources, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sources)}"
     raise ParameterError(
