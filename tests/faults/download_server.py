@@ -65,6 +65,7 @@ class Server:
         self.validators = True
         self.pace = 0.0  # seconds between pieces of 64 KiB
         self.requests: list[Request] = []
+        self.busy = self.busiest = 0  # bodies that are sent now; the most at a time
         self.ending = threading.Event()
         self._http = _Quiet(("127.0.0.1", 0), type("Bound", (_Handler,), {"owner": self}))
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -142,8 +143,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = str(len(rest) if fault.claim is None else fault.claim)
         self._head(status, headers | fault.headers)
         if body:
+            self.owner.busy += 1
+            self.owner.busiest = max(self.owner.busiest, self.owner.busy)
             with suppress(OSError):
                 self._pour(request, rest, fault)
+            self.owner.busy -= 1
         self.close_connection = fault != Fault()
 
     def _pour(self, request: Request, rest: bytes, fault: Fault) -> None:
@@ -156,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.owner.pace:
                 time.sleep(self.owner.pace)
         if fault.stall is not None:
-            self.owner.ending.wait(20)
+            self.owner.ending.wait(60)
         elif fault.chunked and fault.drop is None:
             self.wfile.write(b"0\r\n\r\n")
 

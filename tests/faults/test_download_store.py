@@ -211,10 +211,10 @@ def test_an_interruption_ends_soon_and_keeps_the_part(server, store):
     started = time.monotonic()
     try:
         with pytest.raises(Interrupted):
-            download([remote(server)], store, patience=Patience(read=30))
+            download([remote(server)], store, patience=Patience(read=60))
     finally:
         signal.signal(signal.SIGTERM, before)
         striker.join()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # the server would stall for longer
     bring([remote(server)], store)
     assert server.gets("big.bin")[-1].range is not None
