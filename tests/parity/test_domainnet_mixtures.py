@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from domix.data.aliases import alias
 from domix.data.cells import Cells, Split, count_cells, make_split
-from domix.data.mixtures import common_size, quotas
-from domix.data.recipes import parse_mixture
+from domix.data.mixing import build_mixture
+from domix.data.mixture_names import parse_mixture, parse_mixtures, reference_names
+from domix.data.selection import common_size, quotas, validation_quotas
 from tests.golden import domainnet as golden
 
 
@@ -68,8 +70,8 @@ def test_interpolation(letters, test_domain, cells):
     extras = [d for d in included if d not in ("real", test_domain)]
     split = split_of(cells, test_domain)
     recipe = parse_mixture("+".join(["cg-low", *extras]), split)
-    assert recipe.alias(split) == f"lso-{letters}-no{test_domain}classes"
-    assert parse_mixture(recipe.alias(split), split).standard_name(split) == recipe.name
+    assert alias(recipe, split) == f"lso-{letters}-no{test_domain}classes"
+    assert parse_mixture(alias(recipe, split), split).standard_name(split) == recipe.name
     kept = quotas(recipe, cells, split)
     assert tuple(kept.sum(axis=1)[np.isin(golden.DOMAINS, included)].tolist()) == counts
     chosen = np.isin(golden.DOMAINS, included)
@@ -87,16 +89,68 @@ def test_every_cell_keeps_the_published_ratio(name, test_domain, cells):
 
 
 def test_the_105_mixtures_of_the_study_are_all_unlike(cells):
-    contents = set()
+    contents, by_golden = set(), set()
     for test_domain in golden.TESTABLE:
         split = split_of(cells, test_domain)
+        for recipe in parse_mixtures(reference_names(split), split):
+            contents.add((quotas(recipe, cells, split).tobytes(), recipe.caption))
         names = [name for name, domain in golden.COMPOSITION if domain == test_domain]
         names += [f"{family}+{share}" for family in ("cg-low", "cg-high") for share in golden.SHARES]
-        for letters, domain in golden.INTERPOLATION:
-            if domain == test_domain:
-                names.append(f"lso-{letters}-no{domain}classes")
+        names += [f"lso-{x}-no{domain}classes" for x, domain in golden.INTERPOLATION if domain == test_domain]
         names += ["natural-only"] + ["cg-high+aligned"] * (test_domain == "quickdraw")
-        for name in names:
-            recipe = parse_mixture(name, split)
-            contents.add((quotas(recipe, cells, split).tobytes(), recipe.caption))
+        for recipe in parse_mixtures(names, split):
+            by_golden.add((quotas(recipe, cells, split).tobytes(), recipe.caption))
     assert len(contents) == 105
+    assert contents == by_golden
+
+
+@pytest.mark.parametrize("name", golden.VALIDATION)
+def test_validation_rows(name, cells):
+    splits = [split_of(cells, test_domain) for test_domain in golden.TESTABLE]
+    counts = [int(validation_quotas(parse_mixture(name, split), cells, split).sum()) for split in splits]
+    assert tuple(counts) == golden.VALIDATION[name]
+
+
+@pytest.mark.parametrize("base", ["cc3m", "cc12m"])
+def test_the_seven_mixtures_of_cc_bases(base, cells):
+    rows, aliases = np.arange(5), set()
+    for test_domain, parts in golden.CC_PARTS.items():
+        split = split_of(cells, test_domain)
+        recipes = parse_mixtures(reference_names(split, base=[base]), split, base=[base])
+        assert {alias(recipe, split) for recipe in recipes} == {f"{base}-train-{part}" for part in parts}
+        for recipe in recipes:
+            mixture = build_mixture(recipe, cells, split, source="domainnet", base={base: rows})
+            family, size = recipe.family, golden.SIZE[test_domain]
+            assert mixture.samples == {base: 5, "domainnet": golden.NATURAL_ONLY if family == "natural-only" else size}
+            again = parse_mixture(mixture.alias, split, base=[base])
+            assert again.standard_name(split) == recipe.name
+            aliases.add(mixture.alias)
+    assert len(aliases) == 7
+
+
+@pytest.mark.parametrize(("name", "test_domain"), golden.DIGESTS)
+def test_digests_stay_what_they_were(name, test_domain, cells):
+    split = split_of(cells, test_domain)
+    recipe = parse_mixture(name, split, base=["web"])
+    mixture = build_mixture(recipe, cells, split, source="domainnet", base={"web": np.arange(1000)})
+    assert mixture.digest == golden.DIGESTS[name, test_domain]
+
+
+@pytest.mark.parametrize("test_domain", golden.TESTABLE)
+@pytest.mark.parametrize("name", ["cg-low", "cg-high", "leave-out-domain", "cg-high-all", "cg-low+0.2", "cg-high+0.05"])
+def test_matched_mixtures_are_as_large_as_natural_only_and_a_part_of_the_others(name, test_domain, cells):
+    kept, matched = quota(name, test_domain, cells), quota(f"{name}+matched", test_domain, cells)
+    assert matched.sum() == golden.NATURAL_ONLY
+    assert (matched <= kept).all()
+    share = golden.NATURAL_ONLY / kept.sum()
+    assert (abs(matched - share * kept) <= 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize("test_domain", golden.TESTABLE)
+def test_whole_mixtures_hold_all_there_is_but_the_tested_cells(test_domain, cells):
+    for family in ("leave-out-domain", "cg-low", "cg-high", "cg-high-all"):
+        recipe = parse_mixture(f"{family}+whole", split_of(cells, test_domain))
+        whole = quotas(recipe, cells, split_of(cells, test_domain))
+        included = np.isin(cells.domains, recipe.domains)
+        tested = count_tested(cells.train, test_domain, cells) if family in ("cg-low", "cg-high") else 0
+        assert whole.sum() == cells.train[included].sum() - tested

@@ -7,8 +7,11 @@ import pandas as pd
 from hypothesis import given, settings
 
 from domix.data.cells import Cells, Split, count_cells, make_split
-from domix.data.mixtures import Mixture, assert_withheld, build_mixture, common_size, count_shown, describe_rows
-from domix.data.recipes import parse_mixture
+from domix.data.composition import count_shown
+from domix.data.mixing import build_mixture
+from domix.data.mixture_names import parse_mixture
+from domix.data.mixtures import Mixture, assert_withheld, describe_rows
+from domix.data.selection import common_size
 from domix.runtime.errors import DataError
 from tests.studies import NATURAL, Made, studies
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from domix import config
-from domix.config import Params
+from domix.config import Params, RecipeSpec
 from domix.data.mixtures import read_mixture
-from domix.runtime.errors import DataError, DomixError
+from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.tables import read_table, write_table
 from stages import captions, mixtures
@@ -41,7 +43,7 @@ def test_all_mixtures_and_their_summary_are_written(params):
     mixtures.main(params)
     folder = Path("artifacts/mixtures")
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["summary.json", "cells.parquet", *(f"{name}.parquet" for name in NAMES)]
+        ["summary.json", "cells.parquet", "cells.png", *(f"{name}.parquet" for name in NAMES)]
     )
     summary = read_json(folder / "summary.json")
     assert [m["name"] for m in summary["mixtures"]] == NAMES
@@ -58,7 +60,8 @@ def test_a_second_run_writes_the_same_bytes_and_drops_what_is_no_longer_asked_fo
     mixtures.main(params)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     mixtures.main(replace(params, mixtures=["cg-low"]))
-    assert sorted(path.name for path in folder.iterdir()) == ["cells.parquet", "cg-low.parquet", "summary.json"]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["cells.parquet", "cells.png", "cg-low.parquet", "summary.json"]
 
 
 def test_another_test_domain_leaves_natural_only_as_it_was(params):
@@ -69,12 +72,95 @@ def test_another_test_domain_leaves_natural_only_as_it_was(params):
     assert natural.read_bytes() == before
 
 
-def test_base_sources_go_into_every_mixture(params):
-    base = make_index({"web": [2, 3]}, source="web")
-    write_table(Path("artifacts/shards/web/index.parquet"), base.assign(domain=None, **{"class": None}))
-    mixtures.main(replace(params, sources=["emoji", "web"]))
+def add_source(name: str, index: pd.DataFrame) -> None:
+    write_table(Path(f"artifacts/shards/{name}/index.parquet"), index)
+
+
+WEB = make_index({"web": [2, 3]}, source="web").assign(label=-1, **{"class": None}).astype({"class": "str"})
+
+
+def test_base_sources_go_into_every_mixture_and_other_sources_into_none(params):
+    add_source("web", WEB)
+    add_source("cc3m", WEB)
+    mixtures.main(replace(params, sources=["emoji", "web", "cc3m"], base=["cc3m"]))
     for name in NAMES:
-        assert read_mixture(Path(f"artifacts/mixtures/{name}.parquet")).samples["web"] == 5
+        mixture = read_mixture(Path(f"artifacts/mixtures/{name}.parquet"))
+        assert mixture.samples.keys() == {"cc3m", "emoji"} and mixture.samples["cc3m"] == 5
+        assert mixture.alias.startswith("cc3m-train-lso-")
+
+
+def test_a_base_that_cannot_be_used_is_refused(params):
+    add_source("web", WEB[WEB["split"] == "test"])
+    with pytest.raises(DataError, match="base source 'web' has no training samples"):
+        mixtures.main(replace(params, sources=["emoji", "web"], base=["web"]))
+
+
+def test_own_recipes_are_made(params):
+    recipes = {"mine": RecipeSpec(domains={"real": 1.0, "sketch": 0.5}, weights={"sketch": 2.0})}
+    mixtures.main(replace(params, mixtures=["cg-low", "mine"], recipes=recipes))
+    mine = read_mixture(Path("artifacts/mixtures/mine.parquet"))
+    assert sorted(mine.rows["weight"].unique()) == [1, 2]
+    assert mine.withheld == ("sketch", ("lion",))
+
+
+def test_copies_of_withheld_pictures_are_dropped_where_asked_for(params):
+    index = read_table(Path("artifacts/shards/emoji/index.parquet"))
+    index["sha256"] = [f"{row:064x}" for row in index["row"]]
+    index["phash"] = [f"{0x5555 << row % 40:016x}" for row in index["row"]]
+    withheld = index.query("domain == 'sketch' and split == 'test' and `class` == 'lion'")
+    copy = index.query("domain == 'real' and split == 'train'").index[0]
+    index.loc[copy, "sha256"] = withheld["sha256"].iloc[0]
+    add_source("emoji", index)
+    mixtures.main(params)
+    whole = read_mixture(Path("artifacts/mixtures/natural-only.parquet"))
+    mixtures.main(replace(params, mixing=replace(params.mixing, drop="exact")))
+    left = read_mixture(Path("artifacts/mixtures/natural-only.parquet"))
+    assert (whole.dropped, left.dropped, len(whole.rows) - len(left.rows)) == (0, 1, 1)
+    assert copy in whole.rows["row"].tolist() and copy not in left.rows["row"].tolist()
+    described = read_json(Path("artifacts/mixtures/summary.json"))["mixtures"]
+    assert {m["name"]: m["dropped"] for m in described}["natural-only"] == 1
+
+
+SKETCHES = make_index({"imagenet-sketch": [1] * 1000}, 0, source="imagenet-sketch")
+
+
+def test_sketches_of_imagenet_take_the_place_of_other_samples(params):
+    names = ["natural-only", "cg-high", "cg-high+sketches"]
+    params = replace(params, sources=["emoji", "imagenet-sketch"], mixtures=names)
+    add_source("imagenet-sketch", SKETCHES.assign(split=["train" if k in (7, 8, 500) else "test" for k in range(1000)]))
+    index = read_table(Path("artifacts/shards/emoji/index.parquet"))
+    add_source("emoji", index.replace({"class": {"lion": "bird"}}))  # 7 and 8 are birds
+    mixtures.main(replace(params, test_classes=["bird"]))
+    before, after = (read_mixture(Path(f"artifacts/mixtures/{name}.parquet")) for name in names[1:])
+    assert after.samples == {"emoji": before.samples["emoji"] - 1, "imagenet-sketch": 1}
+    assert len(after.rows) == len(before.rows)
+    assert after.rows.loc[after.rows["source"] == "imagenet-sketch", "row"].tolist() == [500]
+
+
+def test_sketches_need_their_source(params):
+    with pytest.raises(ParameterError, match="need imagenet-sketch among the sources: add it to `sources`"):
+        mixtures.main(replace(params, mixtures=["cg-high+sketches"]))
+
+
+def test_the_list_is_printed_and_nothing_written(params, capsys):
+    with pytest.raises(SystemExit) as end:
+        mixtures.main(params, "--list")
+    assert end.value.code == 0 and not Path("artifacts/mixtures").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["mixture", *NAMES]
+    with pytest.raises(SystemExit):
+        mixtures.main(params, "--list", "reference")
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"cg-high+0.05", "cg-low+painting"} <= set(names) and len(names) == 1 + 18 + 2
+    with pytest.raises(ParameterError, match="use --list"):
+        mixtures.main(params, "--lits")
+
+
+def test_the_picture_of_cells_is_a_readable_png_for_any_number_of_mixtures(params):
+    for names in (["cg-low"], [f"cg-high+0.{k}" for k in range(1, 12) if k != 10]):
+        mixtures.main(replace(params, mixtures=names))
+        with Image.open("artifacts/mixtures/cells.png") as picture:
+            assert picture.format == "PNG" and picture.width >= 600 and picture.height >= 200
 
 
 @pytest.mark.parametrize(
@@ -85,7 +171,8 @@ def test_base_sources_go_into_every_mixture(params):
         ({"test_classes": ["lino"]}, "'lino'"),
         ({"mixtures": ["cg-hgih"]}, "did you mean 'cg-high'"),
         ({"mixtures": ["cg-low+quickdraw"]}, "'quickdraw' is no domain of the data"),
-        ({"sources": ["emoji", "cc3m"]}, r"cc3m.index\.parquet is missing"),
+        ({"sources": ["emoji", "cc3m"], "base": ["cc3m"]}, r"cc3m.index\.parquet is missing"),
+        ({"recipes": {"mine": RecipeSpec(domains={"skecth": 1.0})}}, r"recipes\.mine\.domains names 'skecth'"),
     ],
 )
 def test_a_mistake_leaves_the_old_mixtures_and_nothing_half_written(params, changes, message):

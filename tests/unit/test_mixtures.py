@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 
 from domix.data.cells import count_cells, make_split
+from domix.data.composition import compose, format_table, write_summary
+from domix.data.mixing import base_rows, build_mixture
+from domix.data.mixture_names import parse_mixture
 from domix.data.mixtures import (
     Mixture,
     assert_withheld,
-    build_mixture,
     describe_rows,
-    quotas,
+    drop_rows,
     read_mixture,
     write_mixture,
-    write_summary,
 )
-from domix.data.recipes import parse_mixture
+from domix.data.selection import quotas
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.tables import read_metadata, read_table, write_table
@@ -32,8 +33,8 @@ SPLIT = make_split(CELLS, test_domain="sketch", natural_domain="real", test_clas
 BASE = make_index({"web": [3, 3]}, source="web").assign(**{"domain": None, "class": None})
 
 
-def build(name: str, **kwargs) -> Mixture:
-    return build_mixture(parse_mixture(name, SPLIT), CELLS, SPLIT, source="emoji", **kwargs)
+def build(name: str, base: dict[str, np.ndarray] | None = None) -> Mixture:
+    return build_mixture(parse_mixture(name, SPLIT, base=list(base or ())), CELLS, SPLIT, source="emoji", base=base)
 
 
 def test_a_mixture_reads_back_as_it_was_written(tmp_path):
@@ -49,8 +50,9 @@ def test_a_mixture_reads_back_as_it_was_written(tmp_path):
 def test_columns_are_the_contracts(tmp_path):
     write_mixture(tmp_path / "m", build("cg-low"), {"emoji": INDEX})
     rows = read_table(tmp_path / "m")
-    assert list(rows.columns) == ["source", "row", "caption"]
-    assert rows["row"].dtype == np.int64
+    assert list(rows.columns) == ["source", "row", "caption", "weight"]
+    assert (rows["row"].dtype, rows["weight"].dtype) == (np.int64, np.float32)
+    assert (rows["weight"] == 1).all()
     metadata = read_metadata(tmp_path / "m")
     assert {"name", "alias", "parameters", "digest"} <= metadata.keys()
     assert metadata["alias"] == "lso-rs-nosketchclasses"
@@ -65,7 +67,7 @@ def test_natural_only_is_the_same_file_for_all_test_domains(tmp_path):
 
 
 def test_base_sources_are_contained_whole_with_captions_of_their_own():
-    base = {"web": BASE.loc[BASE["split"] == "train", "row"].to_numpy()}
+    base = {"web": base_rows("web", BASE)}
     made = build("cg-high+aligned", base=base)
     alone = build("cg-high+aligned")
     assert made.samples == {"web": 6, **alone.samples}
@@ -157,7 +159,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
 
 def test_the_summary_says_what_every_mixture_holds(tmp_path):
     mixtures = [build(name) for name in ("natural-only", "cg-low", "cg-high")]
-    write_summary(tmp_path, mixtures, CELLS, SPLIT)
+    write_summary(tmp_path, [compose(mixture, CELLS) for mixture in mixtures], CELLS, SPLIT)
     summary, cells = read_json(tmp_path / "summary.json"), read_table(tmp_path / "cells.parquet")
     assert summary["domains"] == ["clipart", "painting", "real", "sketch"]
     assert (summary["test_domain"], summary["natural_domain"]) == ("sketch", "real")
@@ -171,6 +173,59 @@ def test_the_summary_says_what_every_mixture_holds(tmp_path):
     table = cells.set_index(["mixture", "domain", "class"])["samples"]
     assert table["cg-low", "sketch", "lion"] == 0 and table["cg-low", "sketch", "pizza"] == 6
     assert table["cg-high"].sum() == 35
+
+
+def test_the_table_tells_what_every_mixture_holds():
+    mixtures = [build("natural-only"), build("leave-out-domain", {"web": base_rows("web", BASE)}), build("cg-high-all")]
+    heading, natural, out, high = format_table([compose(mixture, CELLS) for mixture in mixtures], CELLS).splitlines()
+    assert heading.split() == [
+        *("mixture", "alias", "samples", "emoji", "web", "clipart", "painting", "real", "sketch", "withheld")
+    ]
+    assert natural.split() == ["natural-only", "lso-real-only", "22", "22", "0", "0", "0", "22", "0", "-"]
+    assert out.split()[:5] == ["leave-out-domain", "lso-cpr-nosketchclasses", "41", "35", "6"]
+    assert out.endswith("sketch: the domain") and high.endswith("-")
+    assert len({line.index(word) for line, word in ((heading, "withheld"), (out, "sketch: the"))}) == 1
+
+
+def test_dropped_samples_are_gone_and_counted(tmp_path):
+    made = build("cg-high", {"web": base_rows("web", BASE)})
+    gone = {"web": np.array([1, 4]), "emoji": made.rows.loc[made.rows["source"] == "emoji", "row"].to_numpy()[[0, 7]]}
+    left = drop_rows(made, gone | {"elsewhere": np.array([0])})
+    assert left.samples == {"web": made.samples["web"] - 2, "emoji": made.samples["emoji"] - 2}
+    assert (left.dropped, made.dropped, len(left.rows)) == (4, 0, len(made.rows) - 4)
+    assert left.digest != made.digest
+    for source, rows in gone.items():
+        assert not left.rows.loc[left.rows["source"] == source, "row"].isin(rows).any()
+    write_mixture(tmp_path / "m", left, {"emoji": INDEX, "web": BASE})
+    assert read_mixture(tmp_path / "m").dropped == read_metadata(tmp_path / "m")["dropped"] == 4
+
+
+def test_dropping_what_a_mixture_does_not_hold_changes_nothing():
+    made = build("natural-only")
+    others = INDEX.loc[INDEX["domain"] == "sketch", "row"].to_numpy()
+    assert drop_rows(made, {"emoji": others}).digest == drop_rows(made, {}).digest == made.digest
+
+
+def test_weights_count_in_the_digest_where_one_is_not_1():
+    made = build("cg-high")
+    heavy = replace(made, rows=made.rows.assign(weight=np.float32(2)))
+    assert len({made.digest, heavy.digest}) == 2
+    assert replace(made, rows=made.rows.drop(columns="weight")).digest == made.digest
+
+
+def test_the_digest_does_not_hang_on_how_words_are_stored_but_on_the_order_of_rows():
+    made = build("cg-high", {"web": base_rows("web", BASE)})
+    assert replace(made, rows=made.rows.astype({"source": "str", "caption": "str"})).digest == made.digest
+    turned = made.rows.iloc[::-1]
+    assert replace(made, rows=turned).digest != made.digest
+    mixed = made.rows.iloc[np.r_[0, 6, 1:6, 7 : len(made.rows)]]  # rows of the two sources between each other
+    assert replace(made, rows=mixed).digest == made.digest  # order counts within a source alone
+
+
+def test_a_base_source_without_training_samples_is_refused():
+    with pytest.raises(DataError, match="base source 'web' has no training samples"):
+        base_rows("web", BASE[BASE["split"] == "test"])
+    assert base_rows("web", BASE.iloc[::-1]).tolist() == sorted(BASE.loc[BASE["split"] == "train", "row"])
 
 
 def test_counting_is_exact_for_numbers_beyond_64_bits():

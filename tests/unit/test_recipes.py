@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
+from domix.data.aliases import alias
 from domix.data.cells import Split
-from domix.data.recipes import parse_mixture, parse_mixtures
+from domix.data.mixture_names import parse_mixture, parse_mixtures, reference_names
+from domix.data.recipes import WHOLE
 from domix.runtime.errors import ParameterError
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -16,7 +19,7 @@ COLLIDING = Split("pastel", "real", ("axe",), ("pastel", "pencil", "real"), ("ax
 
 
 @pytest.mark.parametrize(
-    ("name", "alias", "letters", "share"),
+    ("name", "theirs", "letters", "share"),
     [
         ("natural-only", "lso-real-only", "r", 0),
         ("leave-out-domain", "lso-ciprs-noquickdrawclasses", "ciprs", 0),
@@ -32,23 +35,81 @@ COLLIDING = Split("pastel", "real", ("axe",), ("pastel", "pencil", "real"), ("ax
         ("cg-high+aligned", "lso-cipqrs-noquickdrawclasses-aligned", "cipqrs", 0),
         ("cg-high+0.1+aligned", "lso-cipqrs-noquickdrawclasses-allow0.1-aligned", "cipqrs", Fraction(1, 10)),
         ("natural-only+aligned", "lso-real-only-aligned", "r", 0),
+        ("cg-high+whole", "lso-cipqrs-noquickdrawclasses-nosub", "cipqrs", 0),
+        ("cg-high-all+whole+aligned", "lso-cipqrs-noquickdrawclasses-nosub-pseudo-aligned", "cipqrs", 1),
+        ("leave-out-domain+whole", "lso-ciprs-noquickdrawclasses-nosub", "ciprs", 0),
+        ("cg-low+painting+whole", "lso-pqr-noquickdrawclasses-nosub", "pqr", 0),
+        ("cg-high+matched", "lso-cipqrs-noquickdrawclasses-matched", "cipqrs", 0),
+        ("cg-low+0.2+matched", "lso-qr-noquickdrawclasses-allow0.2-matched", "qr", Fraction(1, 5)),
     ],
 )
-def test_a_name_and_its_alias_stand_for_one_mixture(name, alias, letters, share):
-    ours, theirs = parse_mixture(name, SPLIT), parse_mixture(alias, SPLIT)
-    for recipe in (ours, theirs):
+def test_a_name_and_its_alias_stand_for_one_mixture(name, theirs, letters, share):
+    one, two = parse_mixture(name, SPLIT), parse_mixture(theirs, SPLIT)
+    for recipe in (one, two):
         assert "".join(domain[0] for domain in recipe.domains) == letters
         assert recipe.share == share
         assert recipe.caption == ("aligned" if "aligned" in name else "standard")
-        assert recipe.alias(SPLIT) == alias
+        assert alias(recipe, SPLIT) == theirs
         assert recipe.standard_name(SPLIT) == name
-    assert (ours.name, theirs.name) == (name, alias)
+    assert (one.name, two.name) == (name, theirs)
+    assert replace(one, name="") == replace(two, name="")
 
 
 def test_only_natural_only_keeps_its_own_size():
-    assert [
-        name for name in ("natural-only", "cg-low", "leave-out-domain") if not parse_mixture(name, SPLIT).sized
-    ] == ["natural-only"]
+    names = ("natural-only", "cg-low", "leave-out-domain")
+    assert [name for name in names if parse_mixture(name, SPLIT).size == WHOLE] == ["natural-only"]
+
+
+SKETCH = replace(SPLIT, test_domain="sketch")
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("natural-only+sketches", "lso-real-only-with-in-sketches"),
+        ("leave-out-domain+sketches", "lso-cipqr-nosketchclasses-with-in-sketches"),
+        ("cg-high+sketches", "lso-cipqrs-nosketchclasses-with-in-sketches"),
+        ("cg-high+sketches-fiftyp", "lso-cipqrs-nosketchclasses-with-in-sketches-fiftyp"),
+        ("cg-high+sketches-onep", "lso-cipqrs-nosketchclasses-with-in-sketches-onep"),
+        ("cg-high+sketches-one", "lso-cipqrs-nosketchclasses-with-in-sketches-one"),
+    ],
+)
+def test_names_with_sketches(name, theirs):
+    recipe = parse_mixture(name, SKETCH)
+    assert alias(recipe, SKETCH) == theirs
+    assert recipe.standard_name(SKETCH) == parse_mixture(theirs, SKETCH).standard_name(SKETCH) == name
+
+
+@pytest.mark.parametrize(
+    ("base", "prefix", "shown"),
+    [
+        ("cc3m", "cc3m-train-", "cc3m-train-"),
+        ("cc12m", "cc12m-train-", "cc12m-train-"),
+        ("imagenet-captions", "combined-captions-train-", ""),
+    ],
+)
+def test_the_references_names_say_the_base(base, prefix, shown):
+    for name in ("lso-real-only", "lso-qr-noquickdrawclasses-pseudo"):
+        recipe = parse_mixture(prefix + name, SPLIT, base=[base])
+        assert recipe.base == (base,)
+        assert alias(recipe, SPLIT) == shown + name
+        for wrong in ([], ["web"], [base, "web"]):
+            with pytest.raises(ParameterError, match=rf"has the base {base}, but base is .*: set base to \[{base}\]"):
+                parse_mixture(prefix + name, SPLIT, base=wrong)
+    assert alias(parse_mixture("cg-low", SPLIT, base=[base, "web"]), SPLIT) == "lso-qr-noquickdrawclasses"
+
+
+def test_the_references_mixtures_are_listed_for_any_data():
+    assert len(reference_names(SPLIT)) == 6 + 12 + 1
+    assert reference_names(SPLIT)[-1] == "cg-high+aligned"
+    assert len(reference_names(SKETCH)) == 6 + 12 + 9
+    assert len(reference_names(SKETCH, sketches=True)) == 6 + 12 + 9 + 10
+    assert reference_names(SPLIT, base=["cc3m"]) == ["natural-only", "cg-low", "cg-high", "leave-out-domain"]
+    few = replace(SKETCH, domains=("clipart", "painting", "real", "sketch"))
+    assert reference_names(few)[18:] == ["cg-low+painting", "cg-low+clipart"]
+    assert len(reference_names(replace(few, domains=few.domains[1:]))) == 18  # with painting it is cg-high
+    for split in (SPLIT, SKETCH):
+        parse_mixtures(reference_names(split, sketches=True), split)
 
 
 def test_the_order_of_what_follows_does_not_matter():
@@ -66,8 +127,8 @@ def test_all_domains_added_to_cg_low_make_cg_high():
 
 def test_domains_with_like_initials_are_joined_by_full_names():
     recipe = parse_mixture("cg-low", COLLIDING)
-    assert recipe.alias(COLLIDING) == "lso-pastel.real-nopastelclasses"
-    assert parse_mixture(recipe.alias(COLLIDING), COLLIDING).domains == ("pastel", "real")
+    assert alias(recipe, COLLIDING) == "lso-pastel.real-nopastelclasses"
+    assert parse_mixture(alias(recipe, COLLIDING), COLLIDING).domains == ("pastel", "real")
     high = parse_mixture("lso-pastel.pencil.real-nopastelclasses-pseudo", COLLIDING)
     assert high.standard_name(COLLIDING) == "cg-high-all"
 
@@ -84,6 +145,15 @@ def test_domains_with_like_initials_are_joined_by_full_names():
         ("cg-low+real", "holds domain 'real' already"),
         ("cg-low+sketch+sketch", "repeats 'sketch'"),
         ("cg-low+0.1+0.2", "repeats '0.2'"),
+        ("cg-low+whole+matched", "repeats 'matched'"),
+        ("natural-only+matched", "has its own size always: leave '\\+matched' out"),
+        ("natural-only+whole", "has its own size always"),
+        ("cg-high+0.1+whole", "goes with size matching"),
+        ("cg-high+sketches-half", "did you mean 'sketches"),
+        ("lso-real-only-nosub", "has its own size always"),
+        ("lso-real-only-with-in-sketches-one", "only cg-high has sketches"),
+        ("lso-qr-noquickdrawclasses-nosub-allow0.1", "goes with neither -allow nor -matched"),
+        ("lso-qr-noquickdrawclasses-aligned-pseudo", "'-aligned-pseudo' is not what may follow"),
         ("cg-high+sketch", "cg-low and cg-low-all alone"),
         ("natural-only+0.1", "fits cg-low and cg-high, not natural-only"),
         ("leave-out-domain+0.1", "not leave-out-domain"),
