@@ -55,7 +55,7 @@ def main(params: Params, name: str) -> None:
         stats = pack(
             settings, parts, out, staging=staging, driver=driver, max_bad_share=wanted.max_bad_share, progress=show
         )
-    shutil.rmtree(staging.parent)  # what other settings have left half-done goes too
+    shutil.rmtree(staging.parent)  # what other settings have left half-done goes, too
     print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
 
 

@@ -4,25 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from domix.data.archive import ZipReader, copy_verified, read_manifest, unsafe_name
+from domix.data.archive import ZipReader, read_manifest, unsafe_name
 from domix.runtime.errors import DataError
 from tests.fixtures import make_domainnet_set, write_zip
-
-
-def test_copy_holds_what_the_manifest_names_and_nothing_else(tmp_path):
-    source = make_domainnet_set(tmp_path / "set", domains=["real"])
-    (source / "stray.txt").write_text("not in the manifest")
-    copy_verified(source, tmp_path / "copy")
-    copied = {path.name for path in (tmp_path / "copy").iterdir()}
-    assert copied == {"real.zip", "real_train.txt", "real_test.txt", "manifest.json"}
-    assert (tmp_path / "copy/real.zip").read_bytes() == (source / "real.zip").read_bytes()
-
-
-def test_copies_are_files_of_their_own(tmp_path):
-    """A link would let a change of the copy reach the original."""
-    source = make_domainnet_set(tmp_path / "set", domains=["real"])
-    copy_verified(source, tmp_path / "copy")
-    assert (tmp_path / "copy/real.zip").stat().st_ino != (source / "real.zip").stat().st_ino
 
 
 def test_manifest_lists_size_and_digest(tmp_path):

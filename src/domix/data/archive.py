@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import stat
 import unicodedata
 import zipfile
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from domix.runtime.errors import DataError
-from domix.runtime.files import explain, read_json, sha256_file
+from domix.runtime.files import read_json
 
 MANIFEST = "manifest.json"
 LARGEST_MEMBER = 256 << 20  # bytes of one member, unpacked
@@ -52,33 +51,10 @@ def read_manifest(folder: Path) -> list[Entry]:
     return entries
 
 
-def copy_verified(source: Path, target: Path) -> None:
-    """Copy the files that `source`'s manifest names, and the manifest, into the folder `target`, and verify the copies.
-
-    Raises:
-        DataError: a file is missing, or its size or checksum is not the manifest's.
-        DomixError: the disk is full, or the folder may not be written.
-    """
-    for entry in read_manifest(source):
-        origin, copy = source / entry.file, target / entry.file
-        if not origin.is_file():
-            raise DataError(f"{origin} is missing, which {source / MANIFEST} names: run dvc checkout")
-        with explain(copy):
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(origin, copy)
-        size = copy.stat().st_size
-        if size != entry.bytes:
-            raise DataError(f"{origin} has {size:,} bytes, and its manifest says {entry.bytes:,}: fetch it anew")
-        if (digest := sha256_file(copy)) != entry.sha256:
-            raise DataError(f"{origin} has SHA-256 {digest}, and its manifest says {entry.sha256}: fetch it anew")
-    with explain(target / MANIFEST):
-        shutil.copyfile(source / MANIFEST, target / MANIFEST)
-
-
 def unsafe_name(name: str) -> str | None:
     """Say what is wrong with a relative path from an archive or manifest; None if nothing is."""
     path = PurePosixPath(name)
-    if not name or "\0" in name or not name.isprintable():
+    if not path.parts or "\0" in name or not name.isprintable():
         return "is no file name"
     if path.is_absolute() or "\\" in name or ":" in path.parts[0]:
         return "is not a relative path with forward slashes"
@@ -135,6 +111,10 @@ class ZipReader:
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
+
+    def names(self) -> list[str]:
+        """Return the names of the files, not the folders, in the order of the table of contents."""
+        return [name for name, info in self._members.items() if not info.is_dir()]
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes.

@@ -12,7 +12,6 @@ import logging
 import os
 import stat
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -347,9 +346,7 @@ def list_zip(path: Path) -> dict[str, list[str]]:
     Raises:
         DataError: the archive is missing or damaged, or holds what is refused.
     """
-    open_zip(path)
-    with zipfile.ZipFile(path) as archive:
-        return group_pictures(archive.namelist())
+    return group_pictures(open_zip(path).names())
 
 
 def group_pictures(paths: Iterable[str]) -> dict[str, list[str]]:

@@ -1,0 +1,331 @@
+"""Measure the data side at real size, with generated data: packing, reading, indices, captions, mixtures.
+
+    python -m tools.bench_data [NAME ...]      all, or some of: pack read index captions mixtures
+
+Each measurement runs in a process of its own, so that its peak memory is its own. What is compared is measured in turns
+in one run, because machines are seldom quiet.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow as pa
+from PIL import Image
+
+from domix.data import images
+from domix.data.captions import make_captions
+from domix.data.cells import count_cells, make_split
+from domix.data.classes import load_test_classes
+from domix.data.drivers import get_driver
+from domix.data.index import SCHEMA, shard_name, write_rows
+from domix.data.mixing import base_rows, build_mixture
+from domix.data.mixture_names import parse_mixtures, reference_names
+from domix.data.mixtures import write_mixture
+from domix.data.pack import Settings, pack
+from domix.data.shards import ShardReader
+from domix.data.sources import get_source
+from tools import scale
+
+PICTURES, SIDE, SHORT = 2400, 500, 256  # of the packing measurement: how many, pixels, pixels after
+CORPUS_ROWS = 12_000_000
+CAPTION_ROWS = 1_000_000
+TEST_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "sketch")
+
+
+def say(name: str, value: str, target: str = "") -> None:
+    """Print one line of the result."""
+    print(f"  {name:<42} {value:>28}{f'   (target: {target})' if target else ''}", flush=True)
+
+
+def memory(who: int = resource.RUSAGE_SELF) -> float:
+    """Return the most memory that this process, or the largest of its children, has taken, in GB."""
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+# -- packing and reading ------------------------------------------------------------------------------------------
+
+
+def jpeg(number: int) -> bytes:
+    """Return a JPEG file of about the size of a photograph's: smooth shapes with grain."""
+    rng = np.random.default_rng(number)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.int16)
+    grain = rng.integers(-12, 13, (SIDE, SIDE, 1), dtype=np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def photographs(root: Path, count: int) -> Path:
+    """Write a set of `count` JPEG files in DomainNet's layout; every hundredth picture is new."""
+    files = [jpeg(number) for number in range(100)]
+    root.mkdir()
+    with zipfile.ZipFile(root / "real.zip", "w") as archive:
+        paths = [f"real/axe/{number:06d}.jpg" for number in range(count)]
+        for number, path in enumerate(paths):
+            archive.writestr(path, files[number % len(files)])
+    for split, mine in (("train", paths[: count // 2]), ("test", paths[count // 2 :])):
+        (root / f"real_{split}.txt").write_text("".join(f"{path} 0\n" for path in mine))
+    return root
+
+
+def bare_loop(seconds: float) -> float:
+    """Return the pictures a second of decoding, resizing and encoding alone."""
+    files = [jpeg(number) for number in range(20)]
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        images.encode(images.resize_short(images.decode(files[done % len(files)]), SHORT), "jpeg")
+        done += 1
+    return done / (time.perf_counter() - started)
+
+
+def bare_rate(cores: int, seconds: float = 6.0) -> float:
+    """Return the sum of the rates of one bare loop a core, all at once."""
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(bare_loop, [seconds] * cores))
+
+
+def pack_rate(root: Path, out: Path, cores: int, part: int) -> float:
+    """Pack a set as the stage does; return its pictures a second."""
+    started = time.perf_counter()
+    out.mkdir()
+    parts = get_source("domainnet").parts(root, size=part, poses=1)
+    driver = get_driver("processes", cores)
+    settings = Settings("domainnet", size=SHORT, format="jpeg")
+    stats = pack(settings, parts, out, staging=out.with_name("staging"), driver=driver, max_bad_share=0.0)
+    return stats.packed / (time.perf_counter() - started)
+
+
+def bench_pack(folder: Path) -> None:
+    """Compare packing with bare loops, and a set with one of twice the size."""
+    cores = os.cpu_count() or 1
+    one = bare_loop(4.0)
+    before = bare_rate(cores)
+    root = photographs(folder / "set", PICTURES)
+    rate = pack_rate(root, folder / "out", cores, 300)
+    after = bare_rate(cores)
+    bare = (before + after) / 2
+    print(f"pack: {PICTURES} JPEG files of {SIDE} x {SIDE} pixels to {SHORT}, {cores} processes")
+    say("packing, pictures/s", f"{rate:.0f} ({rate / cores:.0f} a core)")
+    say("bare loops, one a core at once, pictures/s", f"{bare:.0f} ({before:.0f}, {after:.0f})")
+    say("one bare loop alone, pictures/s", f"{one:.0f}")
+    say("share of the bare loops", f"{rate / bare:.0%}", "90%")
+    first = memory(resource.RUSAGE_CHILDREN)
+    pack_rate(photographs(folder / "twice", 2 * PICTURES), folder / "out2", cores, 300)
+    say("memory of the largest process, GB", f"{first:.2f}, {memory(resource.RUSAGE_CHILDREN):.2f} for twice the set")
+    read_rates(folder / "out")
+
+
+def read_rates(shards: Path) -> None:
+    """Compare random reads by row with webdataset's sequential reader on the same shards."""
+    os.environ["WDS_SECURE"] = "1"
+    import webdataset
+
+    rounds: dict[str, list[float]] = {"random": [], "webdataset": []}
+    paths = sorted(str(path) for path in shards.glob("*.tar"))
+    for turn in range(5):
+        with ShardReader(shards) as reader:
+            rows = np.random.default_rng(turn).permutation(len(reader)).tolist()
+            started = time.perf_counter()
+            size = sum(len(reader.read(row)) for row in rows)
+            rounds["random"].append(len(rows) / (time.perf_counter() - started))
+        started = time.perf_counter()
+        same = sum(len(sample["jpg"]) for sample in webdataset.WebDataset(paths, shardshuffle=False))
+        rounds["webdataset"].append(len(rows) / (time.perf_counter() - started))
+        assert same == size
+    print("read: the same shards, in the page cache, one thread, median of five turns")
+    ours, theirs = (median(values) for values in rounds.values())
+    say("random access by row, pictures/s", f"{ours:,.0f}")
+    say("webdataset in sequence, pictures/s", f"{theirs:,.0f}")
+    say("ratio", f"{ours / theirs:.1f}", "1")
+
+
+# -- indices ------------------------------------------------------------------------------------------------------
+
+
+def corpus_rows(count: int) -> Iterator[pa.Table]:
+    """Yield the index of a corpus, shard by shard."""
+    rng = np.random.default_rng(0)
+    step, size = 10_000, 20_000
+    for number in range(count // step):
+        keys = [f"{number:05d}/{row:09d}" for row in range(step)]
+        hashes = rng.bytes(step * 40).hex()
+        columns = {name: pa.nulls(step, SCHEMA.field(name).type) for name in SCHEMA.names[1:]}
+        columns |= {name: pa.array([text] * step) for name, text in (("source", "cc12m"), ("domain", "cc12m"))}
+        columns |= {"key": pa.array(keys), "split": pa.array(["train"] * step), "label": pa.array([-1] * step)}
+        columns |= {"sha256": pa.array([hashes[i * 80 : i * 80 + 64] for i in range(step)])}
+        columns |= {"phash": pa.array([hashes[i * 80 + 64 : i * 80 + 80] for i in range(step)])}
+        columns |= {"shard": pa.array([shard_name(number)] * step), "size": pa.array([size] * step)}
+        columns |= {"offset": pa.array(np.arange(step) * (size + 1536) + 1536)}
+        columns |= {"width": pa.array([224] * step), "height": pa.array([224] * step)}
+        yield pa.table(columns)
+
+
+def worker_memory(reader: ShardReader) -> tuple[float, float]:
+    """Read a thousand pictures at random; return what that took in this process's own and shared memory, in MB."""
+    process = psutil.Process()
+    before = process.memory_info()
+    for row in np.random.default_rng(os.getpid()).integers(0, len(reader), 1000).tolist():
+        reader.read(row)
+    after = process.memory_info()
+    shared = after.shared - before.shared
+    return (after.rss - before.rss - shared) / 1e6, shared / 1e6
+
+
+def bench_index(folder: Path) -> None:
+    """Open an index of many rows, and send its reader to worker processes."""
+    started = time.perf_counter()
+    count = write_rows(folder, corpus_rows(CORPUS_ROWS))
+    written = time.perf_counter() - started
+    for number in range(count // 10_000):
+        with open(folder / shard_name(number), "wb") as file:
+            file.truncate(10_000 * (20_000 + 1536))  # sparse: reads zeros
+    started = time.perf_counter()
+    reader = ShardReader(folder)
+    opened = time.perf_counter() - started
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        grown = [pool.submit(worker_memory, reader).result() for _ in range(2)]
+    print(f"index: {count:,} rows in {count // 10_000} shards")
+    say("writing, s", f"{written:.0f}")
+    say("opening, s", f"{opened:.2f}", "2")
+    say("a worker's own memory for 1,000 reads, MB", ", ".join(f"{own:.0f}" for own, _ in grown), "no copy")
+    say("of the shared map, MB", ", ".join(f"{shared:.0f}" for _, shared in grown))
+
+
+# -- captions -----------------------------------------------------------------------------------------------------
+
+
+def loop_captions(samples: pd.DataFrame) -> list[str]:
+    """Make captions as the reference study's script does: one sample after the other, one draw after the other."""
+    stream, captions = random.Random(42), []
+    for domain, name in zip(samples["domain"], samples["class"], strict=True):
+        pattern, stop = stream.choice(range(6)), stream.random() < 0.5
+        noun = stream.choice(["image", "picture", domain, "drawing"])
+        text = [
+            f"a {noun} of a {name}",
+            f"a {name} {noun}",
+            f"a {noun} depicting a {name}",
+            f"a {name} depicted in a {noun}",
+            f"a {noun} showing a {name}",
+            f"a {name} is visible in a {noun}",
+        ][pattern]
+        captions.append(text + "." if stop else text)
+    return captions
+
+
+def bench_captions(folder: Path) -> None:
+    """Compare both streams with the reference's loop."""
+    samples = pd.concat([scale.domainnet(), scale.domainnet()], ignore_index=True).iloc[:CAPTION_ROWS]
+    words = np.char.mod("%09d", np.arange(len(samples)))
+    samples = samples.assign(key=(samples["domain"] + "/" + pd.Series(words, dtype="str")).astype("str"))
+    print(f"captions: {len(samples):,} rows, standard and aligned")
+    rates: dict[str, list[float]] = {}
+    for _ in range(3):
+        for name, make in CAPTION_WAYS.items():
+            started = time.perf_counter()
+            make(samples)
+            rates.setdefault(name, []).append(time.perf_counter() - started)
+    for name, seconds in rates.items():
+        say(f"{name}, s", f"{median(seconds):.1f}", "4, and no more than the loop's" if "default" in name else "")
+    say("peak memory, GB", f"{memory():.2f}")
+
+
+CAPTION_WAYS: dict[str, Callable[[pd.DataFrame], object]] = {
+    "default stream": lambda samples: make_captions(samples, seed=42),
+    "reference stream": lambda samples: make_captions(samples, seed=42, stream="reference", articles="reference"),
+    "the reference's loop, twice": lambda samples: (loop_captions(samples), loop_captions(samples)),
+}
+
+
+# -- mixtures -----------------------------------------------------------------------------------------------------
+
+
+def bench_mixtures(folder: Path) -> None:
+    """Make every mixture of the reference study over ImageNet-Captions."""
+    base = "imagenet-captions"
+    indices = {"domainnet": scale.domainnet(), base: scale.base_corpus(base, scale.IMAGENET_CAPTIONS)}
+    started, count = time.perf_counter(), 0
+    cells = count_cells(indices["domainnet"])
+    classes = load_test_classes("domainnet", list(cells.classes))
+    rows = {base: base_rows(base, indices[base])}
+    for domain in TEST_DOMAINS:
+        split = make_split(cells, test_domain=domain, natural_domain="real", test_classes=classes)
+        names = reference_names(split, base=[base])
+        for recipe in parse_mixtures(names, split, base=[base], recipes={}):
+            mixture = build_mixture(recipe, cells, split, source="domainnet", base=rows)
+            path = folder / f"{mixture.alias}.parquet"
+            count += not path.exists()  # natural-only is the same for every test domain
+            if not path.exists():
+                write_mixture(path, mixture, indices)
+    seconds = time.perf_counter() - started
+    size = sum(path.stat().st_size for path in folder.glob("*.parquet"))
+    print(f"mixtures: {count} over {sum(map(len, indices.values())):,} rows")
+    say("all, s", f"{seconds:.1f}", "20")
+    say("on disk, MB", f"{size / 1e6:.0f}", "200")
+    say("peak memory, GB", f"{memory():.2f}", "2")
+
+
+def bench_corpus(folder: Path) -> None:
+    """Make one mixture over a base of many rows."""
+    base = "cc12m"
+    indices = {"domainnet": scale.domainnet(), base: scale.base_corpus(base, CORPUS_ROWS)}
+    started = time.perf_counter()
+    cells = count_cells(indices["domainnet"])
+    classes = load_test_classes("domainnet", list(cells.classes))
+    split = make_split(cells, test_domain="sketch", natural_domain="real", test_classes=classes)
+    (recipe,) = parse_mixtures(["cg-high"], split, base=[base], recipes={})
+    rows = {base: base_rows(base, indices[base])}
+    mixture = build_mixture(recipe, cells, split, source="domainnet", base=rows)
+    write_mixture(folder / "cg-high.parquet", mixture, indices)
+    print(f"mixture over a base of {CORPUS_ROWS:,} rows")
+    say("one, s", f"{time.perf_counter() - started:.1f}", "3")
+    say("peak memory, GB", f"{memory():.2f}", "3")
+
+
+BENCHES: dict[str, tuple[Callable[[Path], None], ...]] = {
+    "pack": (bench_pack,),
+    "index": (bench_index,),
+    "captions": (bench_captions,),
+    "mixtures": (bench_mixtures, bench_corpus),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; return the exit code."""
+    if arguments[:1] == ["--one"]:
+        with tempfile.TemporaryDirectory() as folder:
+            next(bench for benches in BENCHES.values() for bench in benches if bench.__name__ == arguments[1])(
+                Path(folder)
+            )
+        return 0
+    unknown = [name for name in arguments if name not in BENCHES]
+    if unknown:
+        print(f"bench_data: unknown measurement {unknown[0]!r}: known are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    for name in arguments or BENCHES:
+        for bench in BENCHES[name]:
+            command = [sys.executable, "-m", "tools.bench_data", "--one", bench.__name__]
+            if code := subprocess.run(command, check=False).returncode:
+                return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
