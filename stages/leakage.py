@@ -25,7 +25,7 @@ def main(params: Params) -> None:
             withheld=read_withheld(mixtures / "summary.json"),
             natural_domain=params.natural_domain,
             similarity=params.leakage.similarity,
-            near_bits=params.leakage.near_bits,
+            near_bits=params.mixing.near_bits,
             confidence=params.evaluate.confidence,
             batch=params.embed.batch,
             device="cuda" if torch.cuda.is_available() else "cpu",

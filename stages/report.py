@@ -1,11 +1,11 @@
 """Turn the tables of the study into metrics, plots and the page that a reader opens: `python -m stages.report`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from domix.config import Params
-from domix.data.index import read_index
 from domix.data.shards import ShardReader
-from domix.report import card, page, plots, tables
+from domix.report import card, datacards, leakage, page, plots, tables
 from domix.report.study import Study, load_study
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
@@ -15,13 +15,17 @@ METRICS = Path("metrics")
 
 def main(params: Params) -> None:
     study = load_study(ARTIFACTS, params.mixtures, params.seeds, params.evaluate.confidence)
-    shards = ARTIFACTS / "shards" / params.sources[0]
+    shards = {source: ARTIFACTS / "shards" / source for source in params.sources}
     origin = page.Provenance(made=provenance(), times=stage_times(), digests=digests(params, study))
-    numbers = tables.results(study)
-    with ShardReader(shards, read_index(shards)) as reader, atomic_folder(ARTIFACTS / "report") as folder:
+    numbers = tables.results(study) | leakage.results(study)
+    cards = [datacards.read_card(folder, source) for source, folder in shards.items()]
+    with ExitStack() as stack:
+        readers = {source: stack.enter_context(ShardReader(folder)) for source, folder in shards.items()}
+        folder = stack.enter_context(atomic_folder(ARTIFACTS / "report"))
         plots.write(study, folder / "plots")
         write_text(folder / "study.svg", card.draw(study, page.source("style.css")))
-        write_text(folder / "index.html", page.render(study, params, origin, reader.read))
+        html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
+        write_text(folder / "index.html", html)
     write_json(METRICS / "results.json", numbers)
 
 

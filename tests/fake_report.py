@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from domix.data.manifests import load_manifest
+from domix.report.datacards import SourceCard, make_card
 from domix.runtime.files import write_json, write_text
 from domix.runtime.tables import write_table
 
@@ -29,7 +31,8 @@ CONFIDENCE = 0.95
 class Fake:
     """Writes fake artifacts below `folder`.
 
-    `accuracy` overrides ACCURACY for mixtures; `standard` the standard names of those called otherwise.
+    `accuracy` overrides ACCURACY for mixtures; `standard` the standard names of those called otherwise; `copies` is
+    the number of withheld pictures that training holds copies of.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Fake:
         test_classes: int = 20,
         accuracy: dict[str, tuple[float, float, float]] | None = None,
         standard: dict[str, str] | None = None,
+        copies: int = 2,
     ) -> None:
         self.folder, self.test_domain = folder, test_domain
         self.mixtures = MIXTURES if mixtures is None else mixtures
@@ -51,6 +55,7 @@ class Fake:
         self.test_classes = self.classes[::-1][:test_classes]
         self.accuracy = ACCURACY | (accuracy or {})
         self.standard = standard or {}
+        self.copies = copies
         self.rng = np.random.default_rng(7)
         self.rows = self._index()
 
@@ -71,6 +76,7 @@ class Fake:
         self._evaluation(predictions)
         self._separation()
         self._cka()
+        self._leakage()
         return self.folder
 
     def samples(self, mixture: str, domain: str, name: str) -> int:
@@ -98,6 +104,8 @@ class Fake:
                 "standard_name": self.standard.get(mixture, mixture),
                 "samples": int(totals[mixture].sum()),
                 "digest": f"{hash_of(mixture):064x}",
+                "dropped": 3 if mixture == "cg-high" else 0,
+                "sources": {"emoji": int(totals[mixture].sum())},
                 "domains": {d: int(totals[mixture, d]) for d in DOMAINS},
             }
             for mixture in self.mixtures
@@ -266,6 +274,59 @@ class Fake:
                 rows.append((mixture, seed, layer, depth, kernel, classes, a, b, 20, value))
         return rows
 
+    def _leakage(self) -> None:
+        """Copies in the base corpus `photos` and another class; five likest pictures of each withheld one."""
+        folder, rng = self.folder / "analysis" / "leakage", np.random.default_rng(11)
+        tested = self.rows[self.rows["tested"] & (self.rows["domain"] == self.test_domain)]
+        pairs = [("exact", "photos", "photos", None, 0, None), ("near", "emoji", "real", self.classes[0], 4, None)]
+        table = [(row, *pair) for row, pair in zip(tested["row"], pairs[: self.copies], strict=False)]
+        for row in tested["row"]:
+            for place, domain in enumerate(rng.choice(DOMAINS, 5)):
+                near = rng.choice(self.classes)
+                table.append((row, "embedding", "emoji", domain, near, None, 0.98 - place / 100 - rng.random() / 200))
+        columns = ["test_row", "kind", "source", "domain", "class", "distance", "similarity"]
+        frame = pd.DataFrame(table, columns=columns).astype({"distance": "Int64", "similarity": "float64"})
+        frame = frame.assign(row=rng.integers(0, len(self.rows), len(frame)), tested=False)
+        frame["mixtures"] = [self.mixtures if n % 3 else self.mixtures[:1] for n in range(len(frame))]
+        write_table(folder / "duplicates.parquet", frame)
+        summary = [
+            {"mixture": mixture, "kind": kind, "samples": count, "pictures": count, "same_class": count // 3}
+            | {"tested_samples": 40 * mixture.endswith("-all"), "withheld": len(tested), "n": 1234}
+            for mixture in self.mixtures
+            for kind, count in (("exact", min(self.copies, 1)), ("near", max(self.copies - 1, 0)), ("embedding", 31))
+        ]
+        write_table(folder / "summary.parquet", pd.DataFrame(summary))
+        write_table(folder / "domains.parquet", pd.DataFrame(self._domains()))
+        rates = {domain: 0.86 if domain == self.test_domain else 0.05 for domain in DOMAINS}
+        meta = {"encoder": f"{self.mixtures[-1]}-s0", "test_domain": self.test_domain, "natural_domain": "real"}
+        meta |= {"withheld": len(tested), "samples": 4321, "similarity": 0.95, "near_bits": 6, "flat_withheld": 0}
+        write_json(folder / "meta.json", meta | {"flat_samples": 7, "probe_pictures": 2000, "probe_rates": rates})
+
+    def _domains(self) -> list[dict]:
+        rows = []
+        for number, mixture in enumerate(self.mixtures):
+            for source, labelled in (("emoji", 100 * number), ("photos", 0)):
+                share = labelled / 1000 + 0.04
+                row = {"mixture": mixture, "source": source, "domain": "all", "n": 1000, "labelled": labelled}
+                row |= {"taken": int(1000 * share), "share": share, "true_positive": 0.86, "false_positive": 0.05}
+                estimate = labelled / 1000 + (0.02 if source == "photos" else 0.0)
+                rows.append(row | {"estimate": estimate, "low": max(0.0, estimate - 0.01), "high": estimate + 0.03})
+        return rows
+
+    def cards(self) -> list[SourceCard]:
+        """Return the data cards of the set and of a base corpus that the user has supplied."""
+        rows = self.rows.assign(split="test", size=3000, width=64, height=64)
+        rows["key"] = [f"{d}/{c}/{row}" for d, c, row in zip(rows["domain"], rows["class"], rows["row"], strict=True)]
+        rows["sha256"] = [f"{row // 2 if row < 8 else row:064x}" for row in rows["row"]]
+        poses = rows.assign(split="train", key=rows["key"] + "-pose1", row=rows["row"] + len(rows))
+        photos = rows.assign(split="train", domain="photos", **{"class": None}, width=rows["row"] + 64)
+        bad = {"truncated": {"count": 4, "examples": ["a/b", "a/c", "a/d", "a/e"]}}
+        both = pd.concat([rows, poses], ignore_index=True)
+        return [
+            make_card("emoji", both, {"read": len(both), "rejected": {}}, load_manifest("emoji")),
+            make_card("photos", photos, {"read": len(photos) + 4, "rejected": bad}, None),
+        ]
+
 
 def hash_of(text: str) -> int:
     """A small number that depends on a text alone."""
@@ -280,3 +341,8 @@ def picture(row: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def read(source: str, row: int) -> bytes:
+    """A PNG that stands for the picture of a row of any source."""
+    return picture(row + len(source))

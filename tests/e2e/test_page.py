@@ -10,7 +10,7 @@ from domix.config import load
 from domix.report import page
 from domix.report.study import load_study
 from tests.e2e.browser import CHROMIUM, Browser
-from tests.fake_report import CONFIDENCE, Fake, picture
+from tests.fake_report import CONFIDENCE, Fake, read
 
 pytestmark = [
     pytest.mark.browser,
@@ -35,6 +35,7 @@ STUDIES = {
     "sketch, three seeds": {"test_domain": "sketch", "seeds": [0, 1, 2]},
     "no baseline, long names": {"mixtures": ["cg-high+painting+quickdraw-aligned", "cg-high"]},
     "baseline alone": {"mixtures": ["natural-only"]},
+    "no copies": {"copies": 0},
 }
 
 
@@ -49,7 +50,7 @@ def write(folder: Path, **kwargs) -> Path:
     study = load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
     params = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     file = folder / "index.html"
-    file.write_text(page.render(study, params, ORIGIN, picture), encoding="utf-8")
+    file.write_text(page.render(study, params, ORIGIN, fake.cards(), read), encoding="utf-8")
     return file
 
 

@@ -119,7 +119,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     save_weights(telling_model(), folder / WEIGHTS)
     write_json(folder / CONFIG_FILE, {"model": CONFIG})
     known = load_params()
-    found = replace(known.leakage, encoder=None, similarity=0.999, near_bits=6)
+    found = replace(known.leakage, encoder=None, similarity=0.999)
     mixtures = ["natural-only", "cg-high", "cg-high-all"]
     return replace(known, sources=["emoji", "web"], base=["web"], mixtures=mixtures, seeds=[0], leakage=found)
 

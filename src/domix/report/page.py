@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jinja2
@@ -14,7 +15,7 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from domix.config import Params
-from domix.report import examples, figures, maps, tables, words
+from domix.report import datacards, examples, figures, leakage, maps, tables, words
 from domix.report.study import Study
 from domix.report.style import domain_colours
 
@@ -36,8 +37,14 @@ class Provenance:
     digests: dict[str, str]
 
 
-def render(study: Study, params: Params, provenance: Provenance, read: Callable[[int], bytes]) -> str:
-    """Return the page as HTML text; `read` returns the encoded picture of a row of the first source's index."""
+def render(
+    study: Study,
+    params: Params,
+    provenance: Provenance,
+    cards: Sequence[datacards.SourceCard],
+    read: Callable[[str, int], bytes],
+) -> str:
+    """Return the page as HTML text; `read` returns the encoded picture of a source and a row of its index."""
     environment = jinja2.Environment(
         loader=TEMPLATES, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -48,10 +55,14 @@ def render(study: Study, params: Params, provenance: Provenance, read: Callable[
         "duration": duration,
         "thousands": lambda number: f"{number:,}",
         "spaced": examples.spaced,
+        "listed": words.listed,
+        "bytes": datacards.size_text,
     }
     environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
     context = {"study": study, "params": params, "title": params.report.title}
-    context |= _result(study) | _analyses(study, params) | _pictures(study, read) | _origin(study, params, provenance)
+    context |= _result(study) | _analyses(study, params) | _origin(study, params, provenance)
+    context |= _pictures(study, partial(read, params.sources[0])) | _leakage(study, params, read)
+    context |= _data(study, cards, read)
     context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
     return environment.get_template("page.html").render(context)
 
@@ -113,13 +124,44 @@ def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
     }
 
 
+def _leakage(study: Study, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Any]:
+    """Return what the section on leakage shows."""
+    chosen = leakage.choose(study, params.leakage.examples)
+    return {
+        "leak_verdict": leakage.verdict(study),
+        "leak_advice": leakage.advice(study, params.mixing.drop),
+        "leak_likeness": leakage.likeness(study),
+        "leak_left_out": leakage.left_out(study),
+        "leak_rows": leakage.table(study),
+        "leak_examples": leakage.load(study, chosen, read, params.sources[0]),
+        "leak_domains": leakage.domain_table(study),
+        "leak_domain_sentence": leakage.domain_sentence(study),
+        "leak_rates": study.leakage.meta["probe_rates"],
+    }
+
+
+def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:
+    """Return the data cards."""
+    known = set(TEMPLATES.list_templates())
+    return {
+        "source_cards": [
+            {
+                "card": card,
+                "pictures": datacards.load_examples(card, read),
+                "more": f"card_{card.name}.html" if f"card_{card.name}.html" in known else None,
+            }
+            for card in cards
+        ],
+        "mixture_cards": datacards.mixture_cards(study),
+    }
+
+
 def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, Any]:
     """Return what the last section lists."""
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.dump(dataclasses.asdict(params), text)
-    known = set(TEMPLATES.list_templates())
     runs = [
         {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, int | float)}
         for (m, s), model in study.models.items()
@@ -131,7 +173,6 @@ def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, A
         "runs": runs,
         "run_columns": list(dict.fromkeys(key for run in runs for key in run)),
         "params_text": text.getvalue(),
-        "cards_of_sources": [f"card_{source}.html" for source in params.sources if f"card_{source}.html" in known],
     }
 
 

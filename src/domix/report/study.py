@@ -22,6 +22,16 @@ UPPER_BOUNDS = ("cg-high-all", "cg-low-all")  # in order of preference
 
 
 @dataclass(frozen=True)
+class Leakage:
+    """What the stage leakage found in the mixtures asked for: its tables, and how it searched (`meta`)."""
+
+    duplicates: pd.DataFrame
+    summary: pd.DataFrame
+    domains: pd.DataFrame
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Study:
     """One study: what was shown to the models, and what they made of it.
 
@@ -46,6 +56,7 @@ class Study:
     umap: pd.DataFrame
     distances: pd.DataFrame
     cka: pd.DataFrame
+    leakage: Leakage
     log: pd.DataFrame
     models: dict[tuple[str, int], dict[str, Any]]
 
@@ -106,6 +117,7 @@ def load_study(artifacts: Path, mixtures: Sequence[str], seeds: Sequence[int], c
         umap=table("analysis/separation/umap.parquet"),
         distances=table("analysis/separation/distances.parquet"),
         cka=table("analysis/cka/cka.parquet"),
+        leakage=_read_leakage(artifacts / "analysis" / "leakage", mixtures),
         log=_read_logs(artifacts / "models" / "clip", mixtures, seeds),
         models=models,
     )
@@ -132,6 +144,18 @@ def _read_paired(path: Path, mixtures: Sequence[str], seeds: Sequence[int]) -> p
     frame = read_table(path)
     asked = frame["mixture"].isin(mixtures) & frame["baseline"].isin(mixtures) & frame["seed"].isin(seeds)
     return frame[asked].reset_index(drop=True)
+
+
+def _read_leakage(folder: Path, mixtures: Sequence[str]) -> Leakage:
+    """Read what was found in the mixtures asked for; pairs keep those of them that show the training sample."""
+    pairs = read_table(folder / "duplicates.parquet")
+    pairs["mixtures"] = [[name for name in mixtures if name in set(shown)] for shown in pairs["mixtures"]]
+    return Leakage(
+        duplicates=pairs[pairs["mixtures"].map(len) > 0].reset_index(drop=True),
+        summary=_read_table(folder / "summary.parquet", mixtures, (), ("mixture",)),
+        domains=_read_table(folder / "domains.parquet", mixtures, (), ("mixture",)),
+        meta=read_json(folder / "meta.json"),
+    )
 
 
 def _read_model(folder: Path) -> dict[str, Any]:
