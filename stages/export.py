@@ -23,10 +23,10 @@ from domix.data.export_webdataset import export_webdataset
 from domix.data.index import read_index
 from domix.data.manifests import load_manifest
 from domix.data.mixtures import Mixture, read_mixture
+from domix.data.samples import COLUMNS, gather
 from domix.data.shards import ShardReader
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.tables import read_table
-from domix.train.samples import COLUMNS, gather
 from stages.common import ARTIFACTS, CUT_SHORT, USER_ERROR
 
 

@@ -13,12 +13,12 @@ import torch
 from domix.config import Params
 from domix.data.index import read_index
 from domix.data.mixtures import Mixture, read_mixture
+from domix.data.samples import COLUMNS, decode, gather, identity
 from domix.data.shards import ShardReader
 from domix.model.clip import load_config
 from domix.runtime.files import digest_of
 from domix.runtime.tables import read_table
 from domix.train.fit import Job, fit
-from domix.train.samples import COLUMNS, decode, gather, identity
 from stages.common import ARTIFACTS, STATE, git_state, original_root, run, run_name
 from stages.tracking import tracker_of
 
@@ -39,6 +39,7 @@ def job_of(params: Params, mixture: Mixture, seed: int) -> tuple[Job, pd.DataFra
         seed=seed,
         pictures=decode(samples, readers, threads=os.cpu_count() or 1),
         captions=samples["text"].tolist(),
+        weights=samples["weight"].tolist() if (samples["weight"] != 1).any() else None,
     )
     return job, samples
 

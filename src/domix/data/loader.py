@@ -1,8 +1,8 @@
 """Training batches, cut from pictures that were decoded once and lie in memory.
 
 A batch is addressed by its step. Sample number `step * batch + i` of a training is entry `number % count` of the
-permutation of epoch `number // count`, which depends on the seed and the epoch alone; a batch may straddle two epochs,
-and no sample is dropped. Augmentation is drawn from a generator made from (seed, step). So any step's batch can be made
+order of epoch `number // count`, which depends on the seed and the epoch alone; a batch may straddle two epochs, and no
+sample is dropped. Augmentation is drawn from a generator made from (seed, step). So any step's batch can be made
 alone, exactly as in a training that came there from the beginning: resuming is starting at another step. Several
 processes draw the same whole batch, and each keeps its slice.
 
@@ -118,9 +118,21 @@ def decode_rgb(data: bytes, name: str) -> np.ndarray:
         ) from error
 
 
-def sample_order(count: int, *, seed: int, epoch: int) -> Tensor:
-    """Return the order of an epoch's samples: a permutation int64 [count] that depends on the seed and the epoch."""
-    return torch.randperm(count, generator=torch_generator(seed, "order", epoch))
+def sample_order(count: int, *, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
+    """Return the order of an epoch's samples, int64 [count], which depends on the seed and the epoch.
+
+    It is a permutation; or, with `weights` float64 [count] > 0, `count` draws in which a sample of c times the mean
+    weight stands floor(c) or ceil(c) times, c times on average (systematic resampling: one random number an epoch).
+    """
+    generator = torch_generator(seed, "order", epoch)
+    order = torch.randperm(count, generator=generator)
+    if weights is None:
+        return order
+    ends = weights[order].cumsum(0)
+    start = torch.rand((), generator=generator, dtype=torch.float64)
+    ticks = (torch.arange(count, dtype=torch.float64) + start) * (ends[-1] / count)
+    drawn = order[torch.searchsorted(ends, ticks, right=True).clamp(max=count - 1)]
+    return drawn[torch.randperm(count, generator=generator)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,18 +159,20 @@ class Batches:
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        weights: Tensor | None = None,
         pin: bool = False,
     ) -> None:
         """Take N pictures and their captions' tokens [N, L]; `batch` samples a step over all `world_size` processes.
 
-        `pin` puts batches in page-locked memory, from which a GPU fetches them while it computes.
+        `weights` float64 [N] says how often each is drawn, in proportion; without, each is drawn once an epoch. `pin`
+        puts batches in page-locked memory, from which a GPU fetches them while it computes.
         """
         assert 0 < batch <= len(pictures)
         self.pictures, self.tokens, self.augmentation = pictures, tokens, augmentation
         self.batch, self.seed, self.total, self.start = batch, seed, total, start
         share = batch // world_size
         self._share = slice(rank * share, (rank + 1) * share)
-        self._pin = pin
+        self._pin, self._weights = pin, weights
         self._orders: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -179,7 +193,7 @@ class Batches:
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
             self._orders = {kept: order for kept, order in self._orders.items() if kept == epoch - 1}
-            self._orders[epoch] = sample_order(len(self.pictures), seed=self.seed, epoch=epoch)
+            self._orders[epoch] = sample_order(len(self.pictures), seed=self.seed, epoch=epoch, weights=self._weights)
         return self._orders[epoch]
 
     def make(self, step: int) -> Batch:

@@ -51,6 +51,7 @@ class Job:
     seed: int
     pictures: Pictures
     captions: Sequence[str]
+    weights: Sequence[float] | None = None  # how often each sample is drawn, in proportion; None: all alike
 
     def __post_init__(self) -> None:
         """Refuse a batch that would hold a sample twice."""
@@ -196,6 +197,7 @@ def make_batches(job: Job, model: Clip, *, start: int, trainer: lightning.Traine
         start=start,
         rank=trainer.global_rank,
         world_size=trainer.world_size,
+        weights=None if job.weights is None else torch.tensor(job.weights, dtype=torch.float64),
         pin=trainer.strategy.root_device.type == "cuda",
     )
 

@@ -30,7 +30,7 @@ class Reader(Protocol):
 def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Join a mixture's rows, in their order, with `indices` and `captions` by source.
 
-    Returns `source`, `row`, the columns of IDENTITY and `text`.
+    Returns `source`, `row`, `weight`, the columns of IDENTITY and `text`.
 
     Raises:
         DataError: the mixture is empty or holds a withheld sample, or a row or a caption is missing.
@@ -44,7 +44,7 @@ def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapp
         name = str(source)
         index = indices[name].set_index("row")[IDENTITY].loc[mine["row"]]
         texts = _texts(name, index["key"], mine["caption"], captions[name])
-        part = mine[["source", "row"]].join(index.set_index(mine.index)).assign(text=texts.to_numpy())
+        part = mine[["source", "row", "weight"]].join(index.set_index(mine.index)).assign(text=texts.to_numpy())
         parts.append(part)
     return pd.concat(parts).sort_index()
 
@@ -65,7 +65,8 @@ def _texts(source: str, keys: pd.Series, kinds: pd.Series, captions: pd.DataFram
 
 def identity(samples: pd.DataFrame) -> str:
     """Return a digest of the pictures and captions, in order: what of the data a training depends on."""
-    text = samples[["source", *IDENTITY, "text"]].to_csv(index=False)
+    columns = ["source", *IDENTITY, "text"] + (["weight"] if (samples["weight"] != 1).any() else [])
+    text = samples[columns].to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
