@@ -98,7 +98,7 @@ def read_sketches(params: Params, study: Study) -> Ints:
 def show(params: Params, study: Study, arguments: tuple[str, ...]) -> None:
     """Print the table and exit: nothing was made, so that no time is to be recorded."""
     if arguments not in [("--list",), ("--list", "reference")]:
-        raise ParameterError(f"mixtures: unknown arguments {' '.join(arguments)!r}: use --list or --list reference")
+        raise ParameterError(f"unknown arguments {' '.join(arguments)!r}: use --list or --list reference")
     names = params.mixtures
     if arguments[1:]:
         with_sketches = additions.SOURCE in params.sources

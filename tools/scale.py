@@ -1,7 +1,6 @@
 """Indices of the study's data sets at their real numbers of rows, made from the official counts, without a picture.
 
-For measurements and for tests at real size: every cell has as many samples as in DomainNet's cleaned release; keys,
-files and hashes are made up.
+For measurements and for tests at real size: every cell has as many samples as in DomainNet's cleaned release.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from domix.data.imagenet_classes import imagenet_classes
 
 COUNTS = Path(__file__).parent.parent / "tests/golden/domainnet_class_counts.csv"
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
-IMAGENET_CAPTIONS, IMAGENET_SKETCH, CC3M, CC12M = 463_622, 50_889, 2_900_000, 12_000_000
-SHARD_SAMPLES = 2048
-PACKED_BYTES = 20_000  # of a picture
+IMAGENET_CAPTIONS, IMAGENET_SKETCH = 463_622, 50_889
 
 
 def domainnet() -> pd.DataFrame:
@@ -47,29 +45,11 @@ def base_corpus(source: str, count: int, *, test_share: float = 0.082, seed: int
     )
 
 
-def imagenet_sketch(names: list[str] | None = None, count: int = IMAGENET_SKETCH) -> pd.DataFrame:
-    """Return ImageNet-Sketch's rows, all for training: about 51 of each of 1,000 classes, in label order."""
-    label = np.arange(count) * 1000 // count
-    words = np.array(names or [f"imagenet class {number}" for number in range(1000)])
+def imagenet_sketch() -> pd.DataFrame:
+    """Return ImageNet-Sketch's 50,889 rows, all for training: about 51 of each of 1,000 classes, in label order."""
+    row = np.arange(IMAGENET_SKETCH)
+    label = row * 1000 // IMAGENET_SKETCH
+    names = np.array([one.text for one in imagenet_classes().values()])
     return pd.DataFrame(
-        {"row": np.arange(count), "domain": "imagenet-sketch", "class": words[label], "label": label, "split": "train"}
+        {"row": row, "domain": "imagenet-sketch", "class": names[label], "label": label, "split": "train"}
     )
-
-
-def with_places(frame: pd.DataFrame, source: str, *, seed: int = 0) -> pd.DataFrame:
-    """Add the other columns of an index (data/index.py): made-up keys, shards, sizes and hashes."""
-    rng = np.random.default_rng(seed)
-    row = frame["row"].to_numpy()
-    words = {"key": np.char.mod(f"{source}/%09d", row), "shard": np.char.mod("%05d.tar", row // SHARD_SAMPLES)}
-    size = rng.integers(PACKED_BYTES // 2, PACKED_BYTES * 3 // 2, len(row))
-    end = np.cumsum(size + 1536)
-    numbers = {"offset": end - size - np.concatenate([[0], end])[row // SHARD_SAMPLES * SHARD_SAMPLES], "size": size}
-    sides = {"width": np.full(len(row), 224), "height": np.full(len(row), 224)}
-    hashes = {"sha256": _hexadecimal(rng, len(row), 32), "phash": _hexadecimal(rng, len(row), 8)}
-    texts = {name: pd.Series(values, dtype="str") for name, values in (words | hashes).items()}
-    return frame.assign(source=source, **texts, **numbers, **sides)
-
-
-def _hexadecimal(rng: np.random.Generator, count: int, width: int) -> NDArray[np.str_]:
-    """Return random texts of 2 * `width` hexadecimal digits."""
-    return np.frombuffer(rng.bytes(count * width).hex().encode(), dtype=f"S{2 * width}").astype(str)

@@ -91,7 +91,8 @@ def _frame(recipe: Recipe, rows: dict[str, Ints], source: str, domain: Ints, dom
                 list(CAPTIONS),
             ),
             "weight": weight,
-        }
+        },
+        copy=False,
     )
 
 

@@ -207,7 +207,8 @@ def describe_rows(rows: pd.DataFrame, indices: Mapping[str, pd.DataFrame]) -> pd
             common = np.array([known.setdefault(word, len(known)) for word in spoken] + [-1], dtype=np.int32)
             codes[column][mine] = common[here[place]]  # the last entry stands for "none", -1
     described = {column: pd.Categorical.from_codes(codes[column], list(known)) for column, known in words.items()}
-    return pd.DataFrame({"source": rows["source"], "row": rows["row"]} | described, index=rows.index)
+    columns = {"source": rows["source"], "row": rows["row"]} | described
+    return pd.DataFrame(columns, index=rows.index, copy=False)
 
 
 def _places(name: str, rows: Ints, known: Ints) -> Ints:
