@@ -24,6 +24,12 @@ ALL_NAMES = (
     "cg-low+0.1",
     "cg-high+0.35",
     "cg-low+zz",
+    "cg-high+whole",
+    "cg-low-all+whole",
+    "leave-out-domain+whole",
+    "cg-high+matched",
+    "cg-low+matched",
+    "cg-high+0.35+matched",
 )
 
 
@@ -35,6 +41,8 @@ def reference(name: str, study: Made) -> list[int] | None:
             data.setdefault(sample["domain"], {}).setdefault(sample["class"], []).append(sample["row"])
     if name == "natural-only":
         return sorted(row for rows in data.get(NATURAL, {}).values() for row in rows) or None
+    name, matched = name.removesuffix("+matched"), name.endswith("+matched")
+    name, whole = name.removesuffix("+whole"), name.endswith("+whole")
     family, _, extra = name.partition("+")
     everything = sorted(set(study.index["domain"]))
     included = {
@@ -57,6 +65,8 @@ def reference(name: str, study: Made) -> list[int] | None:
         if d in included and (family.endswith("-all") or share or not is_tested(d, c))
     }
     total = sum(len(rows) for rows in pool.values())
+    if whole:
+        return sorted(row for rows in pool.values() for row in rows) or None
     if total == 0 or total < size:
         return None
     ratio = Fraction(size, total)
@@ -72,14 +82,21 @@ def reference(name: str, study: Made) -> list[int] | None:
         if cell not in spared:
             kept[cell] = rows[: math.ceil(ratio * len(rows))]
     counts = {d: sum(len(rows) for rows in data[d].values()) for d in data}
-    order = sorted(data, key=lambda d: (d != NATURAL, -counts[d], d))
-    while sum(map(len, kept.values())) > size:
-        for domain in order:
-            for name_of_class in data[domain]:
-                cell = (domain, name_of_class)
-                if sum(map(len, kept.values())) > size and cell not in spared and kept.get(cell):
-                    kept[cell].pop()
+    order = [(d, c) for d in sorted(data, key=lambda d: (d != NATURAL, -counts[d], d)) for c in data[d]]
+    take_turns(kept, [cell for cell in order if cell not in spared], size)
+    if matched:
+        natural = sum(len(rows) for rows in data.get(NATURAL, {}).values())
+        kept = {cell: rows[: math.ceil(Fraction(natural, size) * len(rows))] for cell, rows in kept.items()}
+        take_turns(kept, order, natural)
     return sorted(row for rows in kept.values() for row in rows)
+
+
+def take_turns(kept: dict[tuple[str, str], list[int]], order: list[tuple[str, str]], size: int) -> None:
+    """Let one cell after another give up its last row until `size` are left."""
+    while sum(map(len, kept.values())) > size:
+        for cell in order:
+            if sum(map(len, kept.values())) > size and kept.get(cell):
+                kept[cell].pop()
 
 
 @settings(max_examples=60, deadline=None)

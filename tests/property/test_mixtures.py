@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from domix.config import RecipeSpec
 from domix.data.cells import Cells, Split, count_cells, make_split
 from domix.data.composition import count_shown
 from domix.data.mixing import build_mixture
 from domix.data.mixture_names import parse_mixture
 from domix.data.mixtures import Mixture, assert_withheld, describe_rows
-from domix.data.selection import common_size
+from domix.data.selection import common_size, natural_size
 from domix.runtime.errors import DataError
 from tests.studies import NATURAL, Made, studies
 
@@ -109,3 +113,65 @@ def test_a_larger_share_shows_no_fewer_tested_samples(study: Made) -> None:
         assert mixture is not None
         counts.append(int(count_shown(mixture, cells)[row, labels].sum()))
     assert counts == sorted(counts) and counts[0] == 0
+
+
+@st.composite
+def specs(draw: st.DrawFn, study: Made, *, show: bool) -> RecipeSpec:
+    """Draw a recipe of one's own for the study's domains and classes."""
+    domains, classes = sorted(set(study.index["domain"])), sorted(set(study.index["class"]))
+    share = st.floats(0.01, 1.0)
+    chosen = draw(st.dictionaries(st.sampled_from(domains), share, min_size=1))
+    some = st.lists(st.sampled_from(classes), min_size=1, unique=True)
+    return RecipeSpec(
+        domains=chosen,
+        classes=draw(st.none() | some),
+        leave_out=draw(st.dictionaries(st.sampled_from(sorted(chosen)), some)),
+        show_test_classes=draw(share) if show else False,
+        caps=draw(st.dictionaries(st.sampled_from([*chosen, "*"]), st.integers(1, 8))),
+        size=draw(st.none() | st.integers(1, 12)),
+        weights=draw(st.dictionaries(st.sampled_from(sorted(chosen)), st.floats(0.5, 4))),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), studies(), st.booleans())
+def test_own_recipes_hold_what_they_say_and_nothing_withheld(data: st.DataObject, study: Made, show: bool) -> None:
+    cells, split = prepare(study)
+    spec = data.draw(specs(study, show=show))
+    try:
+        mixture = build_mixture(parse_mixture("own", split, recipes={"own": spec}), cells, split, source="emoji")
+    except DataError:
+        return
+    samples = study.index.set_index("row").loc[mixture.rows["row"]]
+    assert mixture.rows["row"].is_unique and (samples["split"] == "train").all()
+    assert set(samples["domain"]) <= set(spec.domains)
+    tested = (samples["domain"] == study.test_domain) & samples["class"].isin(study.test_classes)
+    assert show or not tested.any()
+    assert spec.classes is None or set(samples["class"]) <= set(spec.classes)
+    assert spec.size is None or len(samples) == spec.size
+    for (domain, name), count in samples.groupby(["domain", "class"]).size().items():
+        assert name not in spec.leave_out.get(domain, [])
+        assert count <= spec.caps.get(domain, spec.caps.get("*", count))
+        full = cells.train[cells.domains.index(domain), cells.classes.index(name)]
+        assert count <= math.ceil(spec.domains[domain] * full + 1e-9)
+    weight = np.array([spec.weights.get(domain, 1.0) for domain in samples["domain"]], dtype=np.float32)
+    assert np.array_equal(mixture.rows["weight"], weight)
+    assert_withheld(describe_rows(mixture.rows, {"emoji": study.index}), mixture)
+    chosen = np.isin(cells.row, mixture.rows["row"])
+    assert (cells.rank[chosen] < count_shown(mixture, cells).ravel()[cells.code[chosen]]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(studies())
+def test_matched_mixtures_are_parts_of_the_others_as_large_as_natural_only(study: Made) -> None:
+    cells, split = prepare(study)
+    for name in NAMES[1:]:
+        mixture = build(name, cells, split)
+        if mixture is None:
+            continue
+        part = build(f"{name}+matched", cells, split)
+        if part is None:
+            assert natural_size(cells, split) == 0
+            continue
+        assert len(part.rows) == natural_size(cells, split)
+        assert set(part.rows["row"]) <= set(mixture.rows["row"])
