@@ -1,0 +1,37 @@
+"""What the documentation shows in YAML is what the loader takes."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from domix import config
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    pytest.param(text, id=f"{path.name}-{number}")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for number, text in enumerate(BLOCK.findall(path.read_text(encoding="utf-8")))
+    if "stages:" not in text
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_parameters_of_the_documentation_load(block: str) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    tree: dict[str, Any] = yaml.load((ROOT / "presets/mini.yaml").read_text(encoding="utf-8"))
+    for key, value in yaml.load(block).items():
+        tree[key] = tree[key] | value if isinstance(value, dict) else value
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    config.load(stream.getvalue())
+
+
+def test_there_are_such_blocks() -> None:
+    assert len(BLOCKS) >= 2
