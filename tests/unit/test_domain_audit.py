@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domix.analysis.domain_audit import audit_table, estimate_share, fit_probe
+from domix.analysis.domain_audit import Probe, audit_table, estimate_share, fit_probe
 from domix.runtime.errors import DataError
 
 DOMAINS = ["clipart", "real", "sketch"]
@@ -21,14 +21,18 @@ def made_probe(rng: np.random.Generator, apart: float = 1.5):
     parts = [(pictures(rng, d, CLASSES * EACH, apart), np.repeat(np.arange(CLASSES), EACH), d) for d in range(3)]
     image, label = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     domain = np.repeat([p[2] for p in parts], CLASSES * EACH)
-    return fit_probe(image, domain, label, DOMAINS, test_domain="sketch", natural="real")
+    return fit_probe(image, domain, label, DOMAINS, classes=CLASSES, test_domain="sketch", natural="real")
+
+
+def verdicts(probe: Probe, image: np.ndarray) -> np.ndarray:
+    return probe.takes(image, np.full(len(image), -1))
 
 
 def test_the_probe_errs_as_its_rates_say():
     rng = np.random.default_rng(0)
     probe = made_probe(rng)
     for domain in range(3):
-        measured = probe.takes(pictures(rng, domain, 4000)).mean()
+        measured = verdicts(probe, pictures(rng, domain, 4000)).mean()
         assert probe.rates[domain] == pytest.approx(measured, abs=0.06)
     assert probe.hits.sum() == probe.taken.sum() and probe.pictures.sum() == 3 * CLASSES * EACH
     assert probe.rates[2] > 0.6 > 0.4 > probe.rates[0]
@@ -41,7 +45,7 @@ def test_hidden_pictures_of_a_base_corpus_are_estimated_within_the_interval(hidd
     total = 5000
     image = np.concatenate([pictures(rng, 2, int(hidden * total)), pictures(rng, 1, total - int(hidden * total))])
     counts = np.array([0, 0, 0, total])
-    found = estimate_share(probe, int(probe.takes(image).sum()), counts, confidence=0.99)
+    found = estimate_share(probe, int(verdicts(probe, image).sum()), counts, confidence=0.99)
     assert found["low"] <= hidden <= found["high"]
     assert found["low"] <= found["estimate"] <= found["high"] and found["high"] - found["low"] < 0.25
     assert found["share"] > hidden or hidden == 1.0  # as it stands, the share taken counts errors too
@@ -53,9 +57,19 @@ def test_the_coverage_of_the_interval_is_about_what_it_says():
         rng = np.random.default_rng(seed)
         probe = made_probe(rng)
         image = np.concatenate([pictures(rng, 2, 100), pictures(rng, 1, 900)])
-        found = estimate_share(probe, int(probe.takes(image).sum()), np.array([0, 0, 0, 1000]), confidence=0.9)
+        found = estimate_share(probe, int(verdicts(probe, image).sum()), np.array([0, 0, 0, 1000]), confidence=0.9)
         inside += found["low"] <= 0.1 <= found["high"]
     assert 24 <= inside <= 30
+
+
+def test_no_picture_is_judged_by_what_has_learnt_from_its_class():
+    rng = np.random.default_rng(5)
+    image = np.concatenate([pictures(rng, d, CLASSES * EACH) for d in range(3)])
+    label, domain = np.tile(np.repeat(np.arange(CLASSES), EACH), 3), np.repeat(np.arange(3), CLASSES * EACH)
+    probe = fit_probe(image, domain, label, DOMAINS, classes=CLASSES + 1, test_domain="sketch", natural="real")
+    np.testing.assert_array_equal(probe.takes(image, label), probe.taken)
+    unseen = np.full(len(image), CLASSES)  # a class that was not drawn: all may judge, as where the class is unknown
+    np.testing.assert_array_equal(probe.takes(image, unseen), verdicts(probe, image))
 
 
 def test_known_domains_weigh_the_rate_of_false_positives():
@@ -76,7 +90,7 @@ def test_a_probe_that_tells_nothing_estimates_nothing():
 def test_one_class_cannot_teach_a_probe():
     image, label = np.zeros((4, WIDTH), np.float32), np.array([0, 0, 0, 1])
     with pytest.raises(DataError, match="two classes in 'sketch'"):
-        fit_probe(image, np.array([2, 2, 1, 1]), label, DOMAINS, test_domain="sketch", natural="real")
+        fit_probe(image, np.array([2, 2, 1, 1]), label, DOMAINS, classes=CLASSES, test_domain="sketch", natural="real")
 
 
 def test_the_table_has_sources_whole_and_their_domains():

@@ -38,15 +38,21 @@ class Probe:
 
     test: int  # place of the test domain
     natural: int  # place of the natural domain
-    weight: Floats  # [D]
-    bias: float
+    weight: Floats  # [F + 1, D] of the classifiers of F folds, and last of the one that learnt from all pictures
+    bias: Floats  # [F + 1]
+    fold: Ints  # [K] the classifier that has not seen a class; F where none has
     pictures: Ints  # [G, K] that it was measured on
     hits: Ints  # [G, K] that it took for the test domain
     taken: Bools  # [N] its verdicts on them
 
-    def takes(self, image: NDArray[np.float32]) -> Bools:
-        """Tell which pictures [N, D] look like the test domain."""
-        return image @ self.weight.astype(np.float32) + np.float32(self.bias) > 0
+    def takes(self, image: NDArray[np.float32], label: Ints) -> Bools:
+        """Tell which pictures [N, D] of classes [N] (-1: none known) look like the test domain.
+
+        The judge of a picture has not learnt from its class, so that the rates hold for it.
+        """
+        score = image @ self.weight.T.astype(np.float32) + self.bias.astype(np.float32)
+        judge = np.where(label < 0, len(self.weight) - 1, self.fold[label])
+        return np.take_along_axis(score, judge[:, None], axis=1)[:, 0] > 0
 
     @property
     def rates(self) -> Floats:
@@ -55,9 +61,16 @@ class Probe:
 
 
 def fit_probe(
-    image: NDArray[np.float32], domain: Ints, label: Ints, domains: Sequence[str], *, test_domain: str, natural: str
+    image: NDArray[np.float32],
+    domain: Ints,
+    label: Ints,
+    domains: Sequence[str],
+    *,
+    classes: int,
+    test_domain: str,
+    natural: str,
 ) -> Probe:
-    """Fit a ridge classifier that weighs both sides alike, on pictures [N, D] of `domains` [N] and classes [N].
+    """Fit ridge classifiers that weigh both sides alike, on pictures [N, D] of `domains` [N] and `classes` labels [N].
 
     Its rates come from folds that share no class: what it learns of a style must hold for new objects, and no drawing
     is on both sides in two poses.
@@ -66,7 +79,7 @@ def fit_probe(
         DataError: fewer than two classes in the test domain, or in the others.
     """
     from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.model_selection import GroupKFold
 
     test = list(domains).index(test_domain)
     inside = domain == test
@@ -76,16 +89,20 @@ def fit_probe(
             f"the domain audit needs training pictures of two classes in {test_domain!r} and in other domains: "
             "add pictures of them to the data"
         )
-    ridge = RidgeClassifier(class_weight="balanced")
-    taken = np.asarray(cross_val_predict(ridge, image, inside, groups=label, cv=GroupKFold(folds)), dtype=bool)
-    ridge.fit(image, inside)
-    shape = (len(domains), int(label.max()) + 1)
-    cell = domain * shape[1] + label
+    parts = [*GroupKFold(folds).split(image, inside, label), (np.arange(len(image)), np.zeros(0, np.int64))]
+    ridges = [RidgeClassifier(class_weight="balanced").fit(image[learn], inside[learn]) for learn, _ in parts]
+    fold, taken = np.full(classes, folds), np.zeros(len(image), bool)
+    for number, (ridge, (_, held_out)) in enumerate(zip(ridges[:-1], parts, strict=False)):
+        fold[label[held_out]] = number
+        taken[held_out] = ridge.predict(image[held_out])
+    shape = (len(domains), classes)
+    cell = domain * classes + label
     return Probe(
         test=test,
         natural=list(domains).index(natural),
-        weight=np.asarray(ridge.coef_, dtype=np.float64).ravel(),
-        bias=float(np.ravel(ridge.intercept_)[0]),
+        weight=np.concatenate([np.reshape(ridge.coef_, (1, -1)) for ridge in ridges]).astype(np.float64),
+        bias=np.array([np.ravel(ridge.intercept_)[0] for ridge in ridges], dtype=np.float64),
+        fold=fold,
         pictures=np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape),
         hits=np.bincount(cell, weights=taken, minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape),
         taken=taken,

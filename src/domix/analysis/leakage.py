@@ -183,6 +183,7 @@ def _look(eyes: Encoder, material: _Material, search: Search) -> tuple[Nearest, 
         material.domain[drawn],
         material.label[drawn],
         material.domains,
+        classes=len(search.withheld.classes),
         test_domain=search.withheld.test_domain,
         natural=search.natural_domain,
     )
@@ -197,7 +198,7 @@ def _look(eyes: Encoder, material: _Material, search: Search) -> tuple[Nearest, 
         done = 0
         for block in eyes.batches(name, material.index_rows(rest, name)):
             part = rest[done : done + len(block)]
-            taken[part] = probe.takes(block)
+            taken[part] = probe.takes(block, material.label[part])
             nearest.add(block, part, samples.group[part], material.label[part])
             done += len(block)
     return nearest, probe, taken
