@@ -32,7 +32,8 @@ from domix.data.index import read_index
 from domix.data.shards import ShardReader
 from domix.runtime.errors import DataError, ParameterError
 
-INDEX_COLUMNS = ["row", "key", "domain", "class", "label", "split", "width", "height", "sha256", "phash"]
+READ, COMPARED = ["row", "key", "width", "height"], ["row", "sha256", "phash"]  # what the encoder and `leaked` need
+INDEX_COLUMNS = [*READ, "domain", "class", "label", "split", "sha256", "phash"]
 SUMMARY = ["mixture", "kind", "samples", "tested_samples", "same_class", "pictures", "withheld", "n"]
 DUPLICATES = ["kind", "test_row", "source", "row", "domain", "class", "distance", "similarity", "tested", "mixtures"]
 KEPT = 5  # nearest training samples of each withheld picture in the table
@@ -129,9 +130,9 @@ class _Material:
     def source(self) -> str:
         return next(iter(self.indices))
 
-    def index_rows(self, numbers: Ints, source: str) -> pd.DataFrame:
-        """Return the index rows of samples, all of one source."""
-        return self.indices[source].iloc[self.samples.row[numbers]]
+    def index_rows(self, numbers: Ints, source: str, columns: list[str]) -> pd.DataFrame:
+        """Return columns of the index for samples, all of one source."""
+        return self.indices[source][columns].iloc[self.samples.row[numbers]]
 
     def groups_of(self, mixture: str) -> Bools:
         return self.samples.shown[:, self.mixtures.index(mixture)]
@@ -152,7 +153,7 @@ def _gather_material(
     label = {name: number for number, name in enumerate(withheld.classes)}
     parts = []
     for name, index in indices.items():
-        rows = index.iloc[samples.row[samples.of_source(name)]]
+        rows = index[["domain", "class"]].iloc[samples.row[samples.of_source(name)]]
         domain = rows["domain"].map(place).fillna(len(domains)).to_numpy(np.int64)
         labels = rows["class"].map(label).fillna(-1).to_numpy(np.int64)
         tested = in_cells(rows, withheld.test_domain, withheld.test_classes) & (name == source)
@@ -175,9 +176,9 @@ def _look(eyes: Encoder, material: _Material, search: Search) -> tuple[Nearest, 
     )
     taken = np.zeros(len(samples), bool)
     mine = samples.of_source(source)
-    training = mine[(material.index_rows(mine, source)["split"] == "train").to_numpy()]
+    training = mine[(material.index_rows(mine, source, ["split"])["split"] == "train").to_numpy()]
     drawn = training[draw_rows(material.domain[training], PROBE_PICTURES, seed=PROBE_SEED)]
-    image = eyes.all(source, material.index_rows(drawn, source))
+    image = eyes.all(source, material.index_rows(drawn, source, READ))
     probe = fit_probe(
         image,
         material.domain[drawn],
@@ -196,7 +197,7 @@ def _look(eyes: Encoder, material: _Material, search: Search) -> tuple[Nearest, 
         rest = samples.of_source(name)
         rest = rest[waiting[rest]]
         done = 0
-        for block in eyes.batches(name, material.index_rows(rest, name)):
+        for block in eyes.batches(name, material.index_rows(rest, name, READ)):
             part = rest[done : done + len(block)]
             taken[part] = probe.takes(block, material.label[part])
             nearest.add(block, part, samples.group[part], material.label[part])
@@ -209,7 +210,7 @@ def _copies(material: _Material, near_bits: int) -> pd.DataFrame:
     samples = material.samples
     shown = samples.held
     numbers = {name: samples.of_source(name) for name in material.indices}
-    rows = {name: material.index_rows(mine[shown[mine]], name) for name, mine in numbers.items()}
+    rows = {name: material.index_rows(mine[shown[mine]], name, COMPARED) for name, mine in numbers.items()}
     pairs = leaked(material.pictures, rows, near_bits)
     number = np.zeros(len(pairs), np.int64)
     for name in material.indices:
@@ -296,7 +297,7 @@ def _meta(material: _Material, probe: Probe, search: Search) -> dict[str, Any]:
     flat = 0
     for name in material.indices:
         mine = samples.of_source(name)
-        flat += int(is_flat(hash_bits(material.index_rows(mine[shown[mine]], name)["phash"])).sum())
+        flat += int(is_flat(hash_bits(material.index_rows(mine[shown[mine]], name, ["phash"])["phash"])).sum())
     rates = zip(material.domains, probe.rates.tolist(), strict=True)
     return {
         "test_domain": search.withheld.test_domain,
