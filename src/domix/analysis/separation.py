@@ -14,12 +14,16 @@ from __future__ import annotations
 import logging
 import warnings
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from domix.evaluate.embeddings import Embeddings
+from domix.analysis.study import Withheld
+from domix.config import Separation
+from domix.evaluate.embeddings import Embeddings, load_embeddings
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive, numpy_generator
 
@@ -177,3 +181,27 @@ def _domain_numbers(embeddings: Embeddings) -> NDArray[np.int64]:
     """Return the number of each picture's domain: int64 [N]."""
     number = {name: place for place, name in enumerate(embeddings.domains)}
     return embeddings.rows["domain"].map(number).to_numpy(dtype=np.int64)
+
+
+def analyse_run(withheld: Withheld, settings: Separation, folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the tables umap, distances and separability of one run, whose embeddings lie in `folder`.
+
+    Computes with one thread, so that several runs can be analysed side by side.
+
+    Raises:
+        DataError: embeddings are missing or damaged, or of another study than `withheld`.
+    """
+    embeddings = load_embeddings(folder)
+    withheld.check(embeddings)
+    with threadpool_limits(1):
+        points = umap_table(
+            embeddings,
+            pictures=settings.pictures,
+            neighbours=settings.neighbours,
+            min_distance=settings.min_distance,
+            densmap=settings.densmap,
+            seed=settings.seed,
+        )
+        points.insert(3, "withheld", withheld.rows(points))
+        distances, separability = distance_table(embeddings), separability_table(embeddings)
+    return {"umap": points, "distances": distances, "separability": separability}
