@@ -8,6 +8,7 @@ in one run, because machines are seldom quiet.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -16,10 +17,12 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -43,7 +46,7 @@ from domix.data.shards import ShardReader
 from domix.data.sources import get_source
 from tools import scale
 
-PICTURES, SIDE, SHORT = 2400, 500, 256  # of the packing measurement: how many, pixels, pixels after
+PICTURES, SIDE, SHORT = 6000, 500, 256  # of the packing measurement: how many, pixels, pixels after
 CORPUS_ROWS = 12_000_000
 CAPTION_ROWS = 1_000_000
 TEST_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "sketch")
@@ -54,9 +57,29 @@ def say(name: str, value: str, target: str = "") -> None:
     print(f"  {name:<42} {value:>28}{f'   (target: {target})' if target else ''}", flush=True)
 
 
-def memory(who: int = resource.RUSAGE_SELF) -> float:
-    """Return the most memory that this process, or the largest of its children, has taken, in GB."""
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+def memory() -> float:
+    """Return the most memory that this process has taken, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def most_memory(work: Callable[[], float]) -> tuple[float, float]:
+    """Do some work; return its result, and the most memory that any process started by it took, in GB."""
+    ended, most = threading.Event(), 0.0
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(0.2):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    most = max(most, process.memory_info().rss / 1e9)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        return work(), most
+    finally:
+        ended.set()
+        watcher.join()
 
 
 # -- packing and reading ------------------------------------------------------------------------------------------
@@ -114,12 +137,14 @@ def pack_rate(root: Path, out: Path, cores: int, part: int) -> float:
 
 
 def bench_pack(folder: Path) -> None:
-    """Compare packing with bare loops, and a set with one of twice the size."""
+    """Compare packing with bare loops, and the memory of a small set with that of a large one."""
     cores = os.cpu_count() or 1
+    few = photographs(folder / "few", PICTURES // 5)
+    _, first = most_memory(partial(pack_rate, few, folder / "few-out", cores, 300))
+    root = photographs(folder / "set", PICTURES)
     one = bare_loop(4.0)
     before = bare_rate(cores)
-    root = photographs(folder / "set", PICTURES)
-    rate = pack_rate(root, folder / "out", cores, 300)
+    rate, second = most_memory(partial(pack_rate, root, folder / "out", cores, 300))
     after = bare_rate(cores)
     bare = (before + after) / 2
     print(f"pack: {PICTURES} JPEG files of {SIDE} x {SIDE} pixels to {SHORT}, {cores} processes")
@@ -127,9 +152,7 @@ def bench_pack(folder: Path) -> None:
     say("bare loops, one a core at once, pictures/s", f"{bare:.0f} ({before:.0f}, {after:.0f})")
     say("one bare loop alone, pictures/s", f"{one:.0f}")
     say("share of the bare loops", f"{rate / bare:.0%}", "90%")
-    first = memory(resource.RUSAGE_CHILDREN)
-    pack_rate(photographs(folder / "twice", 2 * PICTURES), folder / "out2", cores, 300)
-    say("memory of the largest process, GB", f"{first:.2f}, {memory(resource.RUSAGE_CHILDREN):.2f} for twice the set")
+    say("memory of the largest process, GB", f"{first:.2f}, {second:.2f} for five times the set", "constant")
     read_rates(folder / "out")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from domix.data.pack import Driver, PackStats, Unit
 
 AHEAD = 2  # units that wait for each process
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+KEPT = 1 << 28  # bytes
 
 
 def get_driver(name: str, workers: int) -> Driver:
@@ -44,7 +48,7 @@ def with_processes(units: Sequence[Unit], folder: Path, *, workers: int) -> Iter
     try:
         waiting: set[Future[PackStats]] = set()
         for unit in units:
-            waiting.add(pool.submit(pack_unit, unit, folder))
+            waiting.add(pool.submit(_work, pack_unit, unit, folder))
             if len(waiting) >= AHEAD * count:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
@@ -67,6 +71,26 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _work(pack_unit: Callable[[Unit, Path], PackStats], unit: Unit, folder: Path) -> PackStats:
+    """Do one unit in a process of its own."""
+    _keep_memory()
+    return pack_unit(unit, folder)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: it would give every picture's back to the system and ask for it again.
+
+    That takes a fourth of the time of packing. Other allocators are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        mallopt(option, KEPT)
+
+
 def with_ray(units: Sequence[Unit], folder: Path, *, workers: int) -> Iterator[PackStats]:
     """Pack units on a Ray cluster: the one that this process is connected to or RAY_ADDRESS names, else a local one.
 
@@ -87,11 +111,11 @@ def with_ray(units: Sequence[Unit], folder: Path, *, workers: int) -> Iterator[P
     if own:
         ray.init(log_to_driver=False, logging_level="warning")
     try:
-        task = ray.remote(max_retries=2)(pack_unit)
+        task = ray.remote(max_retries=2)(_work)
         count = workers or int(ray.cluster_resources().get("CPU", 1))
         waiting: list[ray.ObjectRef] = []
         for unit in units:
-            waiting.append(task.remote(unit, folder.absolute()))
+            waiting.append(task.remote(pack_unit, unit, folder.absolute()))
             if len(waiting) >= AHEAD * count:
                 done, waiting = ray.wait(waiting)
                 yield from ray.get(done)

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the decoders that data of unknown origin may reach
 LARGEST = 1 << 26  # pixels: 8192 x 8192; greater ones are refused before they are decoded
+HASHED = 128  # pixels, short side: what a perceptual hash needs to see
 WHITE = (255, 255, 255)
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -161,9 +162,13 @@ def phash(picture: Image.Image) -> str:
     """Return the 64-bit perceptual hash as 16 hexadecimal digits: near-duplicates differ in few bits.
 
     The signs of the 8 x 8 lowest DCT coefficients of the 32 x 32 grey picture about their median, row by row, as the
-    package imagehash computes it.
+    package imagehash computes it; pictures of 256 pixels and more are first averaged over squares, which hardly ever
+    turns a bit and takes a fraction of the time.
     """
-    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
+    grey = picture.convert("L")
+    if (squares := min(grey.size) // HASHED) > 1:
+        grey = grey.reduce(squares)
+    grey = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
     low = _cosines(32, 8) @ grey @ _cosines(32, 8).T
     low = low.round(6)  # so that what is zero is zero on every machine
     middle = np.sort(low, axis=None)[31:33].mean()  # the median, without np.median's overhead
