@@ -23,7 +23,17 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 LONGEST = 400  # lines
 NOT_STAGES = {"__init__", "common", "tracking", "progress", "export"}
 # Who may import whom: a package only from those below it, config from everywhere.
-LAYERS = {"runtime": 0, "schema": 1, "config": 1, "data": 2, "model": 3, "train": 4, "evaluate": 4, "analysis": 5, "report": 6}
+LAYERS = {
+    "runtime": 0,
+    "schema": 1,
+    "config": 1,
+    "data": 2,
+    "model": 3,
+    "train": 4,
+    "evaluate": 4,
+    "analysis": 5,
+    "report": 6,
+}
 TORCH_FREE = ("evaluate", "separation", "cka", "report")
 HEAVY = ("torch", "torchvision", "open_clip", "lightning", "mlflow")
 

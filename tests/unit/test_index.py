@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from domix.data import index as index_module
 from domix.data.index import COLUMNS, INDEX, PLACES, make_index, open_places, read_index, write_index, write_rows
 from domix.data.shards import ShardWriter, make_block
 from domix.runtime.errors import DataError
@@ -73,7 +74,7 @@ def test_keys_must_be_unique(folder):
 
 def test_keys_whose_hashes_collide_may_differ(folder, monkeypatch):
     index = read_index(folder)
-    monkeypatch.setattr(pd.util, "hash_array", lambda keys, categorize: np.zeros(len(keys), np.uint64))
+    monkeypatch.setattr(index_module, "hash_array", lambda keys, categorize: np.zeros(len(keys), np.uint64))
     write_index(folder, index)
     assert read_index(folder)["key"].tolist() == index["key"].tolist()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -109,7 +110,7 @@ def with_ray(units: Sequence[Unit], folder: Path, *, workers: int) -> Iterator[P
 
     own = not ray.is_initialized()
     if own:
-        ray.init(log_to_driver=False, logging_level="warning")
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
     try:
         task = ray.remote(max_retries=2)(_work)
         count = workers or int(ray.cluster_resources().get("CPU", 1))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.util import hash_array
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file
@@ -60,7 +61,7 @@ def write_rows(folder: Path, tables: Iterable[pa.Table]) -> int:
                 columns = [table[name].combine_chunks() for name in SCHEMA.names[1:]]
                 writer.write_table(pa.table([number, *columns], schema=SCHEMA))
                 places.append(_places(table))
-                hashes.append(pd.util.hash_array(table["key"].to_pandas().to_numpy(dtype=object), categorize=False))
+                hashes.append(hash_array(table["key"].to_pandas().to_numpy(dtype=object), categorize=False))
                 count += len(table)
         _require_unique(temporary, np.concatenate(hashes))
     with atomic_file(folder / PLACES) as temporary, open(temporary, "wb") as file:
@@ -81,7 +82,7 @@ def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _places(table: pa.Table) -> np.ndarray:
-    places = np.empty(len(table), PLACE)
+    places: np.ndarray = np.empty(len(table), PLACE)
     places["shard"] = _shard_numbers(table["shard"])
     for name in ("size", "offset"):
         places[name] = table[name].to_numpy()
