@@ -71,8 +71,10 @@ docs: $(READY) ## write docs/parameters.md and params.schema.json from src/domix
 deps: $(READY) ## write each stage's list of modules in dvc.yaml from what its code imports
 	@$(BIN)/python -m tools.stage_deps --write
 
-bench: $(READY) ## measure training: samples/s, share of time waiting for data, peak memory
-	@echo "Bringing the packed data up to date, then measuring."
+bench: $(READY) ## measure the data side at real size, then training
+	@echo "Measuring the data side with generated data."
+	@$(BIN)/python -m tools.bench_data
+	@echo "Bringing the packed data up to date, then measuring training."
 	@$(BIN)/dvc repro --quiet mixtures captions
 	@$(BIN)/python -m tools.bench $(ARGS)
 

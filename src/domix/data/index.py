@@ -61,7 +61,8 @@ def write_rows(folder: Path, tables: Iterable[pa.Table]) -> int:
                 columns = [table[name].combine_chunks() for name in SCHEMA.names[1:]]
                 writer.write_table(pa.table([number, *columns], schema=SCHEMA))
                 places.append(_places(table))
-                hashes.append(hash_array(table["key"].to_pandas().to_numpy(dtype=object), categorize=False))
+                keys = table["key"].to_pandas().to_numpy(dtype=object)
+                hashes.append(hash_array(keys, categorize=False))  # ty: ignore[not-callable] (pandas types it late)
                 count += len(table)
         _require_unique(temporary, np.concatenate(hashes))
     with atomic_file(folder / PLACES) as temporary, open(temporary, "wb") as file:
