@@ -201,10 +201,11 @@ def corpus_rows(count: int) -> Iterator[pa.Table]:
         yield pa.table(columns)
 
 
-def worker_memory(reader: ShardReader) -> tuple[float, float]:
-    """Read a thousand pictures at random; return what that took in this process's own and shared memory, in MB."""
+def worker_memory(folder: Path) -> tuple[float, float]:
+    """Open a reader and read a thousand pictures at random; return its own and its shared memory, in MB."""
     process = psutil.Process()
     before = process.memory_info()
+    reader = ShardReader(folder)
     for row in np.random.default_rng(os.getpid()).integers(0, len(reader), 1000).tolist():
         reader.read(row)
     after = process.memory_info()
@@ -213,7 +214,7 @@ def worker_memory(reader: ShardReader) -> tuple[float, float]:
 
 
 def bench_index(folder: Path) -> None:
-    """Open an index of many rows, and send its reader to worker processes."""
+    """Open an index of many rows, here and in worker processes."""
     started = time.perf_counter()
     count = write_rows(folder, corpus_rows(CORPUS_ROWS))
     written = time.perf_counter() - started
@@ -221,14 +222,14 @@ def bench_index(folder: Path) -> None:
         with open(folder / shard_name(number), "wb") as file:
             file.truncate(10_000 * (20_000 + 1536))  # sparse: reads zeros
     started = time.perf_counter()
-    reader = ShardReader(folder)
+    ShardReader(folder).close()
     opened = time.perf_counter() - started
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        grown = [pool.submit(worker_memory, reader).result() for _ in range(2)]
+        grown = [pool.submit(worker_memory, folder).result() for _ in range(2)]
     print(f"index: {count:,} rows in {count // 10_000} shards")
     say("writing, s", f"{written:.0f}")
     say("opening, s", f"{opened:.2f}", "2")
-    say("a worker's own memory for 1,000 reads, MB", ", ".join(f"{own:.0f}" for own, _ in grown), "no copy")
+    say("a worker's own memory after 1,000 reads, MB", ", ".join(f"{own:.0f}" for own, _ in grown), "no copy")
     say("of the shared map, MB", ", ".join(f"{shared:.0f}" for _, shared in grown))
 
 
