@@ -30,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("pipeline") / "repository"
     copy_tree(REPOSITORY, root)
     (root / "data.dvc").unlink()
-    make_domainnet_set(root / "drawn", domains=DOMAINS, classes=CLASSES, per_cell=2)
+    make_domainnet_set(root / "data", domains=DOMAINS, classes=CLASSES, per_cell=2)
     (root / "tiny.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     git(root, "init", "--quiet")
     set_params(root, YAML().load((root / "presets" / "smoke.yaml").read_text(encoding="utf-8")))
@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def set_params(root: Path, tree: dict, **changes: object) -> None:
     """Write params.yaml: the smoke preset, turned to the drawn set and the smallest model."""
     tree |= {"test_domain": "sketch", "test_classes": list(CLASSES[:5]), "mixtures": list(MIXTURES)}
-    tree["fetch"]["paths"]["emoji"] = "drawn"
+    tree["fetch"]["paths"]["emoji"] = "data"
     tree["pack"] |= {"poses": 4, "workers": 1}
     tree["model"]["name"] = "tiny.json"
     tree["train"] |= {"samples": 160, "batch": 16, "threads": 1, "checkpoints": [0]}
@@ -97,6 +97,7 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
         "evaluate",
         "separation",
         "cka",
+        "leakage",
         "report",
     }
     assert results(project)["test_domain"] == "sketch"
@@ -115,7 +116,8 @@ def test_a_second_run_has_nothing_to_do(project: Path, first: set[str]) -> None:
 def test_another_test_domain_reruns_only_what_depends_on_it(project: Path, first: set[str]) -> None:
     again = ran(dvc(project, "exp", "run", "-n", "clipart", "-S", "test_domain=clipart"))
     try:
-        assert again == {"mixtures", "train@cg-high-0", "embed@cg-high-0", "evaluate", "separation", "cka", "report"}
+        analyses = {"evaluate", "separation", "cka", "leakage", "report"}
+        assert again == {"mixtures", "train@cg-high-0", "embed@cg-high-0"} | analyses
         assert results(project)["test_domain"] == "clipart"
         changed = dvc(project, "metrics", "diff", "HEAD", "--md")  # lists what differs, and the test domain does
         assert "test_domain" in changed and "cg-high." in changed
@@ -142,7 +144,7 @@ def test_a_mistake_in_params_is_one_sentence_and_changes_nothing(project: Path, 
 
 
 def test_a_damaged_archive_is_named_and_nothing_of_it_is_kept(project: Path, first: set[str]) -> None:
-    archive = project / "drawn" / "sketch.zip"
+    archive = project / "data" / "sketch.zip"
     whole = archive.read_bytes()
     archive.write_bytes(whole[:-20] + bytes(20))
     try:

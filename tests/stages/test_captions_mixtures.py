@@ -172,7 +172,7 @@ def test_the_picture_of_cells_is_a_readable_png_for_any_number_of_mixtures(param
         ({"mixtures": ["cg-hgih"]}, "did you mean 'cg-high'"),
         ({"mixtures": ["cg-low+quickdraw"]}, "'quickdraw' is no domain of the data"),
         ({"sources": ["emoji", "cc3m"], "base": ["cc3m"]}, r"cc3m.index\.parquet is missing"),
-        ({"recipes": {"mine": RecipeSpec(domains={"sketsch": 1.0})}}, r"recipes\.mine\.domains names 'skecth'"),
+        ({"recipes": {"mine": RecipeSpec(domains={"sketsch": 1.0})}}, r"recipes\.mine\.domains names 'sketsch'"),
     ],
 )
 def test_a_mistake_leaves_the_old_mixtures_and_nothing_half_written(params, changes, message):

@@ -177,11 +177,11 @@ def test_bundled_files_are_those_of_the_manifest():
 def bundled_drawings() -> dict[str, dict[str, set[str]]]:
     """Return domain -> class -> artists, from the archives themselves."""
     drawn = {domain: {o.text: set() for o in load_objects()} for domain in DOMAINS}
-    with DomainNetLayout(BUNDLED) as files:
-        assert files.domains == list(DOMAINS)
-        for domain in DOMAINS:
-            for line in files.lines(domain, "test"):
-                drawn[domain][line.class_name].add(Path(line.path).stem)
+    files = DomainNetLayout(BUNDLED)
+    assert files.domains == list(DOMAINS)
+    for domain in DOMAINS:
+        for line in files.lines(domain, "test"):
+            drawn[domain][files.entry(domain, "test", line).class_name].add(Path(line.path).stem)
     return drawn
 
 
