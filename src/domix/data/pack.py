@@ -192,20 +192,14 @@ def _write_texts(staging: Path, units: Sequence[Unit], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    writer = None
-    with atomic_file(path) as temporary:
-        for unit in units:
-            rows = _rows(staging, unit.number)
-            if "text" in rows.column_names and len(rows):
-                texts = pa.table({"key": rows["key"], "text": rows["text"]})
-                writer = writer or pq.ParquetWriter(temporary, texts.schema)
-                writer.write_table(texts)
-        if writer is not None:
-            writer.close()
-        else:
-            temporary.touch()
-    if writer is None:
-        path.unlink()
+    files = [staging / f"{unit.number:05d}.parquet" for unit in units]
+    brought = [file for file in files if "text" in pq.read_schema(file).names]
+    if not brought:
+        return
+    schema = pa.schema([(name, pa.string()) for name in ("key", "text")])
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for file in brought:
+            writer.write_table(pq.read_table(file, columns=schema.names))
 
 
 def _report(folder: Path, number: int) -> Path:
