@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.config import Train
 from domix.data.index import make_index, shard_name, write_index
 from domix.data.loader import Pictures
 from domix.data.mixtures import Mixture, write_mixture
 from domix.data.shards import ShardWriter, make_block
 from domix.runtime.tables import write_table
-from domix.train.fit import Job
+from domix.train.clip_module import ClipTask
+from domix.train.job import Job
+from domix.training_params import Train, Trainer
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -36,6 +37,10 @@ RECIPE = Train(
     samples=8 * 12,
     epochs=None,
     batch=8,
+    accumulate=1,
+    bn_group=None,
+    window=None,
+    drop_last=False,
     lr=3e-3,
     warmup=0.25,
     weight_decay=0.2,
@@ -45,16 +50,37 @@ RECIPE = Train(
     crop_scale=[0.6, 1.0],
     crop_ratio=[0.75, 1.3333],
     mirror=0.5,
-    precision="32",
-    channels_last=True,
-    compile=False,
+    context="trim",
     checkpoints=[],
-    save_every_s=1000,
-    log_every=5,
+)
+TRAINER = Trainer(
     accelerator="cpu",
     devices=1,
+    nodes=1,
+    strategy="auto",
+    precision="32",
+    tf32=False,
+    channels_last=True,
+    compile=False,
+    fused=True,
+    grad_checkpointing=False,
+    deterministic=True,
+    loader="auto",
+    workers=0,
+    pin_memory=False,
+    decode="cpu",
+    shards={},
     threads=1,
+    save_every_s=1000,
+    keep_states=2,
+    log_every=5,
 )
+
+
+def split_changes(changes: dict[str, Any]) -> tuple[Train, Trainer]:
+    """Apply changes to the recipe or the trainer, whichever has a parameter of the name."""
+    own = {key: value for key, value in changes.items() if hasattr(TRAINER, key)}
+    return replace(RECIPE, **{k: v for k, v in changes.items() if k not in own}), replace(TRAINER, **own)
 
 
 def make_pictures(count: int, *, ragged: bool = False) -> Pictures:
@@ -70,11 +96,19 @@ def make_pictures(count: int, *, ragged: bool = False) -> Pictures:
 
 
 def make_job(count: int = 20, *, config: dict[str, Any] = CONFIG, seed: int = 0, **changes: Any) -> Job:
-    """Return a training of 12 steps on `count` samples; `changes` are parameters of the recipe."""
+    """Return a training of 12 steps on `count` samples; `changes` are parameters of the recipe or the trainer."""
     captions = [f"a {WORDS[row % 12]} and a {WORDS[(row * 5 + 1) % 12]}" for row in range(count)]
-    recipe = replace(RECIPE, **changes)
+    recipe, trainer = split_changes(changes)
+    task = ClipTask(
+        name="tiny",
+        config=config,
+        recipe=recipe,
+        captions=captions,
+        grad_checkpointing=trainer.grad_checkpointing,
+    )
+    shards = [row // 4 for row in range(count)]
     pictures = make_pictures(count, ragged=True)
-    return Job(name="tiny", config=config, recipe=recipe, seed=seed, pictures=pictures, captions=captions)
+    return Job(task=task, recipe=recipe, trainer=trainer, seed=seed, pictures=pictures, shards=shards)
 
 
 def write_project(
@@ -94,7 +128,9 @@ def write_project(
     (root / "model.json").write_text(json.dumps(config))
     tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
     tree["model"]["name"] = "model.json"
-    tree["train"] = asdict(replace(RECIPE, **changes))
+    recipe, trainer = split_changes(changes)
+    tree["train"], tree["trainer"] = asdict(recipe), asdict(trainer)
+    tree["validation"]["every"] = None
     tree["sources"] = ["emoji"]
     tree["tracking"]["enabled"] = False
     YAML(typ="safe", pure=True).dump(tree, root / "params.yaml")

@@ -29,7 +29,8 @@ from domix.data.mixtures import read_mixture
 from domix.model import clip
 from domix.model.loss import contrastive_loss
 from domix.runtime.errors import DataError, DomixError
-from domix.train.fit import Job, fit, make_batches, make_module, make_trainer
+from domix.train.fit import fit, make_trainer
+from domix.train.job import Job
 from domix.train.machine import choose
 from stages.common import ARTIFACTS, load_params
 from stages.train import job_of

@@ -38,6 +38,7 @@ PLUMBING = frozenset(
         "stages/tracking.py",  # records of runs
         "src/domix/runtime/tracking.py",
         "stages/progress.py",  # what the terminal shows
+        "src/domix/training_params.py",  # likewise
         "src/domix/config.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/schema.py",  # how they are read
         "src/domix/data/drivers.py",  # who packs, not what

@@ -18,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from domix.runtime.errors import ParameterError
 from domix.schema import build, doc, require
+from domix.training_params import Supervised, Train, Trainer, Validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,51 +91,6 @@ class Model:
     """The CLIP model."""
 
     name: str = doc("an open_clip model name, a configuration shipped with Domix (mini), or the path of a JSON file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """The training recipe."""
-
-    samples: int | None = doc("samples seen in all, the same for every mixture; null: `epochs` decides")
-    epochs: int | None = doc("passes over the mixture; null: `samples` decides")
-    batch: int = doc("samples a step, over all devices")
-    lr: float = doc("peak learning rate")
-    warmup: int | float = doc("linear warm-up: optimiser steps, or a share of all steps if below 1")
-    weight_decay: float = doc("AdamW weight decay; biases, norms and the logit scale are exempt")
-    betas: list[float] | None = doc("AdamW betas; null: open_clip's (0.9, 0.98 for names with 'vit', else 0.9, 0.999)")
-    eps: float | None = doc("AdamW epsilon; null: open_clip's (1e-6 for names with 'vit', else 1e-8)")
-    clip_grad: float | None = doc("largest norm of the gradient; null: no clipping")
-    crop_scale: list[float] = doc("random resized crop: least and greatest share of the picture's area")
-    crop_ratio: list[float] = doc("random resized crop: least and greatest aspect ratio")
-    mirror: float = doc("probability that a picture is mirrored")
-    precision: Literal["auto", "32", "bf16"] = doc("auto: bf16 where the device computes it natively, else 32")
-    channels_last: bool = doc("lay tensors out as channels-last: faster convolutions on CPUs and GPUs")
-    compile: bool = doc("torch.compile both towers: faster steps after a minute of compiling")
-    checkpoints: list[int] = doc("epochs after which weights are kept (0 = untrained)")
-    save_every_s: int = doc("seconds between saves of the state from which a killed training resumes")
-    log_every: int = doc("steps between rows of log.csv")
-    accelerator: Literal["auto", "cpu", "gpu"] = doc("where to train")
-    devices: int = doc("devices a training uses")
-    threads: int = doc("CPU threads a process computes with; 0 = all cores, shared among the devices")
-
-    def __post_init__(self) -> None:
-        require(
-            (self.samples is None) != (self.epochs is None),
-            "set exactly one of train.samples and train.epochs, and the other to null",
-        )
-        for name in ("samples", "epochs", "batch", "lr", "save_every_s", "log_every", "devices"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"train.{name} must be positive, not {value}")
-        require(self.warmup >= 0, f"train.warmup must not be negative, but is {self.warmup}")
-        require(self.threads >= 0, f"train.threads must not be negative, but is {self.threads}")
-        require(0 <= self.mirror <= 1, f"train.mirror must lie in 0..1, not {self.mirror}")
-        for name, top in (("crop_scale", 1.0), ("crop_ratio", float("inf"))):
-            pair = getattr(self, name)
-            good = len(pair) == 2 and 0 < pair[0] <= pair[1] <= top
-            require(good, f"train.{name} must be two rising positive numbers, not {pair}")
-        require(self.betas is None or len(self.betas) == 2, f"train.betas must be two numbers, not {self.betas}")
-        require(self.batch % self.devices == 0, f"train.batch {self.batch} must divide by train.devices {self.devices}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +172,9 @@ class Tracking:
 
     enabled: bool = doc("record each training in MLflow (a local sqlite file, or MLFLOW_TRACKING_URI)")
     experiment: str = doc("MLflow experiment that holds the runs")
+    system_metrics: bool = doc("record the load of processors, memory and GPUs, too")
+    register: bool = doc("keep each trained model in MLflow and register it there, under the experiment's name")
+    tensorboard: bool = doc("write the same curves for TensorBoard, below .cache/tensorboard (extra `tensorboard`)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +243,10 @@ class Params:
     captions: Captions = doc("captions")
     mixing: Mixing = doc("what holds for all mixtures")
     model: Model = doc("the model")
-    train: Train = doc("the training recipe")
+    train: Train = doc("the recipe of CLIP models")
+    supervised: Supervised = doc("the recipe of supervised classifiers")
+    trainer: Trainer = doc("where and how trainings compute")
+    validation: Validation = doc("measurements while training")
     embed: Embed = doc("embeddings")
     evaluate: Evaluate = doc("accuracy and statistics")
     separation: Separation = doc("UMAP and domain distances")
@@ -305,6 +267,11 @@ class Params:
             recipe.check(f"recipes.{name}")
         for name in self.base:
             require(name in self.sources[1:], f"base names {name!r}, which is not among the sources after the first")
+        for name in self.supervised.mixtures:
+            require(name in self.mixtures, f"supervised.mixtures names {name!r}, which is not among the mixtures")
+        self.train.check_split("train", self.trainer.processes)
+        if self.supervised.mixtures:
+            self.supervised.check_split("supervised", self.trainer.processes)
 
 
 def load(text: str) -> Params:

@@ -23,7 +23,7 @@ def test_weights_decay_by_open_clips_rule(vision: dict) -> None:
     def exclude(n: str, p: torch.Tensor) -> bool:  # as in open_clip_train.main, where it is a local lambda
         return p.ndim < 2 or "bn" in n or "ln" in n or "bias" in n or "logit_scale" in n
 
-    optimizer = optim.make_optimizer(model, lr=1e-3, weight_decay=0.2, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = optim.make_adamw(model, lr=1e-3, weight_decay=0.2, betas=(0.9, 0.98), eps=1e-6)
     decayed, exempt = optimizer.param_groups
     assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.2, 0.0)
     named = list(model.named_parameters())

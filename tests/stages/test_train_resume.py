@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from domix.config import load
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
+from domix.training_params import DECIDING, Trainer
 from stages import train
 from tests.tiny import CONFIG, REPOSITORY, write_project
 
@@ -202,5 +205,10 @@ def test_a_missing_caption_is_told_by_its_key(tmp_path: Path, monkeypatch: pytes
         train.main(load(Path("params.yaml").read_text()), "tiny", "0")
 
 
-def test_only_what_defines_a_training_moves_its_saved_state() -> None:
-    assert set(train.UNTRACED) == {"save_every_s", "threads"}
+def test_what_decides_a_result_is_what_dvc_and_the_saved_states_go_by() -> None:
+    stage = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]["train"]
+    named = {name.partition(".")[2] for name in stage["params"] if name.startswith("trainer.")}
+    assert named == set(DECIDING)
+    known = {field.name for field in fields(Trainer)}
+    free = {"loader", "workers", "pin_memory", "shards", "threads", "save_every_s", "keep_states"}
+    assert known - set(DECIDING) == free

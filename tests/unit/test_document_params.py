@@ -43,7 +43,8 @@ def test_optional_and_listed_types_reach_the_schema() -> None:
     train = document_params.schema(Params)["properties"]["train"]["properties"]
     assert train["samples"]["anyOf"] == [{"type": "integer"}, {"type": "null"}]
     assert train["crop_scale"]["items"] == {"type": "number"}
-    assert train["precision"]["enum"] == ["auto", "32", "bf16"]
+    trainer = document_params.schema(Params)["properties"]["trainer"]["properties"]
+    assert trainer["precision"]["enum"] == ["auto", "32", "bf16", "fp16"]
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "presets/mini.yaml", "presets/smoke.yaml"])

@@ -17,7 +17,8 @@ from domix.model.checkpoint import load_tensors
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import read_json
 from domix.train.clip_module import ClipModule
-from domix.train.fit import Job, fit
+from domix.train.fit import fit
+from domix.train.job import Job
 from domix.train.session import Session
 from tests.tiny import CONFIG, make_job
 
@@ -155,8 +156,9 @@ def test_a_training_that_diverges_stops_with_the_step_and_publishes_nothing(
 ) -> None:
     step = ClipModule.training_step
 
-    def spoiled(self: ClipModule, batch: Any, batch_idx: int) -> torch.Tensor:
-        return step(self, batch, batch_idx) * (float("nan") if batch.step == 3 else 1.0)
+    def spoiled(self: ClipModule, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+        factor = float("nan") if batch.step == 3 else 1.0
+        return {name: loss * factor for name, loss in step(self, batch, batch_idx).items()}
 
     monkeypatch.setattr(ClipModule, "training_step", spoiled)
     with pytest.raises(DomixError, match=r"diverged: the loss is nan at step 4 of 12, .*rate is 0\.003; lower"):

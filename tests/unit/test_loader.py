@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from domix.data.loader import Augmentation, Batch, Batches, Pictures, augmented, sample_order
+from domix.data.loader import Augmentation, Batch, Batches, Order, Pictures, augmented
 from domix.runtime.errors import DataError
 from tests.tiny import make_pictures
 
@@ -18,9 +18,10 @@ AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), mirror=0.5)
 
 
 def make_batches(count: int = 10, *, ragged: bool = False, **named: Any) -> Batches:
-    settings: dict[str, Any] = {"batch": 4, "seed": 0, "total": 10} | named
+    settings: dict[str, Any] = {"batch": 4, "total": 10} | named
     tokens = torch.arange(count, dtype=torch.int32)[:, None]
-    return Batches(make_pictures(count, ragged=ragged), tokens, AUGMENTATION, **settings)
+    order = Order(count=count, seed=settings.pop("seed", 0))
+    return Batches(make_pictures(count, ragged=ragged), tokens, AUGMENTATION, order, **settings)
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -30,7 +31,23 @@ def equal(one: Batch, other: Batch) -> bool:
 def test_batches_straddle_epochs_and_drop_no_sample() -> None:
     batches = make_batches()
     seen = torch.cat([batches.rows(step) for step in range(5)])
-    assert torch.equal(seen, torch.cat([sample_order(10, seed=0, epoch=epoch) for epoch in (0, 1)]))
+    assert torch.equal(seen, torch.cat([Order(count=10, seed=0).epoch(epoch) for epoch in (0, 1)]))
+
+
+def test_epochs_may_end_with_their_last_whole_batch() -> None:
+    batches = make_batches(drop_last=True)
+    seen = [batches.rows(step) for step in range(4)]
+    orders = [Order(count=10, seed=0).epoch(epoch)[:8] for epoch in (0, 1)]
+    assert torch.equal(torch.cat(seen), torch.cat(orders))
+
+
+def test_the_parts_of_a_batch_are_its_samples_in_order() -> None:
+    batch = make_batches(ragged=True).make(3)
+    parts = batch.parts(2)
+    assert [part.step for part in parts] == [3, 3]
+    for name in ("pictures", "targets", "mirror"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+    assert torch.equal(torch.cat([part.boxes for part in parts], dim=1), batch.boxes)
 
 
 def test_any_step_alone_equals_the_step_reached_from_the_beginning() -> None:
@@ -45,15 +62,15 @@ def test_any_step_alone_equals_the_step_reached_from_the_beginning() -> None:
 def test_seeds_steps_and_epochs_differ() -> None:
     batches = make_batches(40, batch=40)
     first, second = batches.make(0), batches.make(1)
-    assert not torch.equal(first.tokens, second.tokens)
+    assert not torch.equal(first.targets, second.targets)
     assert not torch.equal(first.boxes, second.boxes)
-    assert not torch.equal(first.tokens, make_batches(40, batch=40, seed=1).make(0).tokens)
+    assert not torch.equal(first.targets, make_batches(40, batch=40, seed=1).make(0).targets)
 
 
 def test_processes_share_the_batch_of_one_process() -> None:
     whole = make_batches().make(2)
     shares = [make_batches(rank=rank, world_size=2).make(2) for rank in (0, 1)]
-    for name in ("pictures", "tokens", "mirror"):
+    for name in ("pictures", "targets", "mirror"):
         assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
     assert torch.equal(torch.cat([share.boxes for share in shares], dim=1), whole.boxes)
 
@@ -61,7 +78,7 @@ def test_processes_share_the_batch_of_one_process() -> None:
 def test_pictures_and_captions_stay_together() -> None:
     batches = make_batches(ragged=True)
     batch = batches.make(1)
-    for picture, row in zip(batch.pictures, batch.tokens[:, 0].tolist(), strict=True):
+    for picture, row in zip(batch.pictures, batch.targets[:, 0].tolist(), strict=True):
         height, width = batches.pictures.sizes[row].tolist()
         assert torch.equal(picture[:, :height, :width], batches.pictures[row])
         assert not picture[:, height:].any()
@@ -71,7 +88,7 @@ def test_pictures_and_captions_stay_together() -> None:
 def test_crops_lie_within_ragged_pictures() -> None:
     batches = make_batches(ragged=True)
     for batch in batches:
-        sizes = batches.pictures.sizes[batch.tokens[:, 0]]
+        sizes = batches.pictures.sizes[batch.targets[:, 0]]
         top, left, height, width = batch.boxes
         assert (height > 0).all()
         assert (width > 0).all()

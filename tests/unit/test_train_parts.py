@@ -14,7 +14,7 @@ from domix.runtime.errors import ParameterError
 from domix.runtime.files import digest_of
 from domix.train import machine, optim, resume
 from domix.train.schedule import WarmupCosine, step_of_epoch, total_steps, warmup_steps
-from tests.tiny import CONFIG, RECIPE
+from tests.tiny import CONFIG, TRAINER
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
@@ -52,7 +52,7 @@ def test_absent_gpus_are_refused(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
     with pytest.raises(ParameterError, match=says):
-        machine.choose(replace(RECIPE, **changes))
+        machine.choose(replace(TRAINER, **changes))
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_bf16_is_used_where_it_is_native_or_asked_for(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], asked: str, chosen: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert machine.choose(replace(RECIPE, precision=asked)).precision == chosen
+    assert machine.choose(replace(TRAINER, precision=asked)).precision == chosen
 
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    threads = [machine.choose(replace(RECIPE, devices=d, threads=t)).threads for d, t in ((1, 0), (4, 0), (4, 3))]
+    threads = [machine.choose(replace(TRAINER, devices=d, threads=t)).threads for d, t in ((1, 0), (4, 0), (4, 3))]
     assert threads == [0, 2, 3]
 
 
 def trained(seed: int = 0) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     model = clip.build(CONFIG, seed=seed).to(memory_format=torch.channels_last)
-    optimizer = optim.make_optimizer(model, lr=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = optim.make_adamw(model, lr=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6)
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     optimizer.step()
@@ -96,7 +96,7 @@ def test_a_saved_state_restores_weights_moments_and_their_layout(tmp_path: Path)
     assert (state.step, state.notes) == (4, {"rows": [[1, 0.1]], "losses": [1 / 3]})
 
     again = clip.build(CONFIG, seed=9).to(memory_format=torch.channels_last)
-    restored = optim.make_optimizer(again, lr=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6)
+    restored = optim.make_adamw(again, lr=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6)
     resume.unpack_model(state.tensors, again)
     resume.unpack_optimizer(state.tensors, again, restored)
     for mine, other in zip(model.parameters(), again.parameters(), strict=True):

@@ -1,12 +1,13 @@
-"""Training batches, cut from pictures that were decoded once and lie in memory.
+"""Training batches, addressed by their step.
 
-A batch is addressed by its step. Sample number `step * batch + i` of a training is entry `number % count` of the
-order of epoch `number // count`, which depends on the seed and the epoch alone; a batch may straddle two epochs, and no
-sample is dropped. Augmentation is drawn from a generator made from (seed, step). So any step's batch can be made
-alone, exactly as in a training that came there from the beginning: resuming is starting at another step. Several
-processes draw the same whole batch, and each keeps its slice.
+Sample number `step * batch + i` of a training is entry `number % length` of the order of epoch `number // length`,
+which depends on the seed and the epoch alone. A batch may straddle two epochs, and no sample is dropped; or epochs end
+with their last whole batch (`drop_last`). Augmentation is drawn from a generator made from (seed, step). So any step's
+batch can be made alone, exactly as in a training that came there from the beginning: resuming is starting at another
+step, and a batch is the same wherever its pictures come from. Several processes draw the same whole batch, and each
+keeps its slice.
 
-Shapes: N pictures in memory, B a process's share of a batch, H x W the largest picture of that share, L caption tokens.
+Shapes: N pictures, B a process's share of a batch, H x W the largest picture of that share, L caption tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,9 +35,31 @@ class Batch(NamedTuple):
 
     step: int
     pictures: Tensor  # uint8 [B, 3, H, W], padded at the bottom and on the right
-    tokens: Tensor  # int64 [B, L]
+    targets: Tensor  # int64: the captions' tokens [B, L], or labels [B]
     boxes: Tensor  # int64 [4, B]: top, left, height, width of the crops
     mirror: Tensor  # bool [B]
+
+    def parts(self, count: int) -> list[Batch]:
+        """Split the share into `count` equal parts, in order."""
+        if count == 1:
+            return [self]
+        pictures, targets, mirror = (tensor.chunk(count) for tensor in (self.pictures, self.targets, self.mirror))
+        boxes = self.boxes.chunk(count, dim=1)
+        return [Batch(self.step, *fields) for fields in zip(pictures, targets, boxes, mirror, strict=True)]
+
+
+class PictureSet(Protocol):
+    """Pictures 0 .. N - 1 of a training, wherever they lie."""
+
+    sizes: Tensor  # int64 [N, 2] (height, width)
+
+    def __len__(self) -> int:
+        """Return N."""
+        ...
+
+    def cut(self, rows: Tensor) -> Tensor:
+        """Return pictures int64 [B] padded with zeros to the largest of them: uint8 [B, 3, H, W]."""
+        ...
 
 
 class Pictures:
@@ -118,21 +141,40 @@ def decode_rgb(data: bytes, name: str) -> np.ndarray:
         ) from error
 
 
-def sample_order(count: int, *, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
-    """Return the order of an epoch's samples, int64 [count], which depends on the seed and the epoch.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """In which order samples 0 .. count - 1 are seen; every epoch has an order of its own."""
 
-    It is a permutation; or, with `weights` float64 [count] > 0, `count` draws in which a sample of c times the mean
-    weight stands floor(c) or ceil(c) times, c times on average (systematic resampling: one random number an epoch).
-    """
-    generator = torch_generator(seed, "order", epoch)
-    order = torch.randperm(count, generator=generator)
-    if weights is None:
-        return order
-    ends = weights[order].cumsum(0)
-    start = torch.rand((), generator=generator, dtype=torch.float64)
-    ticks = (torch.arange(count, dtype=torch.float64) + start) * (ends[-1] / count)
-    drawn = order[torch.searchsorted(ends, ticks, right=True).clamp(max=count - 1)]
-    return drawn[torch.randperm(count, generator=generator)]
+    count: int
+    seed: int
+    weights: Tensor | None = None  # float64 [count] > 0: how often each is drawn, in proportion; None: once an epoch
+    shards: Tensor | None = None  # int64 [count]: the shard of each; needed with `window`
+    window: int | None = None  # shards whose samples are shuffled together; None: all
+
+    def epoch(self, epoch: int) -> Tensor:
+        """Return the order of an epoch's samples, int64 [count], which depends on the seed and the epoch.
+
+        It is a permutation; or, with weights, `count` draws in which a sample of c times the mean weight stands
+        floor(c) or ceil(c) times, c times on average (systematic resampling: one random number an epoch). With a
+        window, shards come in a random order, and so many consecutive ones form a window: its samples come in a random
+        order before those of the next. So whoever reads an epoch from its beginning needs few shards at a time.
+        """
+        generator = torch_generator(self.seed, "order", epoch)
+        order = torch.randperm(self.count, generator=generator)
+        if self.weights is not None:
+            order = self._drawn(order, self.weights, generator)
+        if self.window is None:
+            return order
+        assert self.shards is not None
+        place = torch.randperm(int(self.shards.max()) + 1, generator=generator)  # of each shard among all
+        return order[(place[self.shards[order]] // self.window).argsort(stable=True)]
+
+    def _drawn(self, order: Tensor, weights: Tensor, generator: torch.Generator) -> Tensor:
+        ends = weights[order].cumsum(0)
+        start = torch.rand((), generator=generator, dtype=torch.float64)
+        ticks = (torch.arange(self.count, dtype=torch.float64) + start) * (ends[-1] / self.count)
+        drawn = order[torch.searchsorted(ends, ticks, right=True).clamp(max=self.count - 1)]
+        return drawn[torch.randperm(self.count, generator=generator)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,30 +191,25 @@ class Batches:
 
     def __init__(
         self,
-        pictures: Pictures,
-        tokens: Tensor,
+        pictures: PictureSet,
+        targets: Tensor,
         augmentation: Augmentation,
+        order: Order,
         *,
         batch: int,
-        seed: int,
         total: int,
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        weights: Tensor | None = None,
-        pin: bool = False,
+        drop_last: bool = False,
     ) -> None:
-        """Take N pictures and their captions' tokens [N, L]; `batch` samples a step over all `world_size` processes.
-
-        `weights` float64 [N] says how often each is drawn, in proportion; without, each is drawn once an epoch. `pin`
-        puts batches in page-locked memory, from which a GPU fetches them while it computes.
-        """
-        assert 0 < batch <= len(pictures)
-        self.pictures, self.tokens, self.augmentation = pictures, tokens, augmentation
-        self.batch, self.seed, self.total, self.start = batch, seed, total, start
+        """Take N pictures and their targets [N] or [N, L]; `batch` samples a step over all `world_size` processes."""
+        assert 0 < batch <= len(pictures) == order.count
+        self.pictures, self.targets, self.augmentation, self.order = pictures, targets, augmentation, order
+        self.batch, self.total, self.start = batch, total, start
         share = batch // world_size
         self._share = slice(rank * share, (rank + 1) * share)
-        self._pin, self._weights = pin, weights
+        self._length = order.count - order.count % batch if drop_last else order.count
         self._orders: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -183,9 +220,8 @@ class Batches:
 
     def rows(self, step: int) -> Tensor:
         """Return which samples make up a step's whole batch: int64 [batch]."""
-        count, first = len(self.pictures), step * self.batch
-        head, start = divmod(first, count)
-        part = self._order(head)[start : start + self.batch]
+        head, start = divmod(step * self.batch, self._length)
+        part = self._order(head)[start : min(start + self.batch, self._length)]
         if len(part) < self.batch:
             part = torch.cat([part, self._order(head + 1)[: self.batch - len(part)]])
         return part
@@ -193,26 +229,26 @@ class Batches:
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
             self._orders = {kept: order for kept, order in self._orders.items() if kept == epoch - 1}
-            self._orders[epoch] = sample_order(len(self.pictures), seed=self.seed, epoch=epoch, weights=self._weights)
+            self._orders[epoch] = self.order.epoch(epoch)
         return self._orders[epoch]
 
     def make(self, step: int) -> Batch:
         """Make this process's share of one step."""
         rows = self.rows(step)
-        generator = torch_generator(self.seed, "augmentation", step)
+        generator = torch_generator(self.order.seed, "augmentation", step)
         chosen = self.augmentation
         sizes = self.pictures.sizes[rows]
         boxes = augment.random_boxes(sizes, scale=chosen.scale, ratio=chosen.ratio, generator=generator)
         mirror = augment.random_mirror(self.batch, probability=chosen.mirror, generator=generator)
         packed = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width])
         rows = rows[self._share]
-        parts = (
+        return Batch(
+            step,
             self.pictures.cut(rows),
-            self.tokens[rows].long(),
+            self.targets[rows].long(),
             packed[:, self._share].contiguous(),
             mirror[self._share].contiguous(),
         )
-        return Batch(step, *(part.pin_memory() for part in parts)) if self._pin else Batch(step, *parts)
 
 
 def augmented(batch: Batch, size: int) -> Tensor:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 
-from domix.data.mixtures import Mixture, assert_withheld, describe_rows
-from domix.runtime.errors import DataError
+from domix.data.cells import suggest
+from domix.data.index import read_index
+from domix.data.mixtures import Mixture, assert_withheld, describe_rows, read_mixture
+from domix.data.shards import ShardReader
+from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.tables import read_table
 
 if TYPE_CHECKING:
     from domix.data.loader import Pictures
 
 # What tells that a packed picture is the same as before: its original, and where and how large it lies in the shards.
 IDENTITY = ["key", "sha256", "shard", "offset", "size", "width", "height"]
-COLUMNS = ["row", "domain", "class", *IDENTITY]  # of the index, that `gather` reads
+CELL = ["domain", "class"]
+COLUMNS = ["row", *CELL, *IDENTITY]  # of the index, that `gather` reads
 
 
 class Reader(Protocol):
@@ -30,7 +37,7 @@ class Reader(Protocol):
 def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Join a mixture's rows, in their order, with `indices` and `captions` by source.
 
-    Returns `source`, `row`, `weight`, the columns of IDENTITY and `text`.
+    Returns `source`, `row`, `weight`, the columns of CELL and IDENTITY, and `text`.
 
     Raises:
         DataError: the mixture is empty or holds a withheld sample, or a row or a caption is missing.
@@ -42,7 +49,7 @@ def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapp
     parts = []
     for source, mine in rows.groupby("source", sort=False):
         name = str(source)
-        index = indices[name].set_index("row")[IDENTITY].loc[mine["row"]]
+        index = indices[name].set_index("row")[CELL + IDENTITY].loc[mine["row"]]
         texts = _texts(name, index["key"], mine["caption"], captions[name])
         part = mine[["source", "row", "weight"]].join(index.set_index(mine.index)).assign(text=texts.to_numpy())
         parts.append(part)
@@ -68,6 +75,45 @@ def identity(samples: pd.DataFrame) -> str:
     columns = ["source", *IDENTITY, "text"] + (["weight"] if (samples["weight"] != 1).any() else [])
     text = samples[columns].to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A mixture with what its rows stand for."""
+
+    mixture: Mixture
+    samples: pd.DataFrame  # see `gather`
+    indices: dict[str, pd.DataFrame]  # by source
+    readers: dict[str, ShardReader]  # by source
+
+
+def open_mixture(path: Path, *, shards: Path, captions: Path, columns: Sequence[str] = ()) -> Opened:
+    """Read the mixture `path`, and its samples from the folders of packed sources and of captions.
+
+    Args:
+        path: a mixture's file; the folder may hold other mixtures.
+        shards: folder with one folder of shards a source.
+        captions: folder with one table a source.
+        columns: of the indices, besides COLUMNS.
+
+    Raises:
+        DataError: a file is missing or damaged, a sample is withheld, or files do not fit together.
+        ParameterError: there is no such mixture, but others.
+    """
+    known = sorted(file.stem for file in path.parent.glob("*.parquet") if file.stem != "cells")
+    if known and path.stem not in known:
+        raise ParameterError(f"there is no mixture {path.stem!r}: {suggest(path.stem, known)}")
+    mixture = read_mixture(path)
+    folders = {source: shards / source for source in mixture.samples}
+    indices = {source: read_index(folder, [*COLUMNS, *columns]) for source, folder in folders.items()}
+    texts = {source: read_table(captions / f"{source}.parquet") for source in folders}
+    samples = gather(mixture, indices, texts)
+    return Opened(mixture, samples, indices, {source: ShardReader(folder) for source, folder in folders.items()})
+
+
+def shard_numbers(samples: pd.DataFrame) -> list[int]:
+    """Number the shards of all sources, in the order of their first samples, and return each sample's."""
+    return samples.groupby(["source", "shard"], sort=False).ngroup().tolist()
 
 
 def decode(samples: pd.DataFrame, readers: Mapping[str, Reader], *, threads: int) -> Pictures:

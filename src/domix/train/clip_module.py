@@ -1,93 +1,146 @@
-"""CLIP's training step as a LightningModule: everything that decides the weights, and nothing else."""
+"""CLIP's training: captions as targets, the contrastive loss over the whole batch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import lightning
 import torch
 from torch import Tensor
 
-from domix.data.loader import Batch, augmented
-from domix.model.clip import encode_text
+from domix.data.loader import Batch
+from domix.model import clip
 from domix.model.loss import contrastive_loss
-from domix.runtime.seeds import derive
+from domix.model.tokens import tokenise
 from domix.train import optim
-from domix.train.resume import unpack_optimizer
-from domix.train.schedule import WarmupCosine
+from domix.train.schedule import WarmupCosine, warmup_steps
+from domix.train.step_module import StepModule
 
 if TYPE_CHECKING:
-    from domix.config import Train
-    from domix.model.clip import Clip
+    from domix.train.job import Job
+    from domix.training_params import Train
 
 LARGEST_SCALE = math.log(100)  # the logit scale is kept in 0 .. ln 100, as in CLIP
 
 
-class ClipModule(lightning.LightningModule):
-    """One step of contrastive training, made from the step's batch, the weights and the seed alone."""
+@dataclass(frozen=True, kw_only=True)
+class ClipTask:
+    """Pictures find their captions."""
 
-    def __init__(
-        self,
-        model: Clip,
-        recipe: Train,
-        *,
-        name: str,
-        size: int,
-        seed: int,
-        schedule: WarmupCosine,
-        optimizer_state: dict[str, Tensor] | None = None,
-    ) -> None:
-        """Train `model`, called `name`, which reads pictures of `size`; `optimizer_state` comes from a saved state."""
-        super().__init__()
-        self.model, self.recipe, self.schedule = model, recipe, schedule
-        self.name, self.size, self.seed = name, size, seed
-        self._optimizer_state = optimizer_state or {}
-        self._image: Any = model.encode_image
-        self._text: Any = lambda tokens: encode_text(model, tokens)
-        if recipe.compile:  # the towers alone: compiled, Lightning's own code would only be retraced
-            self._image, self._text = torch.compile(self._image), torch.compile(self._text)
+    name: str
+    config: dict[str, Any]  # open_clip's configuration of the model
+    recipe: Train
+    captions: Sequence[str]
+    grad_checkpointing: bool = False
+    section: str = "train"
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make AdamW, with the moments of the saved state where there is one."""
-        recipe = self.recipe
+    @property
+    def size(self) -> int:
+        """Return the side in pixels of the pictures that the model reads."""
+        return clip.image_size(self.config)
+
+    def build(self, seed: int) -> clip.Clip:
+        """Build the model, untrained."""
+        model = clip.build(self.config, seed=seed)
+        model.set_grad_checkpointing(self.grad_checkpointing)
+        return model
+
+    def targets(self, model: Any) -> Tensor:
+        """Return the captions' tokens int32 [N, L]."""
+        context = self.recipe.context
+        config = self.config
+        if not isinstance(context, str):
+            own = clip.tokenizer(config).context_length or 0
+            config = config | {"text_cfg": config["text_cfg"] | {"context_length": min(context, own)}}
+        tokens = tokenise(clip.tokenizer(config), self.captions).int()
+        return tokens if context == "full" else clip.shortest_context(model, tokens)
+
+    def schedule(self, job: Job) -> WarmupCosine:
+        """Return the learning rate by step."""
+        return WarmupCosine(self.recipe.lr, warmup_steps(self.recipe.warmup, job.total), job.total)
+
+    def module(self, job: Job, model: Any) -> ClipModule:
+        """Return the training step."""
+        return ClipModule(job, model, self)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what config.json says about the model."""
+        return {"name": self.name, "model": self.config}
+
+
+class ClipModule(StepModule):
+    """One step of contrastive training."""
+
+    model: Any  # a Clip; the attributes of a module have no types
+
+    def __init__(self, job: Job, model: clip.Clip, task: ClipTask) -> None:
+        """Train `model` as `job` says."""
+        super().__init__(job, model)
+        self.task = task
+        self._image = self.tower(model.encode_image)
+        self._text = self.tower(lambda tokens: clip.encode_text(model, tokens))
+
+    def make_optimizer(self) -> torch.optim.AdamW:
+        """Make AdamW as open_clip does."""
+        recipe = self.task.recipe
         given = (recipe.betas[0], recipe.betas[1]) if recipe.betas else None
-        betas, eps = optim.betas_and_eps(self.name, given, recipe.eps)
-        made = optim.make_optimizer(self.model, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=betas, eps=eps)
-        unpack_optimizer(self._optimizer_state, self.model, made)
-        self._optimizer_state = {}
-        return made
+        betas, eps = optim.betas_and_eps(self.task.name, given, recipe.eps)
+        return optim.make_adamw(
+            self.model,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            betas=betas,
+            eps=eps,
+            fused=self.job.trainer.fused,
+        )
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the step's learning rate, and seed whatever draws random numbers within the step (dropout)."""
-        torch.manual_seed(derive(self.seed, "step", batch.step, self.global_rank))
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.schedule(batch.step)
+    def notes(self) -> dict[str, float]:
+        """Return the factor of the cosines."""
+        return {"logit_scale": self.model.logit_scale.exp().item()}
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment the pictures where they are trained on, outside of any lower precision."""
-        pictures = augmented(batch, self.size)
-        if self.recipe.channels_last:
-            pictures = pictures.contiguous(memory_format=torch.channels_last)
-        return batch._replace(pictures=pictures)
+    def step(self, parts: list[Batch]) -> dict[str, Tensor]:
+        """Return the contrastive loss of the whole batch; see StepModule."""
+        if len(parts) == 1:
+            loss = self._loss(*self._features(parts[0], 0), self.model.logit_scale.exp(), self.model.logit_bias)
+            return {"loss": loss, "value": loss.detach()}
+        return self._step_in_parts(parts)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
-        image, text = self._image(batch.pictures), self._text(batch.tokens)
+    def _features(self, part: Batch, number: int) -> tuple[Tensor, Tensor]:
+        self.seed_part(part, number)
+        return self._image(part.pictures), self._text(part.targets)
+
+    def _loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
-            return contrastive_loss(
-                image,
-                text,
-                self.model.logit_scale.exp(),
-                self.model.logit_bias,
-                rank=self.global_rank,
-                world_size=self.trainer.world_size,
-            )
+            rank, world_size = self.global_rank, self.trainer.world_size
+            return contrastive_loss(image, text, scale, bias, rank=rank, world_size=world_size)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient, if asked to; Lightning 2.6.6 itself refuses to with a fused optimiser."""
-        if self.recipe.clip_grad is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+    def _step_in_parts(self, parts: list[Batch]) -> dict[str, Tensor]:
+        """Compute the features of all parts without gradients, the loss's gradient at them, then part by part the rest.
+
+        The gradients are those of the whole batch at once, from activations of one part at a time (Gao et al. 2021,
+        "Scaling deep contrastive learning batch size under memory limited setup"), as open_clip's accum-freq computes
+        them; but the gradient of the logit scale counts once, which open_clip adds up once a part.
+        """
+        with torch.no_grad():
+            pairs = [self._features(part, number) for number, part in enumerate(parts)]
+        torch.clear_autocast_cache()  # of weights that were cast without gradients
+        image, text = (torch.cat(features).float().requires_grad_() for features in zip(*pairs, strict=True))
+        scale, bias = self.model.logit_scale.exp(), self.model.logit_bias
+        value = self._loss(image, text, scale, bias)
+        shared = [scale] if bias is None else [scale, bias]
+        at_image, at_text, *at_shared = torch.autograd.grad(value, [image, text, *shared])
+        loss = torch.zeros(())
+        gradients = zip(at_image.chunk(len(parts)), at_text.chunk(len(parts)), strict=True)
+        for number, (part, (of_image, of_text)) in enumerate(zip(parts, gradients, strict=True)):
+            found_image, found_text = self._features(part, number)
+            loss = (found_image.float() * of_image).sum() + (found_text.float() * of_text).sum()
+            if number < len(parts) - 1:
+                self.backward_part(loss)
+        # With the last part, as several processes wait for the gradient of every weight there.
+        loss = loss + sum((one * gradient).sum() for one, gradient in zip(shared, at_shared, strict=True))
+        return {"loss": loss, "value": value.detach()}
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Take the step, then keep the logit scale in its range."""

@@ -11,7 +11,9 @@ import torch
 from domix.runtime.errors import ParameterError
 
 if TYPE_CHECKING:
-    from domix.config import Train
+    from domix.training_params import Trainer
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -20,28 +22,40 @@ class Machine:
 
     accelerator: Literal["cpu", "gpu"]
     devices: int
-    precision: Literal["32-true", "bf16-mixed"]
+    nodes: int
+    precision: Precision
     threads: int  # a process computes with; 0 = leave PyTorch's
 
+    @property
+    def processes(self) -> int:
+        """Devices over all machines, with a process each."""
+        return self.devices * self.nodes
 
-def choose(recipe: Train) -> Machine:
-    """Return what `recipe` asks for, its `auto`s decided for this machine.
+
+def choose(trainer: Trainer) -> Machine:
+    """Return what `trainer` asks for, its `auto`s decided for this machine.
 
     Raises:
         ParameterError: a GPU is asked for and absent, or too few are present.
     """
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if recipe.accelerator == "gpu" and not present:
-        raise ParameterError("train.accelerator is gpu, but PyTorch sees no CUDA GPU here: set it to auto or cpu")
-    gpu = recipe.accelerator != "cpu" and present > 0
-    if gpu and recipe.devices > present:
-        raise ParameterError(f"train.devices is {recipe.devices}, but PyTorch sees {present} GPUs here: lower it")
-    native = bf16_on_gpu() if gpu else bf16_on_cpu()
-    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native)
-    threads = recipe.threads
-    if not threads and recipe.devices > 1:
-        threads = max(1, (os.cpu_count() or 1) // recipe.devices)
-    return Machine("gpu" if gpu else "cpu", recipe.devices, "bf16-mixed" if bf16 else "32-true", threads)
+    if trainer.accelerator == "gpu" and not present:
+        raise ParameterError("trainer.accelerator is gpu, but PyTorch sees no CUDA GPU here: set it to auto or cpu")
+    gpu = trainer.accelerator != "cpu" and present > 0
+    if gpu and trainer.devices > present:
+        raise ParameterError(f"trainer.devices is {trainer.devices}, but PyTorch sees {present} GPUs here: lower it")
+    threads = trainer.threads
+    if not threads and trainer.devices > 1:
+        threads = max(1, (os.cpu_count() or 1) // trainer.devices)
+    return Machine("gpu" if gpu else "cpu", trainer.devices, trainer.nodes, _precision(trainer, gpu), threads)
+
+
+def _precision(trainer: Trainer, gpu: bool) -> Precision:
+    if trainer.precision == "auto":
+        native = bf16_on_gpu() if gpu else bf16_on_cpu()
+        return "bf16-mixed" if native else "32-true"
+    named: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+    return named[trainer.precision]
 
 
 def bf16_on_gpu() -> bool:

@@ -1,7 +1,7 @@
 """The state from which a training that was cut short goes on, exactly.
 
 A store is a folder of its own for each training, named by a digest of everything that defines it. It holds a folder a
-saved state, `step_00000040/{state.safetensors,state.json}`, the newest two, and the weights that were asked for on the
+saved state, `step_00000040/{state.safetensors,state.json}`, the newest few, and the weights that were asked for on the
 way, `checkpoints/epoch_NNN.safetensors`. States appear whole, by a rename; one that is damaged all the same (a power
 cut) is recognised by its digest, and the one before it is used.
 """
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-KEPT = 2
 MODEL, OPTIMIZER = "model/", "optimizer/"
 
 logger = logging.getLogger(__name__)
@@ -40,16 +39,16 @@ class State:
 class Store:
     """The saved states of one training."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep states below `folder`, which is made when the first is saved."""
-        self.folder = folder
+    def __init__(self, folder: Path, *, kept: int = 2) -> None:
+        """Keep the newest `kept` states below `folder`, which is made when the first is saved."""
+        self.folder, self.kept = folder, kept
         self.checkpoints = folder / "checkpoints"
 
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step_*"), reverse=True)
 
     def save(self, state: State) -> None:
-        """Save a state, and drop all but the newest two."""
+        """Save a state, and drop all but the newest."""
         with atomic_folder(self.folder / f"step_{state.step:08d}") as temporary:
             tensors = temporary / "state.safetensors"
             save_tensors(state.tensors, tensors)
@@ -57,7 +56,7 @@ class Store:
                 temporary / "state.json",
                 {"step": state.step, "sha256": sha256_file(tensors), "notes": state.notes},
             )
-        for old in self._saved()[KEPT:]:
+        for old in self._saved()[self.kept :]:
             shutil.rmtree(old, ignore_errors=True)
 
     def latest(self) -> State | None:

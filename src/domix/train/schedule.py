@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from domix.runtime.errors import ParameterError
 
+Schedule = Callable[[int], float]  # the learning rate of step 0 .. total - 1
 
-def total_steps(count: int, *, batch: int, samples: int | None, epochs: int | None) -> int:
+
+def total_steps(count: int, *, batch: int, samples: int | None, epochs: int | None, section: str = "train") -> int:
     """Return the optimiser steps of a training on `count` samples: whole batches only, as many as fit.
 
     Raises:
-        ParameterError: less than one batch is asked for.
+        ParameterError: less than one batch is asked for; `section` is the recipe's place in params.yaml.
     """
     wanted = samples if samples is not None else count * (epochs or 0)
     if wanted < batch:
-        raise ParameterError(f"train asks for {wanted} samples in all, less than one batch of {batch}")
+        raise ParameterError(f"{section} asks for {wanted} samples in all, less than one batch of {batch}")
     return wanted // batch
 
 
@@ -44,3 +48,16 @@ class WarmupCosine:
             return self.peak * (step + 1) / self.warmup
         done = (step - self.warmup) / (self.total - self.warmup)
         return 0.5 * (1 + math.cos(math.pi * done)) * self.peak
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """`peak`, multiplied by `factor` once each of the rising `steps` is reached."""
+
+    peak: float
+    steps: tuple[int, ...]
+    factor: float
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of step 0 .. total - 1."""
+        return self.peak * self.factor ** bisect.bisect_right(self.steps, step)

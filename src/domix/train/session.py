@@ -13,62 +13,70 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from domix.data.loader import Batch
 from domix.model.checkpoint import save_weights
 from domix.runtime.errors import DomixError, Interrupted
 from domix.runtime.tracking import NullTracker, Tracker
-from domix.train.clip_module import ClipModule
 from domix.train.resume import State, Store, pack
+from domix.train.step_module import StepModule
 
-COLUMNS = ("step", "epoch", "samples", "loss", "lr", "logit_scale", "samples_per_s", "data_wait")
+if TYPE_CHECKING:
+    from domix.train.job import Job
 
 logger = logging.getLogger(__name__)
 
 
+Row = dict[str, float]
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # SIGUSR1: what SLURM is asked to send before a job's end
+
+
 @dataclass
 class Log:
-    """The rows of log.csv, and what has happened since the last."""
+    """The rows of log.csv, those of validation.csv, and what has happened since the last of the former."""
 
-    rows: list[list[float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    validations: list[Row] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of the steps since the last row
 
-    def text(self) -> str:
-        """Return the file."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(self.rows)
-        return file.getvalue()
+
+def as_csv(rows: list[Row]) -> str:
+    """Return rows, which have the same keys, as a CSV file."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures the model every so many steps and after the last; must leave weights and random numbers as they were."""
+
+    every: int
+    measure: Callable[[torch.nn.Module], Row]
 
 
 class Session(lightning.Callback):
-    """Follows one training, from step `start` to `total`."""
+    """Follows one training, from step `start` on."""
 
     def __init__(
-        self,
-        *,
-        store: Store,
-        record: Log,
-        start: int,
-        total: int,
-        count: int,
-        batch: int,
-        checkpoints: dict[int, int],
-        save_every_s: float,
-        log_every: int,
+        self, job: Job, store: Store, record: Log, *, start: int, validator: Validator | None = None
     ) -> None:
-        """Train on `count` samples; `checkpoints` says after which step which epoch's weights are kept."""
-        self.store, self.record = store, record
+        """Go on with `record`, saving states in `store`."""
+        self.store, self.record, self.validator = store, record, validator
         self.tracker: Tracker = NullTracker()
-        self.step, self.total, self.count, self.batch = start, total, count, batch
-        self.checkpoints, self.save_every_s, self.log_every = checkpoints, save_every_s, log_every
+        self.step, self.total, self.length, self.batch = start, job.total, job.length, job.recipe.batch
+        self.section, self.checkpoints = job.task.section, job.checkpoints
+        self.save_every_s, self.log_every = job.trainer.save_every_s, job.trainer.log_every
         self._bar: Any = None
         self._fresh: list[Tensor] = []  # losses that still lie on the device: reading one waits for it
         self._timed = 0  # steps since the last row that this process took
@@ -86,7 +94,7 @@ class Session(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Take the signals over from Lightning 2.6.6, which on SIGTERM ends the process as if all were well."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
         self._saved_at = self._row_at = self._idle_since = time.perf_counter()
         self._waited = 0.0
@@ -127,14 +135,16 @@ class Session(lightning.Callback):
         batch_idx: int,
     ) -> None:
         """Log, save and stop where it is time to."""
-        assert isinstance(pl_module, ClipModule)
+        assert isinstance(pl_module, StepModule)
         self.step = batch.step + 1
         self._timed += 1
-        self._fresh.append(_mean_over_processes(trainer, outputs["loss"].detach()))
+        self._fresh.append(_mean_over_processes(trainer, outputs["value"]))
         if self.step % self.log_every == 0 or self.step == self.total:
             self._write_row(trainer, pl_module)
-        if (epoch := self.checkpoints.get(self.step)) is not None and trainer.is_global_zero:
-            save_weights(pl_module.model, self.store.checkpoint(epoch))
+        if trainer.is_global_zero:
+            self._measure(pl_module)
+            if (epoch := self.checkpoints.get(self.step)) is not None:
+                save_weights(pl_module.model, self.store.checkpoint(epoch))
         stop = self._stop_everywhere(trainer)
         due = time.perf_counter() - self._saved_at >= self.save_every_s
         if (stop or due) and self.step < self.total:
@@ -153,7 +163,7 @@ class Session(lightning.Callback):
             return False
         return trainer.strategy.reduce_boolean_decision(self._stop, all=False)
 
-    def _read_losses(self, module: ClipModule) -> None:
+    def _read_losses(self, module: StepModule) -> None:
         """Fetch losses from the device and check them.
 
         Raises:
@@ -167,40 +177,66 @@ class Session(lightning.Callback):
                 at = first + offset
                 raise DomixError(
                     f"training diverged: the loss is {value} at step {at + 1} of {self.total}, where the learning rate"
-                    f" is {module.schedule(at):.3g}; lower train.lr or set train.clip_grad to 1.0"
+                    f" is {module.schedule(at):.3g}; lower {self.section}.lr or set {self.section}.clip_grad to 1.0"
                 )
         self.record.losses.extend(values)
 
-    def _write_row(self, trainer: lightning.Trainer, module: ClipModule) -> None:
+    def _write_row(self, trainer: lightning.Trainer, module: StepModule) -> None:
         self._read_losses(module)
         losses, now = self.record.losses, time.perf_counter()
         took = now - self._row_at
         samples = self.step * self.batch
-        row: list[float] = [
-            self.step,
-            round(samples / self.count, 4),
-            samples,
-            sum(losses) / len(losses),
-            module.schedule(self.step - 1),
-            module.model.logit_scale.exp().item(),
-            round(self._timed * self.batch / took, 1),
-            round(self._waited / took, 4),
-        ]
+        row: Row = {
+            "step": self.step,
+            "epoch": round(samples / self.length, 4),
+            "samples": samples,
+            "loss": sum(losses) / len(losses),
+            "lr": module.schedule(self.step - 1),
+            **module.notes(),
+            "samples_per_s": round(self._timed * self.batch / took, 1),
+            "data_wait": round(self._waited / took, 4),
+        }
         self.record.rows.append(row)
         self.record.losses = []
         self._row_at, self._waited, self._timed = now, 0.0, 0
         if trainer.is_global_zero:
-            self.tracker.metrics(dict(zip(COLUMNS[1:], row[1:], strict=True)), self.step)
+            self.tracker.metrics({key: value for key, value in row.items() if key != "step"}, self.step)
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{row[3]:.3f}", refresh=False)
+            self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
 
-    def _save(self, trainer: lightning.Trainer, module: ClipModule) -> None:
+    def _measure(self, module: StepModule) -> None:
+        """Validate where it is time to; the time that it takes counts for no row's rate."""
+        if self.validator is None or (self.step % self.validator.every and self.step != self.total):
+            return
+        started = time.perf_counter()
+        row = {"step": self.step, **self.validator.measure(module.model)}
+        self.record.validations.append(row)
+        self.tracker.metrics({f"validation.{key}": row[key] for key in row if key != "step"}, self.step)
+        self._row_at += time.perf_counter() - started
+
+    def _save(self, trainer: lightning.Trainer, module: StepModule) -> None:
+        """Save the state; where there is no room for it, go on without: an older one is better than no training."""
         self._read_losses(module)
         if trainer.is_global_zero:
-            notes = {"rows": self.record.rows, "losses": self.record.losses}
-            self.store.save(State(self.step, pack(module.model, trainer.optimizers[0]), notes))
-            logger.info("step %d of %d saved", self.step, self.total)
+            record = self.record
+            notes: dict[str, Any] = {
+                "rows": record.rows,
+                "validations": record.validations,
+                "losses": record.losses,
+                "scaler": scaler_state(trainer),
+            }
+            try:
+                self.store.save(State(self.step, pack(module.model, trainer.optimizers[0]), notes))
+                logger.info("step %d of %d saved", self.step, self.total)
+            except (OSError, SafetensorError) as error:
+                logger.warning("step %d cannot be saved (%s): make room on the disk", self.step, error)
         self._saved_at = time.perf_counter()
+
+
+def scaler_state(trainer: lightning.Trainer) -> dict[str, float]:
+    """Return the state of the scaler of fp16 gradients, empty where there is none."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return {} if scaler is None else scaler.state_dict()
 
 
 def _mean_over_processes(trainer: lightning.Trainer, loss: Tensor) -> Tensor:
