@@ -31,8 +31,11 @@ STATE = Path(".cache")  # what must survive between runs and is no stage's outpu
 USER_ERROR, CUT_SHORT = 2, 75
 
 
-def run(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the parameters and the command line's arguments, and exit as the module says."""
+def run(main: Callable[..., None], *, timed: bool = True) -> None:
+    """Run a stage's `main` with the parameters and the command line's arguments, and exit as the module says.
+
+    How long it took is kept for the report, unless it is no stage (`timed`), or raises SystemExit: nothing was made.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     name = Path(sys.argv[0]).stem
@@ -48,7 +51,8 @@ def run(main: Callable[..., None]) -> None:
         _fail(name, Interrupted("interrupted; run it again to continue"), CUT_SHORT)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    _record_time(name, sys.argv[1:], time.perf_counter() - started)
+    if timed:
+        _record_time(name, sys.argv[1:], time.perf_counter() - started)
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -7,37 +7,36 @@ trainers read the result: docs/export.md.
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
 from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
-from domix.data.cells import suggest
+from domix.config import Params
 from domix.data.export import arrange
 from domix.data.export_parquet import export_parquet
 from domix.data.export_tsv import export_tsv
 from domix.data.export_webdataset import export_webdataset
-from domix.data.index import read_index
 from domix.data.manifests import load_manifest
-from domix.data.mixtures import Mixture, read_mixture
-from domix.data.samples import COLUMNS, gather
-from domix.data.shards import ShardReader
-from domix.runtime.errors import DomixError, ParameterError
-from domix.runtime.tables import read_table
-from stages.common import ARTIFACTS, CUT_SHORT, USER_ERROR
+from domix.data.samples import open_mixture
+from domix.runtime.errors import ParameterError
+from stages.common import ARTIFACTS, run
 
 
-def main(*arguments: str) -> None:
+def main(params: Params, *arguments: str) -> None:
     """Export as the command line says."""
     asked = _parse(list(arguments))
     originals = _originals(asked.pictures) if asked.format == "tsv" else {}
     out = asked.out.resolve()
-    mixture, table, readers = _open(asked.mixture)
+    opened = open_mixture(
+        ARTIFACTS / "mixtures" / f"{asked.mixture}.parquet",
+        shards=ARTIFACTS / "shards",
+        captions=ARTIFACTS / "captions",
+        columns=["label", "split"],
+    )
+    mixture, table = opened.mixture, arrange(opened.mixture, opened.samples, opened.indices)
     with tqdm(total=len(table), unit=" samples", unit_scale=True, file=sys.stderr, disable=None) as bar:
-        given = (mixture, table, readers, out)
+        given = (mixture, table, opened.readers, out)
         if asked.format == "tsv":
             prefix = asked.prefix or str(out)
             export_tsv(
@@ -94,33 +93,5 @@ def _originals(pairs: list[str]) -> dict[str, Path]:
     return {source: Path(folder) for source, _, folder in (pair.partition("=") for pair in pairs)}
 
 
-def _open(name: str) -> tuple[Mixture, pd.DataFrame, dict[str, ShardReader]]:
-    """Return a mixture, its samples, and what reads their pictures."""
-    path = ARTIFACTS / "mixtures" / f"{name}.parquet"
-    known = sorted(file.stem for file in path.parent.glob("*.parquet") if file.stem != "cells")
-    if known and name not in known:
-        raise ParameterError(f"there is no mixture {name!r}: {suggest(name, known)}")
-    mixture = read_mixture(path)
-    shards = {source: ARTIFACTS / "shards" / source for source in mixture.samples}
-    indices = {source: read_index(folder, [*COLUMNS, "label", "split"]) for source, folder in shards.items()}
-    captions = {source: read_table(ARTIFACTS / "captions" / f"{source}.parquet") for source in shards}
-    table = arrange(mixture, gather(mixture, indices, captions), indices)
-    return mixture, table, {source: ShardReader(folder) for source, folder in shards.items()}
-
-
-def run() -> None:
-    """Run `main` with the command line's arguments, and exit as a stage does (stages/common.py)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinds, so that temporary files are removed
-    try:
-        main(*sys.argv[1:])
-    except DomixError as error:
-        print(f"export: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        print("export: stopped; nothing was written", file=sys.stderr)
-        sys.exit(CUT_SHORT)
-
-
 if __name__ == "__main__":
-    run()
+    run(main, timed=False)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
+from domix.data.images import kind_of
 from domix.data.mixtures import Mixture, assert_withheld
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, write_json
@@ -131,21 +132,15 @@ def _values(column: pd.Series) -> list[Any]:
     return column.astype(object).where(column.notna(), None).tolist() if column.hasnans else column.tolist()
 
 
-_MAGIC = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"BM", "bmp"))
-
-
 def extension(data: bytes, sample: Sample) -> str:
     """Return the extension that belongs to a picture file, by its first bytes.
 
     Raises:
         DataError: it is none of the formats that packing lets pass.
     """
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    for magic, kind in _MAGIC:
-        if data.startswith(magic):
-            return kind
-    raise DataError(f"the packed picture {sample.name!r} is not in a known format: run dvc repro pack")
+    if (kind := kind_of(data)) is None:
+        raise DataError(f"the packed picture {sample.name!r} is not in a known format: run dvc repro pack")
+    return kind
 
 
 @contextlib.contextmanager

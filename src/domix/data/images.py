@@ -130,6 +130,16 @@ def plain_kind(data: bytes) -> str | None:
     return None
 
 
+MAGIC = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"BM": "bmp"}
+
+
+def kind_of(data: bytes) -> str | None:
+    """Return the extension (png, jpg, webp, gif, bmp) of a picture file by its first bytes; None: another format."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
+
+
 def pose(picture: Image.Image, generator: np.random.Generator) -> Image.Image:
     """Mirror (every second time), tilt, scale and shift a picture on white by amounts drawn from `generator`.
 

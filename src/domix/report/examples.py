@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from domix.data.images import kind_of
 from domix.report.study import Study
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
 SEED = 0
-MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}  # what browsers show, by file name
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def data_uri(picture: bytes) -> str:
     Raises:
         DataError: the bytes are neither PNG, JPEG nor WebP.
     """
-    for start, kind in MAGIC.items():
-        if picture.startswith(start):
-            return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
-    raise DataError("a packed picture is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
+    media = MEDIA.get(kind_of(picture) or "")
+    if media is None:
+        raise DataError("a packed picture is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
+    return f"data:{media};base64,{base64.b64encode(picture).decode()}"

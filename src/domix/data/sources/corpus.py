@@ -118,13 +118,17 @@ def _sample(source: str, key: str, split: str, data: bytes, text: str) -> RawSam
 
 
 @dataclass(frozen=True)
-class TarPart:
-    """The pairs of one webdataset tar file."""
+class FilePart:
+    """The pairs of one file."""
 
     source: str
     root: Path
     file: str
     split: str
+
+
+class TarPart(FilePart):
+    """The pairs of one webdataset tar file."""
 
     def samples(self) -> Iterator[RawSample]:
         """Yield the pairs in the order of the archive.
@@ -177,14 +181,8 @@ def _caption(reader: TarReader, members: dict[str, str]) -> str | None:
     return reader.read(members["txt"]).decode("utf-8", "replace") if "txt" in members else ""
 
 
-@dataclass(frozen=True)
-class ParquetPart:
+class ParquetPart(FilePart):
     """The pairs of one parquet file, whose pictures lie in the folder of its name."""
-
-    source: str
-    root: Path
-    file: str
-    split: str
 
     def samples(self) -> Iterator[RawSample]:
         """Yield the pairs in the order of the parquet file.

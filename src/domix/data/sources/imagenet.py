@@ -15,6 +15,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -111,17 +112,21 @@ class ClassTarPart:
 
 def make_cell(wnid: str, split: str, names: Sequence[str], *, directory: str | None = None) -> Cell:
     """Return a cell of ImageNet's pictures of one class, which the store has in `directory`, else in its wnid's."""
-    known = imagenet_classes()[wnid]
-    return Cell(
+    return class_cell(
+        wnid,
         directory=wnid if directory is None else directory,
         path=f"{'train' if split == 'train' else 'val'}/{wnid}",
         domain=NAME,
-        class_name=known.text,
-        label=known.label,
         split=split,
         names=tuple(names),
         keys=make_keys(f"{split}/{wnid}", names),
     )
+
+
+def class_cell(wnid: str, **named: Any) -> Cell:
+    """Return a cell of pictures of one ImageNet class; `named` are the fields but for its name and label."""
+    known = imagenet_classes()[wnid]
+    return Cell(class_name=known.text, label=known.label, **named)
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from domix.data.imagenet_classes import imagenet_classes
 from domix.data.sources import Part
-from domix.data.sources.imagenet import class_places, find_train
+from domix.data.sources.imagenet import class_cell, class_places, find_train
 from domix.data.sources.pictures import (
     Cell,
     ClassTars,
@@ -136,18 +136,9 @@ def _cells(captions: Mapping[str, list[Caption]], split: Mapping[str, str] | Non
 
 
 def _cell(wnid: str, split: str, rows: list[tuple[str, str, str]]) -> Cell:
-    known = imagenet_classes()[wnid]
     names, keys, texts = zip(*rows, strict=True)
-    return Cell(
-        directory=wnid,
-        path=f"train/{wnid}",
-        domain=NAME,
-        class_name=known.text,
-        label=known.label,
-        split=split,
-        names=names,
-        keys=keys,
-        texts=texts,
+    return class_cell(
+        wnid, directory=wnid, path=f"train/{wnid}", domain=NAME, split=split, names=names, keys=keys, texts=texts
     )
 
 

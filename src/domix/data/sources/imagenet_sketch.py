@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from domix.data.imagenet_classes import imagenet_classes
 from domix.data.sources import Part
-from domix.data.sources.imagenet import check_wnids, class_folders, is_wnid
+from domix.data.sources.imagenet import check_wnids, class_cell, class_folders, is_wnid
 from domix.data.sources.pictures import (
     Cell,
     Folder,
@@ -89,13 +88,11 @@ def _zip_cells(path: Path) -> Iterator[Cell]:
 
 
 def _cell(wnid: str, directory: str, names: Sequence[str]) -> Cell:
-    known = imagenet_classes()[wnid]
-    return Cell(
+    return class_cell(
+        wnid,
         directory=directory,
         path=f"{FOLDER}/{wnid}",
         domain=NAME,
-        class_name=known.text,
-        label=known.label,
         split="train",
         names=tuple(names),
         keys=make_keys(wnid, names),
