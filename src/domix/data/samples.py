@@ -34,10 +34,12 @@ class Reader(Protocol):
         ...
 
 
-def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def gather(
+    mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapping[str, pd.DataFrame] | None
+) -> pd.DataFrame:
     """Join a mixture's rows, in their order, with `indices` and `captions` by source.
 
-    Returns `source`, `row`, `weight`, the columns of CELL and IDENTITY, and `text`.
+    Returns `source`, `row`, `weight`, the columns of CELL and IDENTITY, and `text` if captions are given.
 
     Raises:
         DataError: the mixture is empty or holds a withheld sample, or a row or a caption is missing.
@@ -50,8 +52,10 @@ def gather(mixture: Mixture, indices: Mapping[str, pd.DataFrame], captions: Mapp
     for source, mine in rows.groupby("source", sort=False):
         name = str(source)
         index = indices[name].set_index("row")[CELL + IDENTITY].loc[mine["row"]]
-        texts = _texts(name, index["key"], mine["caption"], captions[name])
-        part = mine[["source", "row", "weight"]].join(index.set_index(mine.index)).assign(text=texts.to_numpy())
+        part = mine[["source", "row", "weight"]].join(index.set_index(mine.index))
+        if captions is not None:
+            texts = _texts(name, index["key"], mine["caption"], captions[name])
+            part = part.assign(text=texts.to_numpy())
         parts.append(part)
     return pd.concat(parts).sort_index()
 
@@ -87,13 +91,13 @@ class Opened:
     readers: dict[str, ShardReader]  # by source
 
 
-def open_mixture(path: Path, *, shards: Path, captions: Path, columns: Sequence[str] = ()) -> Opened:
+def open_mixture(path: Path, *, shards: Path, captions: Path | None, columns: Sequence[str] = ()) -> Opened:
     """Read the mixture `path`, and its samples from the folders of packed sources and of captions.
 
     Args:
         path: a mixture's file; the folder may hold other mixtures.
         shards: folder with one folder of shards a source.
-        captions: folder with one table a source.
+        captions: folder with one table a source; None: the samples' captions are not needed.
         columns: of the indices, besides COLUMNS.
 
     Raises:
@@ -106,7 +110,7 @@ def open_mixture(path: Path, *, shards: Path, captions: Path, columns: Sequence[
     mixture = read_mixture(path)
     folders = {source: shards / source for source in mixture.samples}
     indices = {source: read_index(folder, [*COLUMNS, *columns]) for source, folder in folders.items()}
-    texts = {source: read_table(captions / f"{source}.parquet") for source in folders}
+    texts = {source: read_table(captions / f"{source}.parquet") for source in folders} if captions else None
     samples = gather(mixture, indices, texts)
     return Opened(mixture, samples, indices, {source: ShardReader(folder) for source, folder in folders.items()})
 

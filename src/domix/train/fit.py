@@ -71,8 +71,8 @@ def fit(
         unpack_model(state.tensors, model)
     elif (epoch := job.checkpoints.get(0)) is not None:
         save_weights(model, store.checkpoint(epoch))
-    notes = state.notes if state else {"rows": [], "validations": [], "losses": []}
-    record = Log(notes["rows"], notes["validations"], notes["losses"])
+    notes = state.notes if state else {"rows": [], "validations": [], "measured": []}
+    record = Log(notes["rows"], notes["validations"], notes["measured"])
     session = Session(job, store, record, start=state.step if state else 0)
     trainer = make_trainer(machine, job, [session])
     module = job.task.module(job, model)

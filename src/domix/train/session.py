@@ -1,7 +1,7 @@
 """What surrounds the training steps: the log, saved states, asked-for checkpoints, signals, the progress bar.
 
-None of it decides the weights. A session goes on where a saved state left it: its log rows and the losses since the
-last of them are part of the state.
+None of it decides the weights. A session goes on where a saved state left it: its log rows and what the steps
+since the last of them have measured are part of the state.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Log:
 
     rows: list[Row] = field(default_factory=list)
     validations: list[Row] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)  # of the steps since the last row
+    measured: list[Row] = field(default_factory=list)  # by each step since the last row: loss, and what its module adds
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -68,9 +68,7 @@ class Validator:
 class Session(lightning.Callback):
     """Follows one training, from step `start` on."""
 
-    def __init__(
-        self, job: Job, store: Store, record: Log, *, start: int, validator: Validator | None = None
-    ) -> None:
+    def __init__(self, job: Job, store: Store, record: Log, *, start: int, validator: Validator | None = None) -> None:
         """Go on with `record`, saving states in `store`."""
         self.store, self.record, self.validator = store, record, validator
         self.tracker: Tracker = NullTracker()
@@ -78,7 +76,8 @@ class Session(lightning.Callback):
         self.section, self.checkpoints = job.task.section, job.checkpoints
         self.save_every_s, self.log_every = job.trainer.save_every_s, job.trainer.log_every
         self._bar: Any = None
-        self._fresh: list[Tensor] = []  # losses that still lie on the device: reading one waits for it
+        self._measures: list[str] = []  # the loss, and what else each step measures
+        self._fresh: list[Tensor] = []  # what still lies on the device: reading it waits for the step
         self._timed = 0  # steps since the last row that this process took
         self._stop = False
         self._handlers: dict[int, Any] = {}
@@ -138,7 +137,9 @@ class Session(lightning.Callback):
         assert isinstance(pl_module, StepModule)
         self.step = batch.step + 1
         self._timed += 1
-        self._fresh.append(_mean_over_processes(trainer, outputs["value"]))
+        values = {"loss": outputs["value"]} | {k: v for k, v in outputs.items() if k not in ("loss", "value")}
+        self._measures = list(values)
+        self._fresh.append(_mean_over_processes(trainer, torch.stack(list(values.values()))))
         if self.step % self.log_every == 0 or self.step == self.total:
             self._write_row(trainer, pl_module)
         if trainer.is_global_zero:
@@ -163,41 +164,43 @@ class Session(lightning.Callback):
             return False
         return trainer.strategy.reduce_boolean_decision(self._stop, all=False)
 
-    def _read_losses(self, module: StepModule) -> None:
-        """Fetch losses from the device and check them.
+    def _read_measures(self, module: StepModule) -> None:
+        """Fetch from the device what steps have measured, and check their losses.
 
         Raises:
             DomixError: training has diverged.
         """
-        values = torch.stack(self._fresh).tolist() if self._fresh else []
-        first = self.step - len(values)
+        steps = torch.stack(self._fresh).tolist() if self._fresh else []
+        first = self.step - len(steps)
         self._fresh = []
-        for offset, value in enumerate(values):
-            if not math.isfinite(value):
+        for offset, (loss, *_) in enumerate(steps):
+            if not math.isfinite(loss):
                 at = first + offset
                 raise DomixError(
-                    f"training diverged: the loss is {value} at step {at + 1} of {self.total}, where the learning rate"
+                    f"training diverged: the loss is {loss} at step {at + 1} of {self.total}, where the learning rate"
                     f" is {module.schedule(at):.3g}; lower {self.section}.lr or set {self.section}.clip_grad to 1.0"
                 )
-        self.record.losses.extend(values)
+        self.record.measured.extend(dict(zip(self._measures, values, strict=True)) for values in steps)
 
     def _write_row(self, trainer: lightning.Trainer, module: StepModule) -> None:
-        self._read_losses(module)
-        losses, now = self.record.losses, time.perf_counter()
+        self._read_measures(module)
+        steps, now = self.record.measured, time.perf_counter()
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
         took = now - self._row_at
         samples = self.step * self.batch
         row: Row = {
             "step": self.step,
             "epoch": round(samples / self.length, 4),
             "samples": samples,
-            "loss": sum(losses) / len(losses),
+            "loss": means.pop("loss"),
             "lr": module.schedule(self.step - 1),
+            **means,
             **module.notes(),
             "samples_per_s": round(self._timed * self.batch / took, 1),
             "data_wait": round(self._waited / took, 4),
         }
         self.record.rows.append(row)
-        self.record.losses = []
+        self.record.measured = []
         self._row_at, self._waited, self._timed = now, 0.0, 0
         if trainer.is_global_zero:
             self.tracker.metrics({key: value for key, value in row.items() if key != "step"}, self.step)
@@ -216,13 +219,13 @@ class Session(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer, module: StepModule) -> None:
         """Save the state; where there is no room for it, go on without: an older one is better than no training."""
-        self._read_losses(module)
+        self._read_measures(module)
         if trainer.is_global_zero:
             record = self.record
             notes: dict[str, Any] = {
                 "rows": record.rows,
                 "validations": record.validations,
-                "losses": record.losses,
+                "measured": record.measured,
                 "scaler": scaler_state(trainer),
             }
             try:
@@ -239,5 +242,5 @@ def scaler_state(trainer: lightning.Trainer) -> dict[str, float]:
     return {} if scaler is None else scaler.state_dict()
 
 
-def _mean_over_processes(trainer: lightning.Trainer, loss: Tensor) -> Tensor:
-    return loss if trainer.world_size == 1 else trainer.strategy.reduce(loss, reduce_op="mean")
+def _mean_over_processes(trainer: lightning.Trainer, values: Tensor) -> Tensor:
+    return values if trainer.world_size == 1 else trainer.strategy.reduce(values, reduce_op="mean")

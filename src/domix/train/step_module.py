@@ -22,8 +22,9 @@ class StepModule(lightning.LightningModule, ABC):
     """One step of training, made from the step's batch, the weights and the seed alone.
 
     `training_step` returns `loss`, from which Lightning computes gradients, and `value`, the loss of the whole batch,
-    which is told to people. The two differ where a batch is computed in parts: all parts but the last are then done
-    with within `training_step`, and their gradients wait in the weights.
+    which is told to people; more to tell may follow, averaged like `value` over processes and the steps of a row. Loss
+    and value differ where a batch is computed in parts: all parts but the last are then done with within
+    `training_step`, and their gradients wait in the weights.
     """
 
     def __init__(self, job: Job, model: nn.Module) -> None:
@@ -46,11 +47,11 @@ class StepModule(lightning.LightningModule, ABC):
 
     @abstractmethod
     def notes(self) -> dict[str, float]:
-        """Return what a row of the log says besides the loss: always the same keys."""
+        """Return what a row of the log says of the weights: always the same keys."""
 
     @abstractmethod
     def step(self, parts: list[Batch]) -> dict[str, Tensor]:
-        """Return `loss` and `value` of the parts of a batch; gradients of all parts but the last are left behind."""
+        """Return `loss`, `value` and more of a batch's parts; the gradients of all but the last are left behind."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimiser, with the moments of the saved state where there is one."""
