@@ -37,6 +37,7 @@ PLUMBING = frozenset(
         "stages/common.py",  # exit codes and messages
         "stages/tracking.py",  # records of runs
         "src/domix/runtime/tracking.py",
+        "src/domix/runtime/heartbeat.py",
         "stages/progress.py",  # what the terminal shows
         "src/domix/training_params.py",  # likewise
         "src/domix/config.py",  # the values that a stage reads are its `params` in dvc.yaml

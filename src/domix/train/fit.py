@@ -85,7 +85,9 @@ def fit(
         tracker = session.tracker = open_tracker()
         if progress:
             session.show_progress()
-    tracker.params({"model": job.task.name, "seed": job.seed} | asdict(job.recipe) | asdict(job.trainer))
+    tracker.params(
+        {"model": job.task.name, "seed": job.seed, "steps": job.total} | asdict(job.recipe) | asdict(job.trainer)
+    )
     targets = job.task.targets(model)
     batches = job.batches(targets, start=session.step, rank=trainer.global_rank, world_size=trainer.world_size)
     try:
