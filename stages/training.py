@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from domix.config import Params
-from domix.data.loader import PictureSet
+from domix.data.pictures import PictureSet
 from domix.data.samples import Opened, decode, open_mixture, shard_numbers
 from domix.runtime.files import digest_of
 from domix.train.job import Job

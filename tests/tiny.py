@@ -17,8 +17,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from domix.data.index import make_index, shard_name, write_index
-from domix.data.loader import Pictures
 from domix.data.mixtures import Mixture, write_mixture
+from domix.data.pictures import Pictures
 from domix.data.shards import ShardWriter, make_block
 from domix.runtime.tables import write_table
 from domix.train.clip_module import ClipTask

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domix.data.loader import Augmentation, Batches, Order, Pictures
+from domix.data.loader import Augmentation, Batches, Order
+from domix.data.pictures import Pictures
 
 AUGMENTATION = Augmentation(scale=(0.5, 1.0), ratio=(0.75, 1.3333), mirror=0.5)
 

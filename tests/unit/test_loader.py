@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from domix.data.loader import Augmentation, Batch, Batches, Order, Pictures, augmented
+from domix.data.loader import Augmentation, Batch, Batches, Order, augmented
+from domix.data.pictures import Pictures
 from domix.runtime.errors import DataError
 from tests.tiny import make_pictures
 

@@ -12,29 +12,24 @@ Shapes: N pictures, B a process's share of a batch, H x W the largest picture of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from domix.data import augment
-from domix.runtime.errors import DataError
+from domix.data.encoded import Encoded
+from domix.data.pictures import PictureSet
 from domix.runtime.seeds import torch_generator
-
-CHUNK = 64  # pictures that a thread decodes before it asks for more
 
 
 class Batch(NamedTuple):
-    """One process's share of a step; tensors only, so that it moves to a device as a whole."""
+    """One process's share of a step; of tensors, so that it moves to a device as a whole."""
 
     step: int
-    pictures: Tensor  # uint8 [B, 3, H, W], padded at the bottom and on the right
+    pictures: Tensor | Encoded  # uint8 [B, 3, H, W], padded at the bottom and on the right
     targets: Tensor  # int64: the captions' tokens [B, L], or labels [B]
     boxes: Tensor  # int64 [4, B]: top, left, height, width of the crops
     mirror: Tensor  # bool [B]
@@ -43,102 +38,10 @@ class Batch(NamedTuple):
         """Split the share into `count` equal parts, in order."""
         if count == 1:
             return [self]
+        assert isinstance(self.pictures, Tensor)  # `augmented` has decoded them
         pictures, targets, mirror = (tensor.chunk(count) for tensor in (self.pictures, self.targets, self.mirror))
         boxes = self.boxes.chunk(count, dim=1)
         return [Batch(self.step, *fields) for fields in zip(pictures, targets, boxes, mirror, strict=True)]
-
-
-class PictureSet(Protocol):
-    """Pictures 0 .. N - 1 of a training, wherever they lie."""
-
-    sizes: Tensor  # int64 [N, 2] (height, width)
-
-    def __len__(self) -> int:
-        """Return N."""
-        ...
-
-    def cut(self, rows: Tensor) -> Tensor:
-        """Return pictures int64 [B] padded with zeros to the largest of them: uint8 [B, 3, H, W]."""
-        ...
-
-
-class Pictures:
-    """Decoded pictures of any sizes in one uint8 buffer."""
-
-    def __init__(self, sizes: Tensor) -> None:
-        """Make room for pictures of `sizes` int64 [N, 2] (height, width)."""
-        self.sizes = sizes
-        ends = (sizes.prod(dim=1) * 3).cumsum(0)
-        self._buffer = torch.empty(int(ends[-1]) if len(ends) else 0, dtype=torch.uint8)
-        self._starts = torch.cat([ends.new_zeros(1), ends])
-        uniform = len(sizes) > 0 and bool((sizes == sizes[0]).all())
-        self._stack = self._buffer.view(len(sizes), 3, *sizes[0].tolist()) if uniform else None
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, row: int) -> Tensor:
-        """Return the picture of a row, uint8 [3, height, width], as a view."""
-        height, width = self.sizes[row].tolist()
-        return self._buffer[self._starts[row] : self._starts[row + 1]].view(3, height, width)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the pictures take."""
-        return len(self._buffer)
-
-    def cut(self, rows: Tensor) -> Tensor:
-        """Copy pictures int64 [B] out, padded with zeros to the largest of them: uint8 [B, 3, H, W]."""
-        if self._stack is not None:
-            return self._stack.index_select(0, rows)  # copies whole pictures; indexing goes byte by byte
-        height, width = self.sizes[rows].amax(dim=0).tolist()
-        batch = torch.zeros((len(rows), 3, height, width), dtype=torch.uint8)
-        for place, row in zip(batch, rows.tolist(), strict=True):
-            picture = self[row]
-            place[:, : picture.shape[1], : picture.shape[2]] = picture
-        return batch
-
-    @classmethod
-    def decode(cls, read: Callable[[int], bytes], names: Sequence[str], sizes: Tensor, *, threads: int) -> Pictures:
-        """Decode pictures 0 .. N - 1, whose files `read` returns, with a pool of threads.
-
-        Raises:
-            DataError: a file cannot be decoded, or is not as large as `sizes` int64 [N, 2] says.
-        """
-        pictures = cls(sizes)
-
-        def decode_one(row: int) -> None:
-            pixels = decode_rgb(read(row), names[row])
-            if pixels.shape[:2] != tuple(sizes[row].tolist()):
-                raise DataError(
-                    f"the picture {names[row]} is {pixels.shape[0]} x {pixels.shape[1]} pixels, and the index says"
-                    f" {sizes[row, 0]} x {sizes[row, 1]}: delete the shards and run dvc repro"
-                )
-            pictures[row].copy_(torch.from_numpy(pixels).permute(2, 0, 1))
-
-        def decode_chunk(first: int) -> None:
-            for row in range(first, min(first + CHUNK, len(sizes))):
-                decode_one(row)
-
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            for _ in pool.map(decode_chunk, range(0, len(sizes), CHUNK)):
-                pass
-        return pictures
-
-
-def decode_rgb(data: bytes, name: str) -> np.ndarray:
-    """Decode a picture file to uint8 [height, width, 3].
-
-    Raises:
-        DataError: the bytes are no picture, or a damaged one.
-    """
-    try:
-        with Image.open(BytesIO(data)) as image:
-            return np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"the packed picture {name} cannot be decoded ({error}): delete the shards and run dvc repro"
-        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +112,7 @@ class Batches:
         self.batch, self.total, self.start = batch, total, start
         share = batch // world_size
         self._share = slice(rank * share, (rank + 1) * share)
-        self._length = order.count - order.count % batch if drop_last else order.count
+        self.length = order.count - order.count % batch if drop_last else order.count  # samples an epoch
         self._orders: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -220,8 +123,8 @@ class Batches:
 
     def rows(self, step: int) -> Tensor:
         """Return which samples make up a step's whole batch: int64 [batch]."""
-        head, start = divmod(step * self.batch, self._length)
-        part = self._order(head)[start : min(start + self.batch, self._length)]
+        head, start = divmod(step * self.batch, self.length)
+        part = self._order(head)[start : min(start + self.batch, self.length)]
         if len(part) < self.batch:
             part = torch.cat([part, self._order(head + 1)[: self.batch - len(part)]])
         return part
@@ -254,4 +157,7 @@ class Batches:
 def augmented(batch: Batch, size: int) -> Tensor:
     """Crop, resize, mirror and normalise a batch's pictures on their device: float32 [B, 3, size, size]."""
     boxes = augment.Boxes(*batch.boxes)
-    return augment.normalise(augment.crop_resize(batch.pictures, boxes, size, mirror=batch.mirror))
+    pictures = batch.pictures
+    if isinstance(pictures, Encoded):
+        pictures = pictures.decode(batch.boxes.device)
+    return augment.normalise(augment.crop_resize(pictures, boxes, size, mirror=batch.mirror))

@@ -18,7 +18,7 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.tables import read_table
 
 if TYPE_CHECKING:
-    from domix.data.loader import Pictures
+    from domix.data.pictures import Pictures
 
 # What tells that a packed picture is the same as before: its original, and where and how large it lies in the shards.
 IDENTITY = ["key", "sha256", "shard", "offset", "size", "width", "height"]
@@ -128,7 +128,7 @@ def decode(samples: pd.DataFrame, readers: Mapping[str, Reader], *, threads: int
     """
     import torch
 
-    from domix.data.loader import Pictures
+    from domix.data.pictures import Pictures
 
     sources, rows = samples["source"].tolist(), samples["row"].tolist()
     return Pictures.decode(

@@ -99,7 +99,7 @@ def read_batches(
     """
     import torch
 
-    from domix.data.loader import Pictures
+    from domix.data.pictures import Pictures
 
     def decode(part: pd.DataFrame) -> tuple[Tensor, Tensor]:
         numbers, keys = part["row"].tolist(), part["key"].tolist()

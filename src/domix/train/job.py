@@ -15,7 +15,7 @@ from domix.train.schedule import Schedule, step_of_epoch, total_steps
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from domix.data.loader import PictureSet
+    from domix.data.pictures import PictureSet
     from domix.train.step_module import StepModule
     from domix.training_params import Recipe, Trainer
 
