@@ -97,7 +97,7 @@ def test_a_saved_state_restores_weights_moments_and_their_layout(tmp_path: Path)
 
     again = clip.build(CONFIG, seed=9).to(memory_format=torch.channels_last)
     restored = optim.make_adamw(again, lr=1e-3, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-6)
-    resume.unpack_model(state.tensors, again)
+    resume.unpack_model(state.tensors, again, tmp_path)
     resume.unpack_optimizer(state.tensors, again, restored)
     for mine, other in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(mine, other)

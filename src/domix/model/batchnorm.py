@@ -1,4 +1,4 @@
-"""Batch norm over groups of a batch, so that a large batch on one device trains as several devices with smaller ones."""
+"""Batch norm over groups of a batch: a large batch on one device trains as smaller ones on several devices do."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def group_batchnorm(model: nn.Module, group: int) -> None:
     for module in found:
         if type(module) is not nn.BatchNorm2d:
             kind = type(module).__name__
-            raise ParameterError(f"bn_group is set, but the model has a {kind}, which cannot be grouped: set it to null")
+            raise ParameterError(
+                f"bn_group is set, but the model has a {kind}, which cannot be grouped: set it to null"
+            )
         module.__class__ = GroupedBatchNorm2d
-        module.group = group
+        module.group = group  # ty: ignore[invalid-assignment] (torch types attributes so)

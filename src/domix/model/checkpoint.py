@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,21 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors to a safetensors file, whole or not at all; the layout in memory (channels-last) is not kept."""
+    """Write tensors to a safetensors file, whole or not at all; the layout in memory (channels-last) is not kept.
+
+    Raises:
+        DomixError: disk full, folder read-only, quota used up, name taken by a file.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic_file(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as error:  # which tells of the operating system's error in words alone
+            if (number := re.search(r"os error (\d+)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -53,14 +64,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         DataError: the file is missing or damaged, or holds the weights of another model.
     """
-    tensors, wanted = load_tensors(path), model.state_dict()
+    fill(model, load_tensors(path), f"the weights {path} are")
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor], which: str) -> None:
+    """Put weights and buffers into `model`; `which` tells of them, for the message.
+
+    Raises:
+        DataError: they are another model's.
+    """
+    wanted = model.state_dict()
     differing = sorted(tensors.keys() ^ wanted.keys())
     differing += [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
     if differing:
         found, asked = _shape(tensors, differing[0]), _shape(wanted, differing[0])
         raise DataError(
-            f"the weights {path} are another model's: {differing[0]} is {found} there and {asked} in the configuration"
-            f" ({len(differing)} differ); delete the file and run dvc repro"
+            f"{which} another model's: {differing[0]} is {found} there and {asked} in the configuration"
+            f" ({len(differing)} differ); delete them and run dvc repro"
         )
     model.load_state_dict(tensors)
 

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from domix.model.checkpoint import CONFIG, WEIGHTS, save_weights
-from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.errors import Interrupted, ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.tracking import NullTracker, Tracker
+from domix.train.failures import explain
 from domix.train.machine import Machine, choose
 from domix.train.resume import Store, unpack_model
-from domix.train.session import Log, Session, Validator, as_csv
+from domix.train.session import Log, Session, Validator, as_csv, check_finite
 from domix.training_params import DECIDING
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from domix.data.loader import Batches
     from domix.train.job import Job
     from domix.train.step_module import StepModule
+
+FIRST_BATCH = "first_batch.png"
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ def fit(
     about: dict[str, Any],
     progress: bool = True,
     make_validator: Callable[[nn.Module], Validator] | None = None,
+    draw: Callable[[], bytes] | None = None,
 ) -> None:
     """Train, and publish the model folder `out`; `about` is added to its config.json.
 
@@ -56,6 +60,7 @@ def fit(
         open_tracker: makes what is told the log's rows; called in the first of several processes alone.
         progress: show a bar on stderr, where that is a terminal.
         make_validator: makes what measures the model on the way; called in the first of several processes alone.
+        draw: makes a PNG of the first batch, which is published with the model; likewise.
 
     Raises:
         Interrupted: SIGTERM, SIGINT or SIGUSR1 came; the state is saved, nothing is published.
@@ -68,9 +73,7 @@ def fit(
     model = job.task.build(job.seed)
     if state is not None:
         logger.info("going on after step %d of %d", state.step, job.total)
-        unpack_model(state.tensors, model)
-    elif (epoch := job.checkpoints.get(0)) is not None:
-        save_weights(model, store.checkpoint(epoch))
+        unpack_model(state.tensors, model, resume)
     notes = state.notes if state else {"rows": [], "validations": [], "measured": []}
     record = Log(notes["rows"], notes["validations"], notes["measured"])
     session = Session(job, store, record, start=state.step if state else 0)
@@ -79,10 +82,17 @@ def fit(
     if state is not None:
         module.restore(state.tensors)
         restore_scaler(trainer, notes["scaler"])
-    tracker = NullTracker()
+    tracker, picture = NullTracker(), None
     if trainer.is_global_zero:
+        store.prepare()
+        if state is None and (epoch := job.checkpoints.get(0)) is not None:
+            save_weights(model, store.checkpoint(epoch))
         session.validator = make_validator(model) if make_validator else None
         tracker = session.tracker = open_tracker()
+        session.tell_again()
+        if draw is not None:
+            picture = draw()
+            tracker.file(FIRST_BATCH, picture)
         if progress:
             session.show_progress()
     tracker.params(
@@ -92,16 +102,18 @@ def fit(
     batches = job.batches(targets, start=session.step, rank=trainer.global_rank, world_size=trainer.world_size)
     try:
         if session.step < job.total:
-            _run(trainer, module, batches)
+            _run(trainer, module, batches, machine)
         if session.step < job.total:
             raise Interrupted(f"training ended after step {session.step} of {job.total}; run it again to continue")
         if trainer.is_global_zero:
-            _publish(out, job, model, session, about)
-            store.clear()
+            _publish(out, job, model, session, about, picture)
+            tracker.model(out)
     except BaseException:
         tracker.finish(succeeded=False)
         raise
     tracker.finish(succeeded=True)
+    if trainer.is_global_zero:
+        store.clear()  # last: a stop while the tracker ends costs no training
 
 
 def set_up(machine: Machine, job: Job) -> None:
@@ -165,29 +177,37 @@ def restore_scaler(trainer: lightning.Trainer, state: dict[str, float]) -> None:
         scaler.load_state_dict(state)
 
 
-def _run(trainer: lightning.Trainer, module: StepModule, batches: Batches) -> None:
+def _run(trainer: lightning.Trainer, module: StepModule, batches: Batches, machine: Machine) -> None:
+    """Train.
+
+    Raises:
+        DomixError: the memory does not suffice, or what the parameters ask for is not to be had here.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6.6 on torch 2.15
         warnings.filterwarnings("ignore", message=".*all_gather is deprecated.*")  # open_clip 3.3 on torch 2.15
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # as asked for
         try:
             trainer.fit(module, train_dataloaders=batches)
-        except BaseException:
+        except BaseException as error:
             # Lightning 2.6.6 leaves the processes that it started behind, where they would wait for this one for long.
             if (launcher := trainer.strategy.launcher) is not None:
                 launcher.kill(signal.SIGKILL)
                 getattr(launcher, "procs", []).clear()  # else its watcher soon kills this process, too
+            if (told := explain(error, module.job, machine)) is not None:
+                raise told from error
             raise
 
 
-def _publish(out: Path, job: Job, model: nn.Module, session: Session, about: dict[str, Any]) -> None:
+def _publish(
+    out: Path, job: Job, model: nn.Module, session: Session, about: dict[str, Any], picture: bytes | None
+) -> None:
     """Write the model folder.
 
     Raises:
-        DomixError: the last step spoiled the weights.
+        DomixError: the last step spoiled the weights, or there is no room for the folder.
     """
-    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
-        raise DomixError(f"training diverged in its last step: the weights are not finite; lower {job.task.section}.lr")
+    check_finite(model, session.step, job)
     with atomic_folder(out) as folder:
         weights = folder / WEIGHTS
         save_weights(model, weights)
@@ -204,6 +224,8 @@ def _publish(out: Path, job: Job, model: nn.Module, session: Session, about: dic
         write_text(folder / "log.csv", as_csv(session.record.rows))
         if session.record.validations:
             write_text(folder / "validation.csv", as_csv(session.record.validations))
+        if picture is not None:
+            (folder / FIRST_BATCH).write_bytes(picture)
         done = {
             "steps": job.total,
             "samples": job.total * job.recipe.batch,

@@ -76,7 +76,8 @@ class Job:
         if self.recipe.batch > len(self.pictures):
             section = self.task.section
             raise ParameterError(
-                f"{section}.batch is {self.recipe.batch}, more than the mixture's {len(self.pictures)} samples: lower it"
+                f"{section}.batch is {self.recipe.batch}, more than the mixture's {len(self.pictures)} samples:"
+                " lower it"
             )
 
     @property

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domix.model.checkpoint import load_tensors, save_tensors
+from domix.model.checkpoint import fill, load_tensors, save_tensors
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
+from domix.runtime.files import atomic_folder, explain, read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +47,16 @@ class Store:
 
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step_*"), reverse=True)
+
+    def prepare(self) -> None:
+        """Make the folder, and learn at once, not when the first state is due, whether it can be written to.
+
+        Raises:
+            DomixError: it cannot.
+        """
+        with explain(self.folder / "step"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
 
     def save(self, state: State) -> None:
         """Save a state, and drop all but the newest."""
@@ -96,9 +107,14 @@ def pack(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     return tensors
 
 
-def unpack_model(tensors: dict[str, Tensor], model: nn.Module) -> None:
-    """Put a state's weights and buffers into `model`."""
-    model.load_state_dict({name[len(MODEL) :]: t for name, t in tensors.items() if name.startswith(MODEL)})
+def unpack_model(tensors: dict[str, Tensor], model: nn.Module, folder: Path) -> None:
+    """Put the weights and buffers of a state, saved in `folder`, into `model`.
+
+    Raises:
+        DataError: they are another model's.
+    """
+    mine = {name[len(MODEL) :]: tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
+    fill(model, mine, f"the saved states in {folder} are")
 
 
 def unpack_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from domix.data.loader import Batch
@@ -49,9 +48,9 @@ class Log:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """Return rows, which have the same keys, as a CSV file."""
+    """Return rows as a CSV file; what a row lacks of the others' keys is left empty."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
@@ -95,8 +94,24 @@ class Session(lightning.Callback):
         """Take the signals over from Lightning 2.6.6, which on SIGTERM ends the process as if all were well."""
         for number in SIGNALS:
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
+        self._check_start(trainer)
         self._saved_at = self._row_at = self._idle_since = time.perf_counter()
         self._waited = 0.0
+
+    def _check_start(self, trainer: lightning.Trainer) -> None:
+        """Check that all processes start from the same step: each reads the saved states that its own machine has.
+
+        Raises:
+            DomixError: they do not.
+        """
+        if trainer.world_size == 1:
+            return
+        mine = torch.tensor(float(self.step), device=trainer.strategy.root_device)
+        if trainer.strategy.reduce(mine.clone(), reduce_op="mean").item() != self.step:
+            raise DomixError(
+                f"the processes would go on from different steps, this one after {self.step}: let all machines share"
+                f" the folder {self.store.folder}, or remove it everywhere"
+            )
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
         self._stop = True
@@ -203,9 +218,19 @@ class Session(lightning.Callback):
         self.record.measured = []
         self._row_at, self._waited, self._timed = now, 0.0, 0
         if trainer.is_global_zero:
-            self.tracker.metrics({key: value for key, value in row.items() if key != "step"}, self.step)
+            self._tell(row)
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+
+    def tell_again(self) -> None:
+        """Tell the tracker the rows from before a stop, which it may have missed."""
+        for row in self.record.rows:
+            self._tell(row)
+        for row in self.record.validations:
+            self._tell(row, "validation.")
+
+    def _tell(self, row: Row, prefix: str = "") -> None:
+        self.tracker.metrics({prefix + key: row[key] for key in row if key != "step"}, int(row["step"]))
 
     def _measure(self, module: StepModule) -> None:
         """Validate where it is time to; the time that it takes counts for no row's rate."""
@@ -214,12 +239,17 @@ class Session(lightning.Callback):
         started = time.perf_counter()
         row = {"step": self.step, **self.validator.measure(module.model)}
         self.record.validations.append(row)
-        self.tracker.metrics({f"validation.{key}": row[key] for key in row if key != "step"}, self.step)
+        self._tell(row, "validation.")
         self._row_at += time.perf_counter() - started
 
     def _save(self, trainer: lightning.Trainer, module: StepModule) -> None:
-        """Save the state; where there is no room for it, go on without: an older one is better than no training."""
+        """Save the state; where there is no room for it, go on without: an older one is better than no training.
+
+        Raises:
+            DomixError: training has diverged; what it came to is not worth saving, an earlier state stays.
+        """
         self._read_measures(module)
+        check_finite(module.model, self.step, module.job)
         if trainer.is_global_zero:
             record = self.record
             notes: dict[str, Any] = {
@@ -231,9 +261,23 @@ class Session(lightning.Callback):
             try:
                 self.store.save(State(self.step, pack(module.model, trainer.optimizers[0]), notes))
                 logger.info("step %d of %d saved", self.step, self.total)
-            except (OSError, SafetensorError) as error:
-                logger.warning("step %d cannot be saved (%s): make room on the disk", self.step, error)
+            except (OSError, DomixError) as error:
+                logger.warning("training goes on, but the state after step %d is not saved: %s", self.step, error)
         self._saved_at = time.perf_counter()
+
+
+def check_finite(model: torch.nn.Module, step: int, job: Job) -> None:
+    """Check weights and buffers: a step may spoil them although its loss is a number.
+
+    Raises:
+        DomixError: they are not finite.
+    """
+    for name, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise DomixError(
+                f"training diverged: {name} is not finite after step {step} of {job.total}; lower"
+                f" {job.task.section}.lr or set {job.task.section}.clip_grad to 1.0"
+            )
 
 
 def scaler_state(trainer: lightning.Trainer) -> dict[str, float]:

@@ -35,7 +35,7 @@ class StepModule(lightning.LightningModule, ABC):
         if job.recipe.bn_group is not None:
             group_batchnorm(model, job.recipe.bn_group)
         if job.trainer.channels_last:
-            model.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload] (torch types it so)
+            model.to(memory_format=torch.channels_last)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Start from the optimiser's moments in a saved state."""
