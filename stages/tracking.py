@@ -3,30 +3,52 @@
 import logging
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from domix.config import Params
-from domix.runtime.tracking import Tracker, open_tracker
+from domix.runtime.mlflow_store import open_tracker
+from domix.runtime.registry import Registry, Save
+from domix.runtime.tracking import Tracker
 from stages.common import git_state, original_root
 
 # A server that stops answering must not hold up the end of a stage; MLflow's own settings, where set, win.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+REMINDER = "mlflow_run"
 
 
-def tracker_of(params: Params, stage: str, run_name: str, inputs: Mapping[str, str]) -> Callable[[], Tracker]:
-    """Return a function that starts a run's record; `inputs` are the digests of what the stage read."""
+def tracker_of(
+    params: Params,
+    stage: str,
+    run_name: str,
+    inputs: Mapping[str, str],
+    *,
+    resume: Path | None = None,
+    save: Save | None = None,
+) -> Callable[[], Tracker]:
+    """Return a function that starts a run's record.
+
+    Args:
+        inputs: digests of what the stage read.
+        resume: folder of a training's saved states, for one that is cut short to go on with the same record.
+        save: writes a published model as MLflow keeps it; None: models are not kept there.
+    """
+    tracking = params.tracking
 
     def start() -> Tracker:
-        for key, value in PATIENCE.items():
+        for key, value in (PATIENCE | QUIET).items():
             os.environ.setdefault(key, value)
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         return open_tracker(
-            enabled=params.tracking.enabled,
+            enabled=tracking.enabled,
             uri=os.environ.get("MLFLOW_TRACKING_URI"),
             root=original_root(),
-            experiment=params.tracking.experiment,
+            experiment=tracking.experiment,
             run_name=run_name,
             tags=_tags(stage, run_name, inputs),
+            reminder=resume and resume / REMINDER,
+            watch_machine=tracking.system_metrics,
+            registry=Registry(tracking.experiment, save) if save is not None and tracking.register else None,
         )
 
     return start

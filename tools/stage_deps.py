@@ -37,6 +37,12 @@ PLUMBING = frozenset(
         "stages/common.py",  # exit codes and messages
         "stages/tracking.py",  # records of runs
         "src/domix/runtime/tracking.py",
+        "src/domix/runtime/mlflow_store.py",
+        "src/domix/runtime/mlflow_tracker.py",
+        "src/domix/runtime/registry.py",
+        "src/domix/runtime/system_metrics.py",
+        "src/domix/runtime/tensorboard.py",
+        "src/domix/model/mlflow_model.py",  # what MLflow keeps of a published model
         "src/domix/runtime/heartbeat.py",
         "stages/progress.py",  # what the terminal shows
         "src/domix/training_params.py",  # likewise

@@ -9,14 +9,15 @@ import pytest
 from mlflow import MlflowClient
 
 from domix.config import Params, load
-from domix.runtime.tracking import DATABASE, NullTracker
-from stages.tracking import PATIENCE, tracker_of
+from domix.runtime.mlflow_store import DATABASE
+from domix.runtime.tracking import NullTracker
+from stages.tracking import PATIENCE, QUIET, tracker_of
 from tests.tiny import REPOSITORY
 
 
 @pytest.fixture
 def params(monkeypatch: pytest.MonkeyPatch) -> Params:
-    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "MLFLOW_DISABLE_TELEMETRY", *PATIENCE):
+    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", *PATIENCE, *QUIET):
         monkeypatch.setenv(name, "")  # what the stage sets itself is then undone after the test
         monkeypatch.delenv(name)
     return load((REPOSITORY / "params.yaml").read_text())

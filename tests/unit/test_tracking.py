@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from domix.runtime import tracking
+from domix.runtime import mlflow_store, mlflow_tracker, tracking
 
 TAGS = {"git_commit": "0" * 40, "dvc_stage": "train@cg-low-s0"}
 
 
 def start(folder: Path, *, uri: str | None = None, enabled: bool = True) -> tracking.Tracker:
-    return tracking.open_tracker(
+    return mlflow_store.open_tracker(
         enabled=enabled, uri=uri, root=folder, experiment="domix", run_name="cg-low-s0", tags=TAGS
     )
 
@@ -26,10 +26,10 @@ def start(folder: Path, *, uri: str | None = None, enabled: bool = True) -> trac
 def recorded(root: Path) -> list[Any]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{root / tracking.DATABASE}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / mlflow_store.DATABASE}")
     experiment = client.get_experiment_by_name("domix")
     assert experiment is not None
-    assert experiment.artifact_location == (root / tracking.ARTIFACTS).as_uri()
+    assert experiment.artifact_location == (root / mlflow_store.ARTIFACTS).as_uri()
     return client.search_runs([experiment.experiment_id])
 
 
@@ -54,7 +54,8 @@ def test_a_run_is_recorded_in_the_root_whatever_the_working_directory(
 SEVERAL = """
 import sys
 from pathlib import Path
-from domix.runtime.tracking import MlflowTracker, open_tracker
+from domix.runtime.mlflow_store import open_tracker
+from domix.runtime.mlflow_tracker import MlflowTracker
 tracker = open_tracker(
     enabled=True, uri=None, root=Path(sys.argv[1]), experiment="domix", run_name=sys.argv[2], tags={}
 )
@@ -89,7 +90,7 @@ def test_a_store_that_cannot_be_opened_costs_one_warning(
         case "no server":
             uri = f"http://127.0.0.1:{free_port()}"
         case "broken store":
-            (tmp_path / tracking.DATABASE).write_text("not a database" * 100)
+            (tmp_path / mlflow_store.DATABASE).write_text("not a database" * 100)
         case "root is a file":
             folder = tmp_path / "file"
             folder.touch()
@@ -98,7 +99,7 @@ def test_a_store_that_cannot_be_opened_costs_one_warning(
     assert isinstance(tracker, tracking.NullTracker)
     tracker.metrics({"loss": 1.0}, 1)
     tracker.finish(succeeded=True)
-    (record,) = [record for record in caplog.records if record.name == "domix.runtime.tracking"]
+    (record,) = [record for record in caplog.records if record.name == "domix.runtime.mlflow_store"]
     assert "training goes on without a record" in record.getMessage()
     assert "\n" not in record.getMessage()
 
@@ -126,7 +127,7 @@ class Client:
 
 def test_a_store_that_fails_midway_costs_one_warning_and_no_more_calls(caplog: pytest.LogCaptureFixture) -> None:
     client = Client(fails=True)
-    tracker = tracking.MlflowTracker(client, "run")
+    tracker = mlflow_tracker.MlflowTracker(client, "run")
     with caplog.at_level(logging.WARNING, "domix"):
         for step in range(20):
             tracker.metrics({"loss": 1.0}, step)
@@ -140,8 +141,8 @@ def test_a_store_that_fails_midway_costs_one_warning_and_no_more_calls(caplog: p
 def test_a_store_that_hangs_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "DRAIN_TIMEOUT_S", 0.05)
-    tracker = tracking.MlflowTracker(Client(seconds=1.0), "run")
+    monkeypatch.setattr(mlflow_tracker, "DRAIN_TIMEOUT_S", 0.05)
+    tracker = mlflow_tracker.MlflowTracker(Client(seconds=1.0), "run")
     with caplog.at_level(logging.WARNING, "domix"):
         tracker.metrics({"loss": 1.0}, 1)
         tracker.finish(succeeded=True)
