@@ -35,7 +35,7 @@ def job_of(params: Params, opened: Opened, seed: int) -> Job:
 
 
 def main(params: Params, mixture: str, seed: str) -> None:
-    opened = open_run(mixture)
+    opened = open_run(mixture, streamed=params.trainer.streamed)
     job = job_of(params, opened, int(seed))
     data = identity(opened.samples)
     name = run_name(mixture, seed)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,33 @@ from typing import Any
 import torch
 
 from domix.config import Params
+from domix.data.picture_sources import open_pictures
 from domix.data.pictures import PictureSet
-from domix.data.samples import Opened, decode, open_mixture, shard_numbers
+from domix.data.samples import Opened, open_mixture, shard_numbers
 from domix.runtime.files import digest_of
 from domix.train.job import Job
 from domix.training_params import DECIDING, Recipe
 from stages.common import ARTIFACTS, STATE, original_root
 
 
-def open_run(mixture: str) -> Opened:
-    """Return a mixture's samples."""
+def open_run(
+    mixture: str, *, captions: bool = True, columns: Sequence[str] = (), streamed: Collection[str] = ()
+) -> Opened:
+    """Return a mixture's samples, with `columns` of their indices besides those that every training reads.
+
+    The shards of `streamed` sources need not be here.
+    """
     path = ARTIFACTS / "mixtures" / f"{mixture}.parquet"
-    return open_mixture(path, shards=ARTIFACTS / "shards", captions=ARTIFACTS / "captions")
+    texts = ARTIFACTS / "captions" if captions else None
+    shards = ARTIFACTS / "shards"
+    return open_mixture(path, shards=shards, captions=texts, columns=columns, streamed=streamed)
 
 
 def pictures_of(params: Params, opened: Opened) -> PictureSet:
     """Return the pictures of a mixture."""
-    return decode(opened.samples, opened.readers, threads=os.cpu_count() or 1)
+    kept = original_root() / STATE
+    threads = os.cpu_count() or 1
+    return open_pictures(opened, params.trainer, cache=kept / "pictures", spool=kept / "spool", threads=threads)
 
 
 def sample_weights(recipe: Recipe, opened: Opened) -> dict[str, Any]:

@@ -6,6 +6,7 @@ them in their last digits, the others never do.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -173,6 +174,11 @@ class Trainer:
         for name in ("workers", "threads"):
             value = getattr(self, name)
             require(value >= 0, f"trainer.{name} must not be negative, but is {value}")
+
+    @property
+    def streamed(self) -> Collection[str]:
+        """Sources whose shards are fetched while training."""
+        return self.shards if self.loader == "stream" else ()
 
     @property
     def processes(self) -> int:

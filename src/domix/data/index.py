@@ -107,10 +107,15 @@ def shard_name(number: int) -> str:
     return f"{number:05d}.tar"
 
 
+def shard_number(name: str) -> int:
+    """Return the number in the file name of a shard."""
+    return int(name.partition(".")[0])
+
+
 def _shard_numbers(shards: pa.ChunkedArray) -> np.ndarray:
     """Return the numbers in the names of shards, int64 [N]."""
     encoded = shards.combine_chunks().dictionary_encode()
-    numbers = np.array([int(str(name).partition(".")[0]) for name in encoded.dictionary], dtype=np.int64)
+    numbers = np.array([shard_number(str(name)) for name in encoded.dictionary], dtype=np.int64)
     return numbers[encoded.indices.to_numpy()] if len(numbers) else np.zeros(0, np.int64)
 
 
@@ -130,8 +135,12 @@ def write_index(folder: Path, index: pd.DataFrame) -> None:
     write_rows(folder, [pa.Table.from_pandas(index[list(COLUMNS)], SCHEMA, preserve_index=False)])
 
 
-def open_places(folder: Path) -> np.ndarray:
+def open_places(folder: Path, *, shards: bool = True) -> np.ndarray:
     """Map the places of a packed source's pictures into memory, PLACE [N], after a check against shards and index.
+
+    Args:
+        folder: of the packed source.
+        shards: they lie in the folder, too.
 
     Raises:
         DataError: the file is missing or does not fit the index, or a shard is missing or shorter than it says.
@@ -148,12 +157,18 @@ def open_places(folder: Path) -> np.ndarray:
         raise DataError(
             f"{path} does not fit {INDEX} ({len(places)} and {rows} rows): delete both and run dvc repro pack"
         )
-    _check_shards(folder, places)
+    if shards:
+        _check_shards(folder, places)
     return places
 
 
-def read_index(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_index(folder: Path, columns: Sequence[str] | None = None, *, shards: bool = True) -> pd.DataFrame:
     """Read the index of a packed source, or some columns of it: rows 0 .. N - 1 in order.
+
+    Args:
+        folder: of the packed source.
+        columns: None: all.
+        shards: they lie in the folder, too.
 
     Raises:
         DataError: the index is missing, damaged or of another schema, or a shard is missing or shorter than it says.
@@ -162,7 +177,7 @@ def read_index(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFra
     if not path.is_file():
         raise DataError(f"{path} is missing: run dvc repro pack")
     _check_columns(path, open_table(path).schema_arrow)
-    open_places(folder)
+    open_places(folder, shards=shards)
     return read_table(path, list(columns) if columns is not None else None)
 
 

@@ -12,7 +12,7 @@ Shapes: N pictures, B a process's share of a batch, H x W the largest picture of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,7 +118,7 @@ class Batches:
     def __len__(self) -> int:
         return self.total - self.start
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         return (self.make(step) for step in range(self.start, self.total))
 
     def rows(self, step: int) -> Tensor:

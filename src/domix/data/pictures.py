@@ -46,7 +46,7 @@ class Pictures:
     effort: Effort = "copy"
 
     def __init__(self, sizes: Tensor, buffer: Tensor | None = None) -> None:
-        """Make room for pictures of `sizes` int64 [N, 2] (height, width), or find them one after another in `buffer`."""
+        """Make room for pictures of `sizes` int64 [N, 2] (height, width), or find them in a row in `buffer`."""
         self.sizes = sizes
         ends = (sizes.prod(dim=1) * 3).cumsum(0)
         self._starts = torch.cat([ends.new_zeros(1), ends])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +18,8 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.tables import read_table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from domix.data.pictures import Pictures
 
 # What tells that a packed picture is the same as before: its original, and where and how large it lies in the shards.
@@ -88,10 +90,18 @@ class Opened:
     mixture: Mixture
     samples: pd.DataFrame  # see `gather`
     indices: dict[str, pd.DataFrame]  # by source
-    readers: dict[str, ShardReader]  # by source
+    readers: dict[str, ShardReader]  # by source, of those whose shards lie here
+    folders: dict[str, Path]  # by source, of the index
 
 
-def open_mixture(path: Path, *, shards: Path, captions: Path | None, columns: Sequence[str] = ()) -> Opened:
+def open_mixture(
+    path: Path,
+    *,
+    shards: Path,
+    captions: Path | None,
+    columns: Sequence[str] = (),
+    streamed: Collection[str] = (),
+) -> Opened:
     """Read the mixture `path`, and its samples from the folders of packed sources and of captions.
 
     Args:
@@ -99,6 +109,7 @@ def open_mixture(path: Path, *, shards: Path, captions: Path | None, columns: Se
         shards: folder with one folder of shards a source.
         captions: folder with one table a source; None: the samples' captions are not needed.
         columns: of the indices, besides COLUMNS.
+        streamed: sources whose shards need not lie in their folder, beside the index.
 
     Raises:
         DataError: a file is missing or damaged, a sample is withheld, or files do not fit together.
@@ -109,15 +120,25 @@ def open_mixture(path: Path, *, shards: Path, captions: Path | None, columns: Se
         raise ParameterError(f"there is no mixture {path.stem!r}: {suggest(path.stem, known)}")
     mixture = read_mixture(path)
     folders = {source: shards / source for source in mixture.samples}
-    indices = {source: read_index(folder, [*COLUMNS, *columns]) for source, folder in folders.items()}
+    here = {source: source not in streamed for source in folders}
+    names = [*COLUMNS, *columns]
+    indices = {source: read_index(folder, names, shards=here[source]) for source, folder in folders.items()}
     texts = {source: read_table(captions / f"{source}.parquet") for source in folders} if captions else None
     samples = gather(mixture, indices, texts)
-    return Opened(mixture, samples, indices, {source: ShardReader(folder) for source, folder in folders.items()})
+    readers = {source: ShardReader(folder) for source, folder in folders.items() if here[source]}
+    return Opened(mixture, samples, indices, readers, folders)
 
 
 def shard_numbers(samples: pd.DataFrame) -> list[int]:
     """Number the shards of all sources, in the order of their first samples, and return each sample's."""
     return samples.groupby(["source", "shard"], sort=False).ngroup().tolist()
+
+
+def sizes_of(samples: pd.DataFrame) -> Tensor:
+    """Return the pictures' sizes, int64 [N, 2] (height, width)."""
+    import torch
+
+    return torch.tensor(samples[["height", "width"]].to_numpy(dtype="int64").copy())
 
 
 def decode(samples: pd.DataFrame, readers: Mapping[str, Reader], *, threads: int) -> Pictures:
@@ -126,14 +147,12 @@ def decode(samples: pd.DataFrame, readers: Mapping[str, Reader], *, threads: int
     Raises:
         DataError: a picture is missing or damaged.
     """
-    import torch
-
     from domix.data.pictures import Pictures
 
     sources, rows = samples["source"].tolist(), samples["row"].tolist()
     return Pictures.decode(
         lambda number: readers[sources[number]].read(rows[number]),
         names=samples["key"].tolist(),
-        sizes=torch.tensor(samples[["height", "width"]].to_numpy(dtype="int64").copy()),
+        sizes=sizes_of(samples),
         threads=threads,
     )

@@ -23,6 +23,7 @@ from domix.runtime.errors import Interrupted, ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.tracking import NullTracker, Tracker
 from domix.train.failures import explain
+from domix.train.feed import feed
 from domix.train.machine import Machine, choose
 from domix.train.resume import Store, unpack_model
 from domix.train.session import Log, Session, Validator, as_csv, check_finite
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import lightning
     from torch import nn
 
-    from domix.data.loader import Batches
+    from domix.data.prefetch import Feed
     from domix.train.job import Job
     from domix.train.step_module import StepModule
 
@@ -102,7 +103,8 @@ def fit(
     batches = job.batches(targets, start=session.step, rank=trainer.global_rank, world_size=trainer.world_size)
     try:
         if session.step < job.total:
-            _run(trainer, module, batches, machine)
+            with feed(job, batches, machine, name=resume.name, process=trainer.local_rank) as source:
+                _run(trainer, module, source, machine)
         if session.step < job.total:
             raise Interrupted(f"training ended after step {session.step} of {job.total}; run it again to continue")
         if trainer.is_global_zero:
@@ -177,7 +179,7 @@ def restore_scaler(trainer: lightning.Trainer, state: dict[str, float]) -> None:
         scaler.load_state_dict(state)
 
 
-def _run(trainer: lightning.Trainer, module: StepModule, batches: Batches, machine: Machine) -> None:
+def _run(trainer: lightning.Trainer, module: StepModule, batches: Feed, machine: Machine) -> None:
     """Train.
 
     Raises:

@@ -1,0 +1,90 @@
+"""Where a training's pictures come from: memory, a mapped file, shards, or shards that are fetched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from domix.data.object_store import check_url
+from domix.data.packed_pictures import PackedPictures
+from domix.data.picture_cache import open_cache
+from domix.data.pictures import PictureSet, Selection
+from domix.data.samples import Opened, Reader, decode, sizes_of
+from domix.data.spool import Spool, SpooledReader, remotes
+from domix.runtime.errors import ParameterError
+from domix.runtime.memory import free_memory
+
+if TYPE_CHECKING:
+    from domix.training_params import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def open_pictures(opened: Opened, trainer: Trainer, *, cache: Path, spool: Path, threads: int) -> PictureSet:
+    """Return the pictures of a mixture's samples, from where `trainer.loader` says.
+
+    Args:
+        opened: the mixture; opened as `trainer.streamed`.
+        trainer: which loader, and what it is to do.
+        cache: folder for decoded pictures, shared by all trainings on this machine.
+        spool: folder for shards that are fetched.
+        threads: that decode.
+
+    Raises:
+        DataError: a picture is missing or damaged, of those that are decoded at once.
+        ParameterError: a source's URL cannot be used.
+        DomixError: a folder cannot be written.
+    """
+    samples = opened.samples
+    loader = choose_loader(trainer.loader, int(sizes_of(samples).prod(dim=1).sum()) * 3, processes=trainer.devices)
+    encoded = trainer.decode == "gpu"
+    match loader:
+        case "resident":
+            return decode(samples, opened.readers, threads=threads)
+        case "cache":
+            return _cached(opened, cache, threads)
+        case "stream":
+            return _streamed(opened, trainer.shards, spool, threads=threads, encoded=encoded)
+        case _:
+            return PackedPictures(samples, opened.readers, threads=threads, encoded=encoded)
+
+
+def choose_loader(loader: str, nbytes: int, *, processes: int, free: int | None = None) -> str:
+    """Decide `auto`, for pictures of `nbytes` in all and `processes` on this machine; say what was chosen.
+
+    One process keeps pictures in memory if half of the free memory (`free`, else measured) holds them; several share
+    the mapped file, which the system keeps there just once. Pictures that are too many are decoded as they are needed.
+    """
+    if loader != "auto":
+        return loader
+    free = free_memory() if free is None else free
+    fits = nbytes <= free / 2
+    chosen = "shards" if not fits else "resident" if processes == 1 else "cache"
+    logger.info("trainer.loader: %s (%.1f GB of pictures, %.1f GB of memory free)", chosen, nbytes / 1e9, free / 1e9)
+    return chosen
+
+
+def _cached(opened: Opened, folder: Path, threads: int) -> Selection:
+    source, names = pd.factorize(opened.samples["source"])
+    parts = [open_cache(folder, opened.indices[name], opened.readers[name].read, threads=threads) for name in names]
+    return Selection(parts, torch.from_numpy(source), torch.tensor(opened.samples["row"].to_numpy()))
+
+
+def _streamed(opened: Opened, urls: Mapping[str, str], folder: Path, *, threads: int, encoded: bool) -> PackedPictures:
+    if not urls:
+        raise ParameterError(
+            "trainer.loader is stream, but trainer.shards names no source: give it a URL, or set shards"
+        )
+    for url in urls.values():
+        check_url(url)
+    folders = opened.folders
+    spool = Spool(folder, remotes(opened.samples, urls, folders))
+    readers: dict[str, Reader] = {
+        name: SpooledReader(folders[name], name, spool) if name in urls else opened.readers[name] for name in folders
+    }
+    return PackedPictures(opened.samples, readers, threads=threads, encoded=encoded, spool=spool)
