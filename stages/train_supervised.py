@@ -1,0 +1,57 @@
+"""Train a classifier on one mixture with one seed: `python -m stages.train_supervised <mixture> <seed>`.
+
+A training cut short leaves nothing in its output folder and exits with 75; started again, it goes on where it was.
+"""
+
+from dataclasses import replace
+
+from domix.config import Params
+from domix.data.labels import COLUMNS, Labels, label_samples
+from domix.data.samples import Opened, identity
+from domix.model.supervised import load_encoder
+from domix.train.fit import fit
+from domix.train.job import Job
+from domix.train.supervised_module import SupervisedTask
+from stages.common import ARTIFACTS, git_state, run, run_name
+from stages.tracking import tracker_of
+from stages.training import describe, open_run, pictures_of, quiet, resume_folder, sample_weights
+
+
+def job_of(params: Params, opened: Opened, labels: Labels, seed: int) -> Job:
+    """Return the training of one mixture."""
+    recipe = replace(params.supervised, mixtures=[])  # the others say nothing of this one
+    task = SupervisedTask(
+        name=recipe.encoder,
+        encoder=load_encoder(recipe.encoder, params.model.name),
+        recipe=recipe,
+        labels=labels,
+        grad_checkpointing=params.trainer.grad_checkpointing,
+    )
+    return Job(
+        task=task,
+        recipe=recipe,
+        trainer=params.trainer,
+        seed=seed,
+        pictures=pictures_of(params, opened),
+        **sample_weights(recipe, opened),
+    )
+
+
+def main(params: Params, mixture: str, seed: str) -> None:
+    opened = open_run(mixture, captions=False, columns=COLUMNS, streamed=params.trainer.streamed)
+    known = label_samples(opened.mixture, opened.indices)
+    job = job_of(params, opened, known, int(seed))
+    data = identity(opened.samples.assign(text=known.samples))  # labels are to classifiers what captions are to CLIP
+    name = run_name(mixture, seed)
+    quiet()
+    fit(
+        job,
+        out=ARTIFACTS / "models" / "supervised" / name,
+        resume=resume_folder(job, data),
+        open_tracker=tracker_of(params, "train_supervised", name, {"mixture": opened.mixture.digest, "data": data}),
+        about={"mixture": describe(opened), "git_commit": git_state()[0]},
+    )
+
+
+if __name__ == "__main__":
+    run(main)
