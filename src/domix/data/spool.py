@@ -22,6 +22,7 @@ import pandas as pd
 
 from domix.data.index import open_places, shard_name, shard_number
 from domix.data.object_store import read_range
+from domix.data.samples import shard_numbers
 from domix.runtime.errors import DataError
 
 POLL = 0.02  # seconds between two looks for a shard
@@ -141,8 +142,9 @@ def remotes(samples: pd.DataFrame, urls: Mapping[str, str], folders: Mapping[str
         folders: source -> folder of its index.
     """
     ends = {source: _ends(open_places(folders[source], shards=False)) for source in urls if source in folders}
+    _, firsts = np.unique(shard_numbers(samples), return_index=True)
     found: list[Remote | None] = []
-    for source, name in samples[["source", "shard"]].drop_duplicates().itertuples(index=False):
+    for source, name in samples[["source", "shard"]].iloc[firsts].itertuples(index=False):
         remote = None
         if source in urls:
             remote = Remote(source, name, f"{urls[source].rstrip('/')}/{name}", ends[source][shard_number(name)])
