@@ -28,7 +28,10 @@ from domix.runtime.files import write_json
 
 ARTIFACTS = Path("artifacts")
 STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
+SWEEPS = STATE / "sweep"  # copies of the repository in which stages.sweep runs
+COPIES = (Path(".dvc/tmp/exps"), SWEEPS)
 USER_ERROR, CUT_SHORT = 2, 75
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: what SLURM is asked to send before a job's end
 
 
 def run(main: Callable[..., None], *, timed: bool = True) -> None:
@@ -39,7 +42,7 @@ def run(main: Callable[..., None], *, timed: bool = True) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     name = Path(sys.argv[0]).stem
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.signal(number, _terminate) for number in SIGNALS}
     started = time.perf_counter()
     try:
         main(load_params(), *sys.argv[1:])
@@ -50,14 +53,15 @@ def run(main: Callable[..., None], *, timed: bool = True) -> None:
     except KeyboardInterrupt:
         _fail(name, Interrupted("interrupted; run it again to continue"), CUT_SHORT)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if timed:
         _record_time(name, sys.argv[1:], time.perf_counter() - started)
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Unwind on SIGTERM, so that temporary files are removed on the way out."""
-    raise Interrupted("stopped by SIGTERM; run it again to continue")
+    """Unwind, so that temporary files are removed on the way out."""
+    raise Interrupted(f"stopped by {signal.Signals(number).name}; run it again to continue")
 
 
 def _fail(name: str, error: Exception, code: int) -> None:
@@ -90,13 +94,14 @@ def run_names(params: Params) -> list[tuple[str, int, str]]:
 def original_root() -> Path:
     """Return the root of the repository that the user works in.
 
-    `dvc exp run --temp` and `--queue` run stages in a copy below `.dvc/tmp/exps`; what outlives the copy (resume state,
-    the tracking database) belongs to the repository that the copy was made from.
+    `dvc exp run --temp` and `--queue` run stages in a copy below `.dvc/tmp/exps`, a sweep in copies below
+    `.cache/sweep`; what outlives a copy (resume state, downloads, the tracking database) belongs to the repository that
+    it was made from.
     """
-    here = Path.cwd().resolve()
-    marker = f"{os.sep}.dvc{os.sep}tmp{os.sep}exps{os.sep}"
-    before, found, _ = str(here).partition(marker)
-    return Path(before) if found else here
+    here = str(Path.cwd().resolve())
+    for copies in COPIES:
+        here = here.partition(f"{os.sep}{copies}{os.sep}")[0]
+    return Path(here)
 
 
 def source_root(params: Params, name: str) -> Path:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domix.config import Params
+from domix.runtime.heartbeat import Heartbeat
 from domix.runtime.mlflow_store import open_tracker
 from domix.runtime.registry import Registry, Save
-from domix.runtime.tracking import Tracker
+from domix.runtime.tracking import Tracker, Trackers
 from stages.common import git_state, original_root
 
 # A server that stops answering must not hold up the end of a stage; MLflow's own settings, where set, win.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 REMINDER = "mlflow_run"
+PROGRESS = "DOMIX_PROGRESS"  # the file in which a training is to tell how far it has come
 
 
 def tracker_of(
@@ -39,7 +41,7 @@ def tracker_of(
         for key, value in (PATIENCE | QUIET).items():
             os.environ.setdefault(key, value)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        return open_tracker(
+        tracker = open_tracker(
             enabled=tracking.enabled,
             uri=os.environ.get("MLFLOW_TRACKING_URI"),
             root=original_root(),
@@ -50,6 +52,8 @@ def tracker_of(
             watch_machine=tracking.system_metrics,
             registry=Registry(tracking.experiment, save) if save is not None and tracking.register else None,
         )
+        told = os.environ.get(PROGRESS)
+        return Trackers(Heartbeat(Path(told)), tracker) if told else tracker
 
     return start
 

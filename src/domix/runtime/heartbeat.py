@@ -9,13 +9,14 @@ from typing import Any
 
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.tracking import NullTracker
 
 EVERY_S = 1.0  # seconds between two versions of the file, at least
 SHOWN = ("loss", "samples_per_s")
 
 
-class Heartbeat:
-    """A tracker that keeps the newest row of the log in a JSON file: step, steps in all, loss, rate, time."""
+class Heartbeat(NullTracker):
+    """Keeps the newest row of the log in a JSON file: step, steps in all, loss, rate, time."""
 
     def __init__(self, path: Path, *, every_s: float = EVERY_S) -> None:
         """Keep `path` up to date, at most every so many seconds."""

@@ -43,3 +43,36 @@ class NullTracker:
 
     def finish(self, *, succeeded: bool) -> None:
         """Do nothing."""
+
+
+class Trackers:
+    """Tells several trackers the same."""
+
+    def __init__(self, *trackers: Tracker) -> None:
+        """Tell them in this order."""
+        self.trackers = trackers
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record parameters, each once."""
+        for tracker in self.trackers:
+            tracker.params(values)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record numbers as of `step`."""
+        for tracker in self.trackers:
+            tracker.metrics(values, step)
+
+    def file(self, name: str, content: bytes) -> None:
+        """Keep a small file."""
+        for tracker in self.trackers:
+            tracker.file(name, content)
+
+    def model(self, folder: Path) -> None:
+        """Keep a model folder."""
+        for tracker in self.trackers:
+            tracker.model(folder)
+
+    def finish(self, *, succeeded: bool) -> None:
+        """Close the records."""
+        for tracker in self.trackers:
+            tracker.finish(succeeded=succeeded)

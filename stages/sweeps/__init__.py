@@ -1,0 +1,1 @@
+"""What stages/sweep.py is made of."""
