@@ -9,12 +9,13 @@ from domix.config import Params
 from domix.data.labels import COLUMNS, Labels, label_samples
 from domix.data.samples import Opened, identity
 from domix.model.supervised import load_encoder
+from domix.train import first_batch
 from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
 from stages.common import ARTIFACTS, git_state, run, run_name
 from stages.tracking import tracker_of
-from stages.training import describe, open_run, pictures_of, quiet, resume_folder, sample_weights
+from stages.training import describe, open_run, pictures_of, quiet, resume_folder, sample_weights, words_of
 
 
 def job_of(params: Params, opened: Opened, labels: Labels, seed: int) -> Job:
@@ -42,14 +43,16 @@ def main(params: Params, mixture: str, seed: str) -> None:
     known = label_samples(opened.mixture, opened.indices)
     job = job_of(params, opened, known, int(seed))
     data = identity(opened.samples.assign(text=known.samples))  # labels are to classifiers what captions are to CLIP
-    name = run_name(mixture, seed)
+    name, resume = run_name(mixture, seed), resume_folder(job, data)
+    inputs = {"mixture": opened.mixture.digest, "data": data}
     quiet()
     fit(
         job,
         out=ARTIFACTS / "models" / "supervised" / name,
-        resume=resume_folder(job, data),
-        open_tracker=tracker_of(params, "train_supervised", name, {"mixture": opened.mixture.digest, "data": data}),
+        resume=resume,
+        open_tracker=tracker_of(params, "train_supervised", name, inputs, resume=resume),
         about={"mixture": describe(opened), "git_commit": git_state()[0]},
+        draw=lambda: first_batch.draw(job, words_of(opened), name=name),
     )
 
 

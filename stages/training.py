@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from domix.config import Params
+from domix.data.names import class_text
 from domix.data.picture_sources import open_pictures
 from domix.data.pictures import PictureSet
 from domix.data.samples import Opened, open_mixture, shard_numbers
 from domix.runtime.files import digest_of
+from domix.train.first_batch import Words
 from domix.train.job import Job
 from domix.training_params import DECIDING, Recipe
 from stages.common import ARTIFACTS, STATE, original_root
@@ -62,6 +64,20 @@ def describe(opened: Opened) -> dict[str, Any]:
     """Return what config.json says about a mixture."""
     mixture = opened.mixture
     return {"name": mixture.name, "alias": mixture.alias, "digest": mixture.digest, "samples": len(opened.samples)}
+
+
+def words_of(opened: Opened) -> Words:
+    """Return what says of samples, by their rows, the caption (or the class), and where each was taken from."""
+
+    def words(rows: list[int]) -> list[tuple[str, str]]:
+        said = []
+        for sample in opened.samples.iloc[rows].to_dict("records"):
+            name = class_text(sample["class"]) if isinstance(sample["class"], str) else ""
+            places = dict.fromkeys([str(sample["source"]), str(sample["domain"]), name])  # a corpus is its own domain
+            said.append((str(sample.get("text", name)), " / ".join(place for place in places if place)))
+        return said
+
+    return words
 
 
 def quiet() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from domix.train.job import Job
 
+Words = Callable[[list[int]], list[tuple[str, str]]]
+
 MOST, COLUMNS = 16, 4
 LINES = 4  # of a caption; what is longer ends in dots
 
@@ -33,16 +35,15 @@ LETTER, SMALL = 7.6, 5.8  # mean widths of letters
 INK, PALE, FRAME = "#2b2b2b", "#7a7a7a", "#d8d5cf"
 
 
-def draw(job: Job, captions: Sequence[str], cells: Sequence[str], *, name: str) -> bytes:
+def draw(job: Job, words: Words, *, name: str) -> bytes:
     """Return a PNG of up to 16 pictures of the first batch.
 
     Args:
-        captions: what each of the training's pictures is trained towards, in words.
-        cells: which source, domain and class each was taken from.
+        words: gives the caption of each of the samples whose rows it is given, and where it was taken from.
         name: of the run, for the heading.
     """
     rows, pictures = first_pictures(job)
-    return _draw(pictures, [(captions[row], cells[row]) for row in rows], name=name, batch=job.recipe.batch)
+    return _draw(pictures, words(rows), name=name, batch=job.recipe.batch)
 
 
 def first_pictures(job: Job) -> tuple[list[int], Tensor]:

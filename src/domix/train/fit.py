@@ -50,7 +50,7 @@ def fit(
     open_tracker: Callable[[], Tracker] = NullTracker,
     about: dict[str, Any],
     progress: bool = True,
-    make_validator: Callable[[nn.Module], Validator] | None = None,
+    make_validator: Callable[[], Validator | None] | None = None,
     draw: Callable[[], bytes] | None = None,
 ) -> None:
     """Train, and publish the model folder `out`; `about` is added to its config.json.
@@ -88,7 +88,7 @@ def fit(
         store.prepare()
         if state is None and (epoch := job.checkpoints.get(0)) is not None:
             save_weights(model, store.checkpoint(epoch))
-        session.validator = make_validator(model) if make_validator else None
+        session.validator = make_validator() if make_validator else None
         tracker = session.tracker = open_tracker()
         session.tell_again()
         if draw is not None:
