@@ -62,12 +62,14 @@ class Work:
 def count(model: nn.Module, function: Callable[[Any, Tensor], Tensor], example: Tensor) -> Work:
     """Count what `function(model, input)` costs for a sample like `example`, [1, ...]; the model stays as it is."""
     few, more = (example.to("meta").expand(samples, *example.shape[1:]) for samples in (FEW, MORE))
-    with FlopCounterMode(display=False) as forward:
-        _run(model, function, few, backward=False)
-    with FlopCounterMode(display=False) as step:
-        _run(model, function, few, backward=True)
-    growth = (_peak(model, function, more) - _peak(model, function, few)) / (MORE - FEW)
-    return Work(forward.get_total_flops() / FEW, step.get_total_flops() / FEW, growth)
+    with FlopCounterMode(display=False) as flops:
+        forward = _Step(model, function, flops.get_total_flops).run(few)
+    most = []
+    for inputs in (few, more):
+        with _Memory() as memory:  # alone: the other counter holds on to tensors
+            _Step(model, function, lambda: 0).run(inputs)
+        most.append(memory.peak)
+    return Work(forward / FEW, flops.get_total_flops() / FEW, (most[1] - most[0]) / (MORE - FEW))
 
 
 def clip_work(model: Clip, *, size: int, context: int) -> tuple[Work, Work]:
@@ -77,32 +79,26 @@ def clip_work(model: Clip, *, size: int, context: int) -> tuple[Work, Work]:
     return image, text
 
 
-class _Call(nn.Module):
-    """A function of a model as a module, so that `functional_call` may put other weights into the model."""
+class _Step(nn.Module):
+    """A forward and a backward pass, as a module, so that `functional_call` may put other weights into the model."""
 
-    def __init__(self, model: nn.Module, function: Callable[[Any, Tensor], Tensor], *, backward: bool) -> None:
+    def __init__(self, model: nn.Module, function: Callable[[Any, Tensor], Tensor], between: Callable[[], int]) -> None:
         super().__init__()
-        self.model, self.function, self.backward = model, function, backward
+        self.model, self.function, self.between = model, function, between
 
-    def forward(self, inputs: Tensor) -> None:
+    def run(self, inputs: Tensor) -> int:
+        """Compute with weights without contents in the place of the model's own; return what `between` says."""
+        named = {**dict(self.named_buffers()), **dict(self.named_parameters())}
+        empty = {
+            name: tensor.detach().to("meta").requires_grad_(tensor.requires_grad) for name, tensor in named.items()
+        }
+        return functional_call(self, empty, (inputs,))
+
+    def forward(self, inputs: Tensor) -> int:
         result = self.function(self.model, inputs)
-        if self.backward:  # here, while the other weights are in place: checkpointing computes with them again
-            result.sum().backward()
-
-
-def _run(model: nn.Module, function: Callable[[Any, Tensor], Tensor], inputs: Tensor, *, backward: bool) -> None:
-    named = {f"model.{name}": tensor.detach().to("meta") for name, tensor in model.state_dict(keep_vars=True).items()}
-    hidden = {f"model.{name}": tensor.to("meta") for name, tensor in model.named_buffers()}  # masks are in no state
-    for name, _ in model.named_parameters():
-        named[f"model.{name}"].requires_grad_()
-    call = _Call(model, function, backward=backward)
-    functional_call(call, hidden | named, (inputs,))
-
-
-def _peak(model: nn.Module, function: Callable[[Any, Tensor], Tensor], inputs: Tensor) -> int:
-    with _Memory() as memory:
-        _run(model, function, inputs, backward=True)
-    return memory.peak
+        told = self.between()
+        result.sum().backward()  # here, while the other weights are in place: checkpointing computes with them again
+        return told
 
 
 class _Memory(TorchDispatchMode):
