@@ -1,9 +1,10 @@
-"""The contrastive loss against a plain reference, and over two processes against one big batch."""
+"""The contrastive loss against a plain reference, and over several processes against one big batch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.multiprocessing
 from torch import Tensor
@@ -45,34 +46,38 @@ def test_half_precision_features_are_compared_in_float32() -> None:
     assert rounded == contrastive_loss(image.bfloat16().float(), text.bfloat16().float(), scale)
 
 
-def one_process(rank: int, meeting: str, folder: str) -> None:
-    """Compute half of the batch as DDP does: gradients of shared weights are averaged over the processes."""
+def one_process(rank: int, processes: int, meeting: str, folder: str) -> None:
+    """Compute a share of the batch as DDP does: gradients of shared weights are averaged over the processes."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
     image, text, scale = features()
-    weight = torch.eye(8, requires_grad=True)
-    mine = slice(6 * rank, 6 * rank + 6)
-    loss = contrastive_loss((image @ weight)[mine], text[mine], scale, rank=rank, world_size=2)
+    weight, bias = torch.eye(8, requires_grad=True), torch.tensor(-2.0, requires_grad=True)
+    share = 12 // processes
+    mine = slice(share * rank, share * (rank + 1))
+    loss = contrastive_loss((image @ weight)[mine], text[mine], scale, bias, rank=rank, world_size=processes)
     loss.backward()
     assert weight.grad is not None
     assert scale.grad is not None
-    shared = [loss.detach(), weight.grad, scale.grad]
+    assert bias.grad is not None
+    shared = [loss.detach(), weight.grad, scale.grad, bias.grad]
     for tensor in shared:
         torch.distributed.all_reduce(tensor)
-        tensor /= 2
+        tensor /= processes
     torch.save(shared, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_equal_one_big_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_equal_one_big_batch(tmp_path: Path, processes: int) -> None:
     image, text, scale = features()
-    weight = torch.eye(8, requires_grad=True)
-    loss = contrastive_loss(image @ weight, text, scale)
+    weight, bias = torch.eye(8, requires_grad=True), torch.tensor(-2.0, requires_grad=True)
+    loss = contrastive_loss(image @ weight, text, scale, bias)
     loss.backward()
-    torch.multiprocessing.spawn(one_process, (str(tmp_path / "meeting"), str(tmp_path)), nprocs=2)
-    for rank in range(2):
+    arguments = (processes, str(tmp_path / "meeting"), str(tmp_path))
+    torch.multiprocessing.start_processes(one_process, arguments, nprocs=processes, start_method="fork")
+    for rank in range(processes):
         shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for mine, other in zip(shared, (loss.detach(), weight.grad, scale.grad), strict=True):
+        for mine, other in zip(shared, (loss.detach(), weight.grad, scale.grad, bias.grad), strict=True):
             torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 

@@ -125,12 +125,12 @@ class ClipModule(StepModule):
         """
         with torch.no_grad():
             pairs = [self._features(part, number) for number, part in enumerate(parts)]
-        torch.clear_autocast_cache()  # of weights that were cast without gradients
         image, text = (torch.cat(features).float().requires_grad_() for features in zip(*pairs, strict=True))
         scale, bias = self.model.logit_scale.exp(), self.model.logit_bias
         value = self._loss(image, text, scale, bias)
         shared = [scale] if bias is None else [scale, bias]
-        at_image, at_text, *at_shared = torch.autograd.grad(value, [image, text, *shared])
+        with torch.autocast(self.device.type, enabled=False):  # which would round the loss's gradient, too
+            at_image, at_text, *at_shared = torch.autograd.grad(value, [image, text, *shared])
         loss = torch.zeros(())
         gradients = zip(at_image.chunk(len(parts)), at_text.chunk(len(parts)), strict=True)
         for number, (part, (of_image, of_text)) in enumerate(zip(parts, gradients, strict=True)):

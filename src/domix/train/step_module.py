@@ -87,7 +87,8 @@ class StepModule(lightning.LightningModule, ABC):
 
     def backward_part(self, loss: Tensor) -> None:
         """Add the gradients of a part of a batch to the weights; not yet averaged over processes."""
-        self.trainer.strategy.backward(loss, None)
+        with torch.autocast(self.device.type, enabled=False):  # it is for forward passes; Lightning's own end before
+            self.trainer.strategy.backward(loss, None)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient, if asked to; Lightning 2.6.6 itself refuses to with a fused optimiser."""
