@@ -57,10 +57,10 @@ class Progress:
 
     def __init__(self, spool: Spool, process: int, start: int) -> None:
         """Stand before step `start`, in the machine's process of number `process`."""
-        self.at, self.process, self._spool = start, process, spool
+        self.at, self.process, self._spool = start - 1, process, spool  # at: the last step that has its batch
 
     def __call__(self, batch: Batch) -> None:
-        """Note a batch: those before it have been used."""
+        """Note a batch that is given out."""
         self.at = batch.step
         if self.process:
             self._spool.mark(self.process, batch.step)  # for the first process to see
@@ -131,15 +131,15 @@ class Fetcher(threading.Thread):
         return None
 
     def _passed(self) -> int:
-        """Return the step that the last of this machine's processes is at."""
+        """Return the last step whose batch all of this machine's processes have been given."""
         marks = self._spool.marks()
-        return min([self._progress.at, *(marks.get(process, self._start) for process in range(1, self._processes))])
+        return min([self._progress.at, *(marks.get(process, self._start - 1) for process in range(1, self._processes))])
 
     def _make_room(self, passed: int) -> bool:
         """Delete shards that no step needs any longer until one more has room; tell whether it has."""
         while len(self._held) >= self._bound:
             shard = min(self._held, key=self._held.__getitem__)
-            if self._held[shard] >= passed:
+            if self._held[shard] > passed:
                 return False
             remote = self._remote(shard)
             self._spool.path(remote.source, remote.name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -141,18 +142,19 @@ class _Steps(Dataset[Batch | DomixError]):
 
 
 def _by_processes(batches: Batches, workers: int, pin: bool) -> Generator[Batch]:
-    loader = DataLoader(
-        _Steps(batches),
-        batch_size=None,
-        sampler=range(batches.start, batches.total),
-        num_workers=workers,
-        prefetch_factor=1,  # a batch a worker: each makes the next while the others' are used
-        pin_memory=pin,
-        worker_init_fn=_ignore_signals,
-        multiprocessing_context="fork",  # the captions' tokens need no copies
-        generator=torch.Generator(),  # of seeds that nobody uses; the training's own generator stays as it is
-    )
-    with _signals_held():
+    with _signals_held(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: as asked
+        loader = DataLoader(
+            _Steps(batches),
+            batch_size=None,
+            sampler=range(batches.start, batches.total),
+            num_workers=workers,
+            prefetch_factor=1,  # a batch a worker: each makes the next while the others' are used
+            pin_memory=pin,
+            worker_init_fn=_ignore_signals,
+            multiprocessing_context="fork",  # the captions' tokens need no copies
+            generator=torch.Generator(),  # of seeds that nobody uses; the training's own generator stays as it is
+        )
         coming = iter(loader)
     processes = coming._workers  # ty: ignore[missing-attribute]
     try:

@@ -1,7 +1,7 @@
 """Copies of shards on this machine, of those alone that the training needs now and next.
 
 <folder>/<source>/NNNNN.tar    a shard, whole
-<folder>/at-<process>          the step that a process of this machine is at, for the processes but the first
+<folder>/at-<process>          the last step whose batch a process of this machine was given; not of the first one
 <folder>/failed                why no more shards will come
 
 The first process of a machine fetches shards in the order in which the training needs them (domix.data.fetcher); all
@@ -99,12 +99,12 @@ class Spool:
             raise DataError(failed.read_text() if failed.exists() else "no more shards are fetched: training has ended")
 
     def mark(self, process: int, step: int) -> None:
-        """Note that a process has come to a step."""
+        """Note that a process was given a step's batch."""
         with contextlib.suppress(FileNotFoundError):  # the folder is gone when the first process has ended
             (self.folder / f"at-{process}").write_text(str(step))
 
     def marks(self) -> dict[int, int]:
-        """Return the steps that processes are at."""
+        """Return the last steps whose batches processes were given."""
         found = {}
         for path in self.folder.glob("at-*"):
             with contextlib.suppress(ValueError, FileNotFoundError):  # it is being written

@@ -1,0 +1,192 @@
+"""Batches made ahead: in order, by a thread or by processes, whose troubles are told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from domix.data.loader import Batches, Order
+from domix.data.pictures import Pictures
+from domix.data.prefetch import SIGNALS, prefetched
+from domix.runtime.errors import DataError, DomixError, Interrupted
+from domix.train.fit import fit
+from domix.train.session import Session
+from tests.packed_sources import AUGMENTATION, equal, make_job, write_sources
+from tests.tiny import make_pictures
+
+COUNT = 20
+BAD = 13  # a row
+
+
+class Watched(Pictures):
+    """Pictures that remember how often they were cut, and may break."""
+
+    def __init__(self, broken: bool = False) -> None:
+        whole = make_pictures(COUNT)
+        super().__init__(whole.sizes, whole._buffer)
+        self.broken, self.cuts = broken, 0
+
+    def cut(self, rows: torch.Tensor) -> torch.Tensor:
+        self.cuts += 1
+        if self.broken and BAD in rows.tolist():
+            raise DataError("the packed picture real/axe/13 cannot be decoded")
+        return super().cut(rows)
+
+
+def batches_of(pictures: Pictures | None = None, *, total: int = 12) -> Batches:
+    tokens = torch.arange(COUNT, dtype=torch.int32)[:, None]
+    order = Order(count=COUNT, seed=0)
+    return Batches(pictures or Watched(), tokens, AUGMENTATION, order, batch=4, total=total)
+
+
+@pytest.fixture
+def no_orphans() -> Iterator[None]:
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+@pytest.mark.usefixtures("no_orphans")
+@pytest.mark.parametrize(("workers", "ahead"), [(0, False), (0, True), (1, False), (3, False)])
+def test_batches_come_in_order(workers: int, ahead: bool) -> None:
+    told: list[int] = []
+    with prefetched(batches_of(), workers=workers, pin=False, ahead=ahead, tell=lambda b: told.append(b.step)) as feed:
+        assert len(feed) == 12
+        found = list(feed)
+    assert all(equal(one, other) for one, other in zip(found, batches_of(), strict=True))
+    assert told == list(range(12))
+
+
+@pytest.mark.parametrize(("ahead", "made"), [(False, 3), (True, 4)])
+def test_a_thread_is_one_batch_ahead_and_no_more(ahead: bool, made: int) -> None:
+    pictures = Watched()
+    with prefetched(batches_of(pictures), workers=0, pin=False, ahead=ahead) as feed:
+        coming = iter(feed)
+        for _ in range(3):
+            next(coming)
+    assert pictures.cuts == made  # the block's end has waited for the thread
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+@pytest.mark.usefixtures("no_orphans")
+def test_what_is_made_ahead_is_bounded() -> None:
+    """Workers that could make a thousand batches make as many as they are themselves, ahead of the reader."""
+    counted = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    class Counted(Watched):
+        def cut(self, rows: torch.Tensor) -> torch.Tensor:
+            counted.add_(1)
+            return super().cut(rows)
+
+    with prefetched(batches_of(Counted(), total=1000), workers=1, pin=False, ahead=False) as feed:
+        coming = iter(feed)
+        for _ in range(5):
+            next(coming)
+    assert 5 <= counted.item() <= 6
+
+
+@pytest.mark.usefixtures("no_orphans")
+@pytest.mark.parametrize(("workers", "ahead"), [(0, False), (0, True), (2, False)])
+def test_a_damaged_picture_is_told_as_it_is(workers: int, ahead: bool) -> None:
+    batches = batches_of(Watched(broken=True))
+    bad = next(step for step in range(12) if BAD in batches.rows(step).tolist())
+    found = []
+    with (
+        pytest.raises(DataError, match=r"^the packed picture real/axe/13 cannot be decoded$"),
+        prefetched(batches, workers=workers, pin=False, ahead=ahead) as feed,
+    ):
+        for batch in feed:
+            found.append(batch)
+    assert [batch.step for batch in found] == list(range(bad))
+
+
+@pytest.mark.usefixtures("no_orphans")
+def test_a_killed_worker_is_told_in_a_sentence() -> None:
+    with (
+        pytest.raises(DomixError, match=r"^a process that decodes pictures died .*lower trainer\.workers; run it"),
+        prefetched(batches_of(total=100_000), workers=2, pin=False, ahead=False) as feed,
+    ):
+        for batch in feed:
+            if batch.step == 3:
+                children()[0].send_signal(signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("no_orphans")
+def test_workers_leave_signals_to_the_training() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    found = []
+    with prefetched(batches_of(), workers=2, pin=False, ahead=False) as feed:
+        for batch in feed:
+            found.append(batch)
+            for child in children():
+                for number in SIGNALS:
+                    child.send_signal(number)
+    assert all(equal(one, other) for one, other in zip(found, batches_of(), strict=True))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+@pytest.mark.usefixtures("no_orphans")
+def test_too_little_shared_memory_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    with (
+        pytest.raises(DomixError, match=r"^no shared memory is left for a batch .*--shm-size"),
+        prefetched(batches_of(), workers=1, pin=False, ahead=False) as feed,
+    ):
+        next(iter(feed))
+
+
+def test_workers_leave_the_random_numbers_of_the_training_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    with prefetched(batches_of(), workers=1, pin=False, ahead=False) as feed:
+        next(iter(feed))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.usefixtures("no_orphans")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_ends_with_the_sentence_of_a_damaged_picture(tmp_path: Path, workers: int) -> None:
+    write_sources(tmp_path)
+    path = tmp_path / "shards/web/00002.tar"
+    path.write_bytes(path.read_bytes().replace(b"\xff\xd8\xff", b"<html>", 1))
+    job = make_job(tmp_path, loader="shards", workers=workers)
+    with pytest.raises(DataError, match=r"^the packed picture real/axe/web6 cannot be decoded .* run dvc repro$"):
+        fit(job, out=tmp_path / "out", resume=tmp_path / "resume", about={})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_orphans")
+def test_a_stop_saves_the_state_and_leaves_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sources(tmp_path)
+    whole = tmp_path / "whole"
+    fit(make_job(tmp_path, loader="resident"), out=whole, resume=tmp_path / "r0", about={})
+    ended = Session.on_train_batch_end
+
+    def stopped(self: Session, *arguments: object) -> None:
+        if self.step == 4:
+            for process in [psutil.Process(), *children()]:
+                os.kill(process.pid, signal.SIGTERM)  # as a batch system does
+        ended(self, *arguments)
+
+    job = make_job(tmp_path, loader="shards", workers=2)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="stopped after step 5 of 12"):
+        patch.setattr(Session, "on_train_batch_end", stopped)
+        fit(job, out=tmp_path / "cut", resume=tmp_path / "r1", about={})
+    assert not children()
+    fit(make_job(tmp_path, loader="cache"), out=tmp_path / "cut", resume=tmp_path / "r1", about={})
+    name = "model.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (whole / name).read_bytes()
