@@ -1,6 +1,5 @@
 """MLflow for the stages: which store, and what a run's record says about where it came from."""
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,12 +8,17 @@ from domix.config import Params
 from domix.runtime.heartbeat import Heartbeat
 from domix.runtime.mlflow_store import open_tracker
 from domix.runtime.registry import Registry, Save
+from domix.runtime.tensorboard import TensorboardTracker
 from domix.runtime.tracking import Tracker, Trackers
-from stages.common import git_state, original_root
+from stages.common import STATE, git_state, original_root
 
 # A server that stops answering must not hold up the end of a stage; MLflow's own settings, where set, win.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+}
 REMINDER = "mlflow_run"
 PROGRESS = "DOMIX_PROGRESS"  # the file in which a training is to tell how far it has come
 
@@ -40,8 +44,13 @@ def tracker_of(
     def start() -> Tracker:
         for key, value in (PATIENCE | QUIET).items():
             os.environ.setdefault(key, value)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        tracker = open_tracker(
+        told = os.environ.get(PROGRESS)
+        listeners: list[Tracker] = [Heartbeat(Path(told))] if told else []
+        if tracking.tensorboard:
+            listeners.append(
+                TensorboardTracker(original_root() / STATE / "tensorboard" / stage / _own(run_name, resume))
+            )
+        mlflow = open_tracker(
             enabled=tracking.enabled,
             uri=os.environ.get("MLFLOW_TRACKING_URI"),
             root=original_root(),
@@ -52,10 +61,14 @@ def tracker_of(
             watch_machine=tracking.system_metrics,
             registry=Registry(tracking.experiment, save) if save is not None and tracking.register else None,
         )
-        told = os.environ.get(PROGRESS)
-        return Trackers(Heartbeat(Path(told)), tracker) if told else tracker
+        return Trackers(*listeners, mlflow) if listeners else mlflow
 
     return start
+
+
+def _own(run_name: str, resume: Path | None) -> str:
+    """Return a name that no training of other data or another recipe has."""
+    return f"{run_name}-{resume.name[:8]}" if resume else run_name
 
 
 def _tags(stage: str, run_name: str, inputs: Mapping[str, str]) -> dict[str, str]:
