@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fsspec
+
 from domix.data.transfer import Patience, Stopped
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import atomic_file, explain
@@ -75,13 +77,11 @@ def read_range(url: str, start: int, end: int) -> bytes:
 
 
 def _connect(url: str) -> tuple[Any, str]:
-    import fsspec
-
     return fsspec.url_to_fs(url, use_listings_cache=False)
 
 
 def _range(store: Any, path: str, start: int, end: int) -> bytes:
-    data = store.cat_file(path, start, end)
+    data = store.cat_file(path, start=start, end=end)
     if len(data) != end - start:
         raise OSError(f"{len(data)} of {end - start} bytes came")
     return data
