@@ -41,9 +41,9 @@ class View:
         if self.console.is_terminal:
             self._live.stop()
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, colour: str | None = None) -> None:
         """Print a line, above the table."""
-        self.console.print(f"sweep: {line}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"sweep: {line}", style=colour, markup=False, highlight=False, soft_wrap=True)
 
     def update(self) -> None:
         """Tell what has changed, where there is no table."""
@@ -77,18 +77,13 @@ class View:
 
     def summary(self) -> None:
         """Print how it ended, each failure with its reason and its log."""
-        table = Table(box=None, title="how it ended", title_justify="left")
-        for name in ("run", "state", "attempts", "why", "log"):
-            table.add_column(name, overflow="fold")
-        bad = [entry for entry in self.sweep.entries if entry.status not in ("done", "waiting")]
-        for entry in bad:
+        for entry in [entry for entry in self.sweep.entries if entry.status not in ("done", "waiting")]:
             log = self.sweep.log(entry)
-            where = str(log.relative_to(self.sweep.root)) if entry.job and log.exists() else ""
-            attempts = str(entry.job.attempts) if entry.job else ""
-            table.add_row(entry.name, entry.status, attempts, entry.note, where, style=COLOURS.get(entry.status, ""))
+            tries = f" after {entry.job.attempts} attempts" if entry.job and entry.job.attempts > 1 else ""
+            self.say(f"{entry.name}: {entry.status}{tries}: {entry.note or 'not begun'}", COLOURS.get(entry.status))
+            if entry.job and log.exists():
+                self.say(f"    {log.relative_to(self.sweep.root)}")
         done = sum(entry.status == "done" for entry in self.sweep.entries)
-        if bad:
-            self.console.print(table)
         self.say(f"{done} of {len(self.sweep.entries)} parts done; all about them: {self.sweep.folder / 'sweep.json'}")
 
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from domix.model.checkpoint import CONFIG, WEIGHTS, save_weights
-from domix.runtime.errors import Interrupted, ParameterError
+from domix.runtime.errors import Interrupted
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.tracking import NullTracker, Tracker
 from domix.train.failures import explain
 from domix.train.feed import feed
-from domix.train.machine import Machine, choose
+from domix.train.machine import Machine, check_processes, choose
 from domix.train.resume import Store, unpack_model
 from domix.train.session import Log, Session, Validator, as_csv, check_finite
 from domix.training_params import DECIDING
@@ -136,12 +136,13 @@ def make_trainer(machine: Machine, job: Job, callbacks: Sequence[lightning.Callb
     from lightning.pytorch.plugins.precision import MixedPrecision
     from lightning.pytorch.strategies import DDPStrategy
 
+    check_processes(machine)
     gpu = machine.accelerator == "gpu"
     precision = machine.precision
     mixed = None if precision == "32-true" else MixedPrecision(precision, "cuda" if gpu else "cpu")
     several = machine.processes > 1
     exact = gpu and job.trainer.deterministic
-    trainer = lightning.Trainer(
+    return lightning.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
@@ -157,19 +158,6 @@ def make_trainer(machine: Machine, job: Job, callbacks: Sequence[lightning.Callb
         benchmark=gpu and not exact,
         deterministic="warn" if exact else None,
     )
-    _check_processes(trainer, machine)
-    return trainer
-
-
-def _check_processes(trainer: lightning.Trainer, machine: Machine) -> None:
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    if environment is None or not environment.creates_processes_externally:
-        return
-    found, wanted = environment.world_size(), machine.processes
-    if found != wanted:
-        raise ParameterError(
-            f"{found} processes were started, but trainer.devices x trainer.nodes is {wanted}: make the two equal"
-        )
 
 
 def restore_scaler(trainer: lightning.Trainer, state: dict[str, float]) -> None:

@@ -50,6 +50,32 @@ def choose(trainer: Trainer) -> Machine:
     return Machine("gpu" if gpu else "cpu", trainer.devices, trainer.nodes, _precision(trainer, gpu), threads)
 
 
+def check_processes(machine: Machine) -> None:
+    """Check that torchrun or srun, if one of them has started this process, has started as many as are needed.
+
+    Lightning 2.6.6 does not where one device is asked for: each process would train, and write, for itself.
+
+    Raises:
+        ParameterError: it has started more or fewer.
+    """
+    from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    for environment in (TorchElasticEnvironment, SLURMEnvironment):
+        if not environment.detect():
+            continue
+        try:
+            found = environment().world_size()
+        except RuntimeError:  # SLURM's --ntasks
+            raise ParameterError(
+                f"SLURM was told --ntasks: say --nodes {machine.nodes} --ntasks-per-node {machine.devices} instead"
+            ) from None
+        if found != machine.processes:
+            raise ParameterError(
+                f"{found} processes were started, but trainer.devices x trainer.nodes is {machine.processes}: make the"
+                " two equal"
+            )
+
+
 def _precision(trainer: Trainer, gpu: bool) -> Precision:
     if trainer.precision == "auto":
         native = bf16_on_gpu() if gpu else bf16_on_cpu()

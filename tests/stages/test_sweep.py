@@ -1,0 +1,214 @@
+"""A sweep as a real process, over stages that take no time: what runs, what is tried again, what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.tiny import REPOSITORY
+
+PIPELINE = """
+stages:
+  captions:
+    matrix: {source: "${sources}"}
+    cmd: python make.py captions ${item.source}
+    deps: [make.py]
+    outs: ["artifacts/captions/${item.source}.parquet"]
+  mixtures:
+    cmd: python make.py mixtures
+    deps: [make.py]
+    params: [mixtures, test_domain]
+    outs: [artifacts/mixtures]
+  train:
+    matrix: {mixture: "${mixtures}", seed: "${seeds}"}
+    cmd: python train.py ${item.mixture} ${item.seed}
+    deps: ["artifacts/mixtures/${item.mixture}.parquet", artifacts/captions]
+    outs: ["artifacts/models/clip/${item.mixture}-s${item.seed}"]
+  report:
+    cmd: python make.py report
+    deps: [artifacts/models/clip]
+    params: [mixtures, test_domain]
+    outs: [artifacts/report]
+"""
+MAKE = """
+import sys
+from pathlib import Path
+from ruamel.yaml import YAML
+params = YAML(typ="safe").load(Path("params.yaml").read_text())
+out = Path("artifacts") / sys.argv[1]
+out.mkdir(parents=True, exist_ok=True)
+if sys.argv[1] == "captions":
+    (out / f"{sys.argv[2]}.parquet").write_text("captions")
+elif sys.argv[1] == "mixtures":
+    if params["test_domain"] == "nowhere":
+        sys.exit("mixtures: there is no domain 'nowhere'")
+    for name in params["mixtures"]:
+        (out / f"{name}.parquet").write_text(name + ("" if name == "natural-only" else params["test_domain"]))
+else:
+    (out / "made").write_text(" ".join(sorted(path.name for path in Path("artifacts/models/clip").iterdir())))
+"""
+# Keeps a diary in the user's repository; fails, dies or waits as its name and that diary say.
+TRAIN = """
+import json, os, signal, sys, time
+from pathlib import Path
+mixture, seed = sys.argv[1:]
+root = Path(str(Path.cwd()).partition("/.cache/sweep/")[0])
+domain = "here" if root == Path.cwd() else Path.cwd().name
+diary = root / "diary"
+before = diary.read_text() if diary.exists() else ""
+me = f"{domain}/{mixture}-{seed}"
+with open(diary, "a") as file:
+    file.write(f"{me} OMP={os.environ['OMP_NUM_THREADS']}\\n")
+row = {"steps": 100, "batch": 8, "step": 50, "loss": 2.5, "samples_per_s": 80.0, "time": time.time()}
+Path(os.environ["DOMIX_PROGRESS"]).parent.mkdir(parents=True, exist_ok=True)
+Path(os.environ["DOMIX_PROGRESS"]).write_text(json.dumps(row))
+if me == "painting/cg-high-0" and not (root / "mended").exists():
+    print("train: trainer.accelerator is gpu, but there is none", file=sys.stderr)
+    sys.exit(2)
+if me == "clipart/cg-high-0" and me not in before:
+    os.kill(os.getpid(), signal.SIGKILL)
+if mixture == "leave-out-domain" and me not in before:
+    signal.signal(signal.SIGINT, lambda *_: ((root / "saved").touch(), sys.exit(75)))
+    (root / "patient").touch()
+    time.sleep(300)
+out = Path("artifacts/models/clip") / f"{mixture}-s{seed}"
+out.mkdir(parents=True)
+(out / "model").write_text(f"{mixture} {seed}")
+"""
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {
+    "PYTHONPATH": str(REPOSITORY),
+    "DVC_NO_ANALYTICS": "true",
+}
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a repository with a pipeline of Domix's shape."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    tree |= {"mixtures": ["natural-only"], "seeds": [0], "test_domain": "sketch"}
+    YAML(typ="safe", pure=True).dump(tree, root / "params.yaml")
+    for name, text in (("dvc.yaml", PIPELINE), ("make.py", MAKE), ("train.py", TRAIN)):
+        (root / name).write_text(text)
+    (root / ".gitignore").write_text("/artifacts\n.cache/\ndiary\nmended\nsaved\npatient\n")
+    for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q")):
+        subprocess.run(command, cwd=root, env=ENVIRONMENT, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
+    subprocess.run([*GIT, "commit", "-q", "-m", "x"], cwd=root, check=True)
+    return root
+
+
+def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    words = (sys.executable, "-m", "stages.sweep", *arguments)
+    return subprocess.Popen(words, cwd=root, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE)
+
+
+def sweep(root: Path, *arguments: str) -> tuple[int, str]:
+    process = start(root, *arguments)
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def told(root: Path, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    record = json.loads((root / ".cache/sweep" / name / "sweep.json").read_text())
+    return record, {run["name"]: run for run in record["runs"]}
+
+
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    limit = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < limit, "it never happened"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_sweep_over_two_domains(project: Path) -> None:
+    command = ("--mixtures", "natural-only,cg-high", "--slots", "2", "--retries", "1")
+    code, said = sweep(project, "--test-domains", "nowhere,clipart,painting", *command)
+    record, runs = told(project, "default")
+    assert code == 2, said
+    assert "6 of 12 parts are not done" in said
+    assert record["state"] == "failed"
+    assert record["asked"]["test_domains"] == ["nowhere", "clipart", "painting"]
+    assert {name: (run["state"], run["attempts"], run["exit_code"]) for name, run in runs.items()} == {
+        "nowhere/prepare": ("failed", 2, 1),
+        "nowhere/train@natural-only-0": ("skipped", 0, None),
+        "nowhere/train@cg-high-0": ("skipped", 0, None),
+        "nowhere/report": ("skipped", 0, None),
+        "clipart/prepare": ("done", 1, 0),
+        "clipart/train@natural-only-0": ("done", 1, 0),
+        "clipart/train@cg-high-0": ("done", 2, 0),
+        "clipart/report": ("done", 1, 0),
+        "painting/prepare": ("done", 1, 0),
+        "painting/train@natural-only-0": ("done", 1, 0),
+        "painting/train@cg-high-0": ("failed", 1, 2),
+        "painting/report": ("skipped", 0, None),
+    }
+    failed = runs["painting/train@cg-high-0"]
+    assert failed["note"] == "train: trainer.accelerator is gpu, but there is none"
+    assert failed["note"] in said
+    assert failed["log"] in said
+    assert failed["note"] in (project / failed["log"]).read_text()
+    assert runs["nowhere/prepare"]["note"] == "mixtures: there is no domain 'nowhere'"
+    assert (project / runs["clipart/train@cg-high-0"]["model"] / "model").read_text() == "cg-high 0"
+
+    diary = (project / "diary").read_text()
+    lines = [line.split()[0] for line in diary.splitlines()]
+    assert sum("natural-only" in line for line in lines) == 1  # the same in both: from DVC's run cache for the second
+    assert sorted(line for line in lines if "cg-high" in line) == ["clipart/cg-high-0"] * 2 + ["painting/cg-high-0"]
+    assert f"OMP={max(1, len(os.sched_getaffinity(0)) // 2)}" in diary
+    assert subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True).stdout == b""
+
+    (project / "mended").touch()
+    code, said = sweep(project, "--test-domains", "clipart,painting", *command)
+    assert code == 0, said
+    record, runs = told(project, "default")
+    assert record["state"] == "done"
+    assert {run["state"] for run in runs.values()} == {"done"}
+    assert runs["clipart/train@cg-high-0"]["note"] == "up to date"
+    assert (project / "diary").read_text()[len(diary) :].split()[0::2] == ["painting/cg-high-0"]
+    for domain in record["workspaces"].values():
+        copy = project / domain
+        assert (copy / "artifacts/report/made").read_text() == "cg-high-s0 natural-only-s0"
+        lock = YAML(typ="safe").load((copy / "dvc.lock").read_text())["stages"]
+        assert {"train@natural-only-0", "train@cg-high-0"} <= set(lock)
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_saves_and_goes_on(project: Path) -> None:
+    """The parameters' own study runs in the repository; a signal reaches the training, not the DVC that watches it."""
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("natural-only", "leave-out-domain"))
+    process = start(project, "--until", "train")
+    wait_for(lambda: (project / "patient").exists(), process)
+    second = sweep(project, "--until", "train")
+    assert second[0] == 2
+    assert "'default' is running already" in second[1]
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert "the same command goes on" in said
+    assert (project / "saved").exists()
+    record, runs = told(project, "default")
+    assert record["state"] == "stopped"
+    assert runs["sketch/train@leave-out-domain-0"]["state"] == "stopped"
+    assert runs["sketch/train@leave-out-domain-0"]["exit_code"] == 75
+    assert not (project / "artifacts/models").exists()
+
+    code, said = sweep(project, "--until", "train")
+    assert code == 0, said
+    assert (project / "artifacts/models/clip/leave-out-domain-s0/model").exists()
+    assert record["workspaces"] == {"sketch": "."}

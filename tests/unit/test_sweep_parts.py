@@ -1,0 +1,394 @@
+"""The parts of a sweep: copies and their parameters, slots, what an end means, the table, bad input."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.config import Config
+from rich.console import Console
+
+from domix.config import Params, load
+from domix.runtime.errors import DomixError, ParameterError
+from domix.runtime.files import write_json
+from domix.runtime.slots import Job, Slot, State, Verdict
+from stages import common, sweep
+from stages.sweeps import slots as places
+from stages.sweeps.plan import Entry, Sweep, judge, reason, stage_code, twins
+from stages.sweeps.view import View
+from stages.sweeps.workspaces import Study, bring_up_to_date
+from tests.tiny import REPOSITORY
+
+PARAMS = (REPOSITORY / "presets/smoke.yaml").read_text()
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run([*GIT, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def params() -> Params:
+    return load(PARAMS)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    (root / ".dvc").mkdir(parents=True)
+    (root / "metrics").mkdir()
+    files = {
+        "params.yaml": PARAMS,
+        "code.py": "old",
+        "gone.py": "x",
+        "dvc.lock": "the repository's",
+        "metrics/results.json": "{}",
+        ".dvc/config": "['remote \"source\"']\n    url = ../bundled\n",
+        ".gitignore": ".cache/\n.dvc/config.local\n",
+    }
+    for name, text in files.items():
+        (root / name).write_text(text)
+    (root / ".dvc/config.local").write_text("['remote \"source\"']\n    url = ../../disk\n")
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "x")
+    return root
+
+
+STUDY = Study("clipart", ("natural-only", "cg-low"), (0, 1))
+
+
+def copy_of(root: Path) -> Path:
+    return root / ".cache/sweep/s/clipart"
+
+
+def test_a_copy_holds_the_working_tree_and_own_parameters(repository: Path) -> None:
+    (repository / "code.py").write_text("changed, not committed")
+    copy = copy_of(repository)
+    bring_up_to_date(repository, copy, STUDY)
+    params = load((copy / "params.yaml").read_text())
+    assert (params.test_domain, params.mixtures, params.seeds) == ("clipart", ["natural-only", "cg-low"], [0, 1])
+    assert params.supervised.mixtures == []  # the smoke preset's cg-high is no longer among the mixtures
+    assert (copy / "code.py").read_text() == "changed, not committed"
+    assert (copy / "dvc.lock").read_text() == "the repository's"
+    assert not (copy / "metrics").exists()
+    assert git(copy, "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
+    assert git(repository, "status", "--porcelain") == "M code.py"
+
+
+def test_a_copy_follows_the_repository_and_keeps_what_it_has_made(repository: Path) -> None:
+    copy = copy_of(repository)
+    bring_up_to_date(repository, copy, STUDY)
+    (copy / "dvc.lock").write_text("the copy's")
+    (copy / "artifacts").mkdir()
+    (copy / "artifacts/model").write_text("trained")
+    (copy / "metrics").mkdir()
+    (copy / "metrics/results.json").write_text("the copy's")
+    unchanged = (copy / "params.yaml").stat().st_mtime_ns
+    git(repository, "rm", "-q", "gone.py")
+    (repository / "new.py").write_text("new")
+    git(repository, "add", "new.py")
+    git(repository, "commit", "-q", "-m", "y")
+    bring_up_to_date(repository, copy, STUDY)
+    assert not (copy / "gone.py").exists()
+    assert (copy / "new.py").read_text() == "new"
+    assert (copy / "dvc.lock").read_text() == (copy / "metrics/results.json").read_text() == "the copy's"
+    assert (copy / "artifacts/model").read_text() == "trained"
+    assert (copy / "params.yaml").stat().st_mtime_ns == unchanged
+    assert git(copy, "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
+
+
+def test_a_copy_shares_the_cache_and_the_users_own_settings(repository: Path) -> None:
+    copy = copy_of(repository)
+    bring_up_to_date(repository, copy, STUDY)
+    config = Config(str(copy / ".dvc"))
+    assert config["cache"]["dir"] == str(repository / ".dvc/cache")
+    assert config["cache"]["type"] == ["reflink", "hardlink", "symlink", "copy"]
+    assert Path(config["remote"]["source"]["url"]).resolve() == (repository / ".dvc/../../disk").resolve()
+
+
+def test_a_shallow_clone_can_be_copied(repository: Path, tmp_path: Path) -> None:
+    git(repository, "commit", "-q", "--allow-empty", "-m", "y")
+    git(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
+    (tmp_path / "shallow/.dvc").mkdir(exist_ok=True)
+    copy = copy_of(tmp_path / "shallow")
+    for _ in range(2):
+        bring_up_to_date(tmp_path / "shallow", copy, STUDY)
+    assert git(copy, "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
+
+
+def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DomixError, match="no Git checkout"):
+        bring_up_to_date(tmp_path, tmp_path / "copy", STUDY)
+
+
+def test_parameters_change_where_they_must_and_nowhere_else(params: Params) -> None:
+    own = Study(params.test_domain, tuple(params.mixtures), tuple(params.seeds))
+    assert own.edit(PARAMS) == PARAMS
+    edited = replace(own, seeds=(7,)).edit(PARAMS).splitlines()
+    changed = [(a, b) for a, b in zip(PARAMS.splitlines(), edited, strict=True) if a.split() != b.split()]
+    assert changed == [("  - 0", "  - 7")]  # comments and nulls stay; spaces before a comment may not
+    with pytest.raises(ParameterError, match="with the sweep's values"):
+        replace(own, seeds=(0, 0)).edit(PARAMS)
+
+
+@pytest.mark.parametrize("copies", [".dvc/tmp/exps/standalone/tmp1", ".cache/sweep/study/clipart"])
+def test_what_outlives_a_copy_belongs_to_its_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: str
+) -> None:
+    (tmp_path / copies).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / copies)
+    assert common.original_root() == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert common.original_root() == tmp_path
+
+
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environment", "names", "threads"),
+    [(None, {}, 8, "2"), (3, {}, 3, "5"), (16, {}, 16, "1"), (2, {"OMP_NUM_THREADS": "4"}, 2, None)],
+)
+def test_cores_are_shared_among_the_slots(
+    params: Params, cores: None, wanted: int | None, environment: dict[str, str], names: int, threads: str | None
+) -> None:
+    trainer = replace(params.trainer, accelerator="cpu")
+    found = places.find_slots(trainer, wanted=wanted, per_gpu=1, environment=environment)
+    assert len({slot.name for slot in found}) == names
+    assert {slot.environment.get("OMP_NUM_THREADS") for slot in found} == {threads}
+
+
+@pytest.mark.parametrize(
+    ("devices", "wanted", "per_gpu", "seen"),
+    [
+        (1, None, 1, ["4", "5", "6", "7"]),
+        (1, 2, 1, ["4", "5"]),
+        (1, None, 2, ["4", "5", "6", "7", "4", "5", "6", "7"]),
+        (1, 5, 2, ["4", "5", "6", "7", "4"]),
+        (2, None, 1, ["4,5", "6,7"]),
+        (3, None, 1, ["4,5,6"]),
+    ],
+)
+def test_each_slot_sees_its_gpus(
+    params: Params,
+    cores: None,
+    monkeypatch: pytest.MonkeyPatch,
+    devices: int,
+    wanted: int | None,
+    per_gpu: int,
+    seen: list[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    environment = {"CUDA_VISIBLE_DEVICES": "4,5,6,7"}
+    trainer = replace(params.trainer, devices=devices)
+    found = places.find_slots(trainer, wanted=wanted, per_gpu=per_gpu, environment=environment)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == seen
+    assert len({slot.name for slot in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "says"),
+    [
+        ({"nodes": 2}, {}, "trainer.nodes is 2, but a sweep uses this machine alone"),
+        ({"devices": 5}, {}, "trainer.devices is 5, but PyTorch sees 4 GPUs here"),
+        ({}, {"wanted": 5}, "--slots is 5, but there is room for 4"),
+        ({"accelerator": "cpu"}, {"per_gpu": 2}, "--per-gpu is for GPUs"),
+    ],
+)
+def test_slots_that_are_not_there_are_refused(
+    params: Params, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], options: dict[str, Any], says: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    with pytest.raises(ParameterError, match=says):
+        places.find_slots(
+            replace(params.trainer, **changes), **({"wanted": None, "per_gpu": 1, "environment": {}} | options)
+        )
+
+
+FAILED = (
+    "train: no GPU\nERROR: failed to reproduce 'train@a-0': failed to run: python -m stages.train a 0, exited with {}"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "verdict"),
+    [
+        (255, FAILED.format(2), Verdict.FAILED),
+        (255, FAILED.format(75), Verdict.DIED),
+        (255, FAILED.format(-9), Verdict.DIED),
+        (255, FAILED.format(1), Verdict.DIED),
+        (-9, "Running stage", Verdict.DIED),
+        (255, "ERROR: Stage 'train@a' not found", Verdict.FAILED),
+        (255, "ERROR: Unable to acquire lock. Most likely another DVC process is running", Verdict.BUSY),
+        (255, "ERROR: 'a/b' is busy, it is being blocked by:\n  (PID 3): dvc repro", Verdict.BUSY),
+    ],
+)
+def test_what_an_end_means(code: int, said: str, verdict: Verdict) -> None:
+    assert judge(code, said) is verdict
+
+
+def test_a_failure_is_told_by_its_stage(params: Params) -> None:
+    assert stage_code(255, FAILED.format(2)) == 2
+    assert stage_code(0, "exited with 2, said a stage that was tried again") == 0
+    assert reason(FAILED.format(2)) == "train: no GPU"
+    assert reason("> python -m stages.train\n\n") == "> python -m stages.train"
+
+
+def make_sweep(root: Path, params: Params, **changes: Any) -> Sweep:
+    studies = tuple(Study(domain, ("natural-only", "cg-high"), (0,)) for domain in ("clipart", "sketch"))
+    given = {"name": "s", "root": root, "studies": studies, "until": "report", "in_place": False}
+    kinds = {"train": ["natural-only", "cg-high"], "train_supervised": ["cg-high"]}
+    return Sweep(**(given | {"kinds": kinds} | changes))
+
+
+def test_a_sweep_trains_every_mixture_and_the_classifiers_asked_for(tmp_path: Path, params: Params) -> None:
+    entries = make_sweep(tmp_path, params).entries
+    assert [entry.name for entry in entries][:5] == [
+        "clipart/prepare",
+        "clipart/train@natural-only-0",
+        "clipart/train@cg-high-0",
+        "clipart/train_supervised@cg-high-0",
+        "clipart/report",
+    ]
+    assert entries[1].words[-4:] == ("--wait-for-lock", "repro", "--single-item", "train@natural-only-0")
+    assert entries[3].model == tmp_path / ".cache/sweep/s/clipart/artifacts/models/supervised/cg-high-s0"
+
+
+def test_equal_trainings_follow_each_other(tmp_path: Path, params: Params) -> None:
+    entries = make_sweep(tmp_path, params).of("train", "train_supervised")
+    for entry in entries:
+        path = entry.folder / f"artifacts/mixtures/{entry.mixture}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("natural" if entry.mixture == "natural-only" else entry.test_domain)
+    assert twins(entries) == {"sketch/train@natural-only-0": "clipart/train@natural-only-0"}
+
+
+def run_of(sweep: Sweep, entry: Entry, state: State, **changes: Any) -> None:
+    entry.job = Job(sweep.command(entry), state=state, slot=Slot("gpu 3"), attempts=1, started=time.time() - 9)
+    for key, value in changes.items():
+        setattr(entry.job, key, value)
+
+
+def drawn(view: View) -> str:
+    console = Console(width=120, height=30, file=io.StringIO(), record=True)
+    console.print(view.table())
+    return console.export_text()
+
+
+def test_the_table_tells_how_far_each_training_has_come(tmp_path: Path, params: Params) -> None:
+    made = make_sweep(tmp_path, params)
+    running, other = made.entries[1], made.entries[2]
+    run_of(made, running, State.RUNNING, attempts=2)
+    row = {"steps": 500, "batch": 128, "step": 120, "loss": 2.34567, "samples_per_s": 1280.4, "time": time.time()}
+    write_json(made.heartbeat(running), row)
+    run_of(made, other, State.RUNNING)
+    write_json(made.heartbeat(other), row | {"step": 499, "time": time.time() - 1000})  # an attempt before
+    lines = drawn(View(made)).splitlines()
+    line = next(line for line in lines if "clipart/train@natural-only-0" in line)
+    for told in ("running (attempt 2)", "gpu 3", "120/500", "1,280", "2.346", "0:00:38"):
+        assert told in line
+    assert "499" not in next(line for line in lines if "clipart/train@cg-high-0" in line)
+    assert "2 running, 8 waiting" in "\n".join(lines)
+
+
+def test_a_long_sweep_shows_what_matters_first(tmp_path: Path, params: Params) -> None:
+    studies = tuple(Study(f"domain{number}", ("natural-only",), tuple(range(20))) for number in range(3))
+    made = make_sweep(tmp_path, params, studies=studies)
+    for entry in made.entries[:40]:
+        entry.state = "done"
+    run_of(made, made.entries[50], State.RUNNING)
+    made.entries[45].state = "failed"
+    view = View(made, Console(width=120, height=20, file=io.StringIO()))
+    table = view.table()
+    assert table.row_count == 13
+    text = drawn(view)
+    assert made.entries[50].name in text
+    assert made.entries[45].name in text
+
+
+def test_a_file_gets_lines_and_the_reasons_of_failures(tmp_path: Path, params: Params) -> None:
+    made = make_sweep(tmp_path, params)
+    out = io.StringIO()
+    view = View(made, Console(file=out, width=80))
+    entry = made.entries[1]
+    run_of(made, entry, State.RUNNING)
+    with view:
+        view.update()
+        view.update()
+        assert entry.job is not None
+        entry.job.state, entry.note = State.FAILED, "train: no GPU"
+        view.update()
+    assert out.getvalue().splitlines() == [
+        "sweep: clipart/train@natural-only-0: running in gpu 3",
+        "sweep: clipart/train@natural-only-0: failed, train: no GPU",
+    ]
+    made.log(entry).parent.mkdir(parents=True)
+    made.log(entry).write_text("")
+    view.summary()
+    told = out.getvalue()
+    assert "clipart/train@natural-only-0: failed: train: no GPU" in told
+    assert ".cache/sweep/s/logs/clipart/train@natural-only-0.log" in told
+
+
+def test_the_file_of_a_sweep_names_every_run(tmp_path: Path, params: Params) -> None:
+    made = make_sweep(tmp_path, params)
+    made.write("running")
+    told = json.loads((tmp_path / ".cache/sweep/s/sweep.json").read_text())
+    assert told["workspaces"] == {name: f".cache/sweep/s/{name}" for name in ("clipart", "sketch")}
+    assert [run["name"] for run in told["runs"]] == [entry.name for entry in made.entries]
+    assert told["runs"][1]["model"] == ".cache/sweep/s/clipart/artifacts/models/clip/natural-only-s0"
+    assert told["runs"][1]["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "in_place"),
+    [
+        ((), True),
+        (("--seeds", "0", "--mixtures", "natural-only,cg-high"), True),
+        (("--seeds", "1"), False),
+        (("--name", "own"), False),
+        (("--test-domains", "infograph,sketch"), False),
+    ],
+)
+def test_the_study_of_the_parameters_needs_no_copy(params: Params, arguments: tuple[str, ...], in_place: bool) -> None:
+    made = sweep.plan(params, sweep.parse(params, list(arguments)))
+    assert made.in_place == in_place
+    assert (made.entries[0].folder == made.root) == in_place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--name", "../x"), "--name must be a plain folder name, not '../x'"),
+        (("--write", "pbs", "there"), "--write knows slurm and sky, not 'pbs'"),
+        (("--write", "slurm", "there"), "has no mixture 'natural-only' yet: run `python -m stages.sweep"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DomixError, match=says):
+        sweep.main(params, *arguments)
+
+
+def test_numbers_must_be_numbers(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("--seeds", "a"), ("--slots", "0")):
+        with pytest.raises(SystemExit):
+            sweep.parse(params, list(arguments))
+    said = capsys.readouterr().err
+    assert "argument --seeds" in said
+    assert "must be at least 1, not 0" in said
