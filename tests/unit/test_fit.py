@@ -127,6 +127,39 @@ def test_a_training_cut_short_twice_equals_an_uninterrupted_one(
         assert (tmp_path / "cut" / "model" / name).read_bytes() == (whole / name).read_bytes()
 
 
+FP16: dict[str, Any] = {"precision": "fp16", "clip_grad": 0.5, "accumulate": 2}
+COMPILED: dict[str, Any] = {"compile": True, "config": DROPPING}
+
+
+@pytest.mark.parametrize("changes", [FP16, pytest.param(COMPILED, marks=pytest.mark.slow)], ids=["fp16", "compiled"])
+def test_scaled_gradients_and_compiled_towers_resume_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """With fp16, the factor of the gradients is part of the state: it halves wherever they overflow."""
+    job = make_job(**changes)
+    whole = run(job, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 6)
+        run(job, tmp_path / "cut")
+    if "precision" in changes:
+        state = read_json(tmp_path / "cut" / "resume" / "step_00000007" / "state.json")
+        assert state["notes"]["scaler"]["scale"] < 2**16
+    assert same(run(job, tmp_path / "cut"), whole)
+
+
+def test_scaled_gradients_are_clipped_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fused optimiser would divide by the scale after the clipping; it must be done before."""
+    scaled: dict[str, Any] = {"precision": "fp16", "samples": 8 * 8, "eps": 0.1}  # steps as large as gradients
+    weights = []
+    for number, changes in enumerate(({"fused": False, "clip_grad": 0.05}, {"clip_grad": 0.05}, {"clip_grad": None})):
+        model = run(make_job(**scaled | changes), tmp_path / str(number))
+        weights.append(load_tensors(model / "model.safetensors")["visual.conv1.weight"])
+    apart, fused, free = weights
+    before = make_job().task.build(0).state_dict()["visual.conv1.weight"]
+    assert (fused - apart).norm() < 1e-4 * (apart - before).norm()
+    assert (free - apart).norm() > 0.1 * (apart - before).norm()
+
+
 def test_a_crash_resumes_from_the_last_state_and_the_one_before_if_that_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
