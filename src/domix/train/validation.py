@@ -13,20 +13,18 @@ Shapes: N pictures, D embedding, U distinct captions, K classes, B pictures or c
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from domix.data.augment import normalise
 from domix.data.names import class_text
 from domix.evaluate.metrics import accuracy, balanced_accuracy
 from domix.evaluate.zeroshot import rank_true
@@ -34,6 +32,7 @@ from domix.model import clip
 from domix.model.loss import contrastive_loss
 from domix.model.tokens import tokenise
 from domix.train.machine import Precision, choose
+from domix.train.measuring import BATCH, apply, evaluating, lowered
 from domix.train.session import Row, Validator
 from domix.train.subsets import Subset, captions_of, choose_seen, choose_withheld, class_names, prepare
 
@@ -42,9 +41,7 @@ if TYPE_CHECKING:
     from domix.train.job import Job
     from domix.training_params import Validation as Settings
 
-BATCH = 128  # pictures or captions of one pass
 PLACES = (1, 5, 10)  # k of R@k
-LOWER: dict[Precision, torch.dtype] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def make_validator(opened: Opened, captions: Path, job: Job, settings: Settings) -> Validator | None:
@@ -98,7 +95,7 @@ class Validation:
             precision: with which the towers compute.
         """
         self.config, self.seen, self.withheld = config, seen, withheld
-        self.test_labels, self.lower, self.channels_last = test_labels, LOWER.get(precision), channels_last
+        self.test_labels, self.precision, self.channels_last = test_labels, precision, channels_last
         captions = seen.captions or [] if seen else []
         self._texts = list(dict.fromkeys([*captions, *prompts]))  # each is encoded once
         place = {text: number for number, text in enumerate(self._texts)}
@@ -109,7 +106,7 @@ class Validation:
     def measure(self, model: Any) -> Row:
         """Return the measurements; one that is not finite is left out."""
         row: Row = {}
-        with evaluating(model), torch.no_grad(), self._precision(model):
+        with evaluating(model), torch.no_grad(), lowered(model, self.precision):
             text = self._encode_texts(model)
             if self.seen is not None:
                 image = self._encode_pictures(model, self.seen.pictures)
@@ -124,20 +121,9 @@ class Validation:
                 row |= {"n_withheld": len(image)} | {f"withheld_{name}": value for name, value in found.items()}
         return {name: value for name, value in row.items() if math.isfinite(value)}
 
-    def _precision(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        if self.lower is None:
-            return contextlib.nullcontext()
-        return torch.autocast(next(model.parameters()).device.type, self.lower)
-
     def _encode_pictures(self, model: Any, pictures: Tensor) -> Tensor:
         """Return features float32 [N, D], not normalised."""
-        device, parts = next(model.parameters()).device, []
-        for batch in pictures.split(BATCH):
-            inputs = normalise(batch.to(device).float())
-            if self.channels_last:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            parts.append(model.encode_image(inputs).float())
-        return torch.cat(parts)
+        return apply(model.encode_image, pictures, model, channels_last=self.channels_last)
 
     def _encode_texts(self, model: Any) -> Tensor | None:
         """Return features float32 of all distinct captions and prompts, not normalised."""
@@ -165,18 +151,6 @@ class Validation:
             right = rank_true(pictures, classes[self.test_labels], place)[1] == 1
             found["balanced_top1_among_test"] = balanced_accuracy(label, right)
         return found
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Generator[None]:
-    """Switch every module to evaluation, and back to what it was before."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def retrieval(image: NDArray[np.float32], text: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, float]:
