@@ -1,5 +1,6 @@
 """MLflow for the stages: which store, and what a run's record says about where it came from."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,11 +15,7 @@ from stages.common import STATE, git_state, original_root
 
 # A server that stops answering must not hold up the end of a stage; MLflow's own settings, where set, win.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-}
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 REMINDER = "mlflow_run"
 PROGRESS = "DOMIX_PROGRESS"  # the file in which a training is to tell how far it has come
 
@@ -44,13 +41,17 @@ def tracker_of(
     def start() -> Tracker:
         for key, value in (PATIENCE | QUIET).items():
             os.environ.setdefault(key, value)
+        if tracking.enabled:
+            import mlflow  # noqa: F401  (first: it sets its loggers' level when it is imported)
+
+            logging.getLogger("mlflow").setLevel(logging.ERROR)
         told = os.environ.get(PROGRESS)
         listeners: list[Tracker] = [Heartbeat(Path(told))] if told else []
         if tracking.tensorboard:
             listeners.append(
                 TensorboardTracker(original_root() / STATE / "tensorboard" / stage / _own(run_name, resume))
             )
-        mlflow = open_tracker(
+        record = open_tracker(
             enabled=tracking.enabled,
             uri=os.environ.get("MLFLOW_TRACKING_URI"),
             root=original_root(),
@@ -61,7 +62,7 @@ def tracker_of(
             watch_machine=tracking.system_metrics,
             registry=Registry(tracking.experiment, save) if save is not None and tracking.register else None,
         )
-        return Trackers(*listeners, mlflow) if listeners else mlflow
+        return Trackers(*listeners, record) if listeners else record
 
     return start
 

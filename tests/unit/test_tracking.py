@@ -193,7 +193,7 @@ def test_tensorboard_has_the_same_curves_once_however_often_a_run_is_started(tmp
         tracker.file("first_batch.png", picture.getvalue())
         tracker.file("notes.txt", b"not a picture")
         for step, loss in ((5, 2.5), (10, 1.5)):
-            tracker.metrics({"loss": loss, "validation.image_to_text_r1": loss / 10}, step)
+            tracker.metrics({"loss": loss, "validation/image_to_text_r1": loss / 10}, step)
         tracker.finish(succeeded=True)
     read = events(tmp_path / "run")
     assert [(e.step, e.value) for e in read.Scalars("train/loss")] == [(5, 2.5), (10, 1.5)]
@@ -234,7 +234,7 @@ def test_a_run_that_goes_on_has_one_record_without_gaps_or_doubles(root: Path) -
     first.params({"lr": 0.003})
     for step in (5, 10):
         first.metrics({"loss": 1.0}, step)
-    first.metrics({"validation.loss": 3.0}, 10)
+    first.metrics({"validation/loss": 3.0}, 10)
     first.finish(succeeded=False)
     assert [run.info.status for run in recorded(root)] == ["KILLED"]
 
@@ -243,14 +243,14 @@ def test_a_run_that_goes_on_has_one_record_without_gaps_or_doubles(root: Path) -
     again.params({"lr": 0.003, "workers": 4})
     for step in (5, 10, 15):
         again.metrics({"loss": 1.0}, step)
-    again.metrics({"validation.loss": 3.0}, 5)  # measured before the last that is known: known, too
-    again.metrics({"validation.loss": 2.0}, 20)
+    again.metrics({"validation/loss": 3.0}, 5)  # measured before the last that is known: known, too
+    again.metrics({"validation/loss": 2.0}, 20)
     again.finish(succeeded=True)
     (run,) = recorded(root)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"lr": "0.003", "workers": "4"}
     assert history(root, run.info.run_id, "loss") == [5, 10, 15]
-    assert history(root, run.info.run_id, "validation.loss") == [10, 20]
+    assert history(root, run.info.run_id, "validation/loss") == [10, 20]
 
 
 @pytest.mark.parametrize("known", ["", "0" * 32])

@@ -94,8 +94,8 @@ def test_curves_are_written_and_told_with_a_last_row_and_their_numbers_change(tm
     assert [row["step"] for row in rows] == ["5", "10", "12"]
     assert set(rows[0]) == MEASURED | {"step"}
     assert len({row["loss"] for row in rows}) == 3
-    assert told["validation.loss"] == [5, 10, 12]
-    assert {"validation." + name for name in MEASURED} <= set(told)
+    assert told["validation/loss"] == [5, 10, 12]
+    assert {"validation/" + name for name in MEASURED} <= set(told)
     assert [(row["n_seen"], row["n_withheld"]) for row in rows] == [("6", "4")] * 3
 
 
@@ -109,7 +109,7 @@ def test_curves_resume_without_gaps_or_doubles(tmp_path: Path, monkeypatch: pyte
 
     class Listener(NullTracker):
         def metrics(self, values: Any, step: int) -> None:
-            told.extend([step] * ("validation.loss" in values))
+            told.extend([step] * ("validation/loss" in values))
 
     resumed = run(make_job(), tmp_path / "cut", make(), open_tracker=Listener)
     assert (resumed / "validation.csv").read_bytes() == (whole / "validation.csv").read_bytes()

@@ -5,12 +5,14 @@ Written through a client, never through MLflow's global settings; so several sto
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+VERSIONS = "mlflow.modelVersions"
 Save = Callable[[Path, Path, Any], dict[str, str]]
 
 
@@ -46,7 +48,11 @@ def register(client: Any, run_id: str, folder: Path, registry: Registry) -> None
         raise
     client.log_outputs(run_id, [LoggedModelOutput(kept.model_id, step=0)])
     _make_name(client, registry.name)
-    client.create_model_version(registry.name, kept.artifact_location, run_id=run_id, tags=tags, model_id=kept.model_id)
+    made = client.create_model_version(
+        registry.name, kept.artifact_location, run_id=run_id, tags=tags, model_id=kept.model_id
+    )
+    versions = json.dumps([{"name": made.name, "version": made.version}])
+    client.set_logged_model_tags(kept.model_id, {VERSIONS: versions})  # as mlflow.register_model notes it
 
 
 def _make_name(client: Any, name: str) -> None:

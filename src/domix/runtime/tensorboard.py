@@ -59,11 +59,11 @@ class TensorboardTracker(NullTracker):
         self._try(lambda: self._writer.add_text("parameters", table))
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Write numbers as of `step`; a name's part before a dot is its group."""
+        """Write numbers as of `step`; a name's part before a slash is its group."""
 
         def write() -> None:
             for key, value in values.items():
-                self._writer.add_scalar(key.replace(".", "/") if "." in key else f"train/{key}", value, step)
+                self._writer.add_scalar(key if "/" in key else f"train/{key}", value, step)
 
         self._try(write)
 

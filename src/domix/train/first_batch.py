@@ -99,15 +99,15 @@ def _frame(figure: Any, corner: tuple[int, int], side: int) -> None:
     from matplotlib.patches import Rectangle
 
     width, height = figure.get_size_inches() * DPI
-    x, y = corner[0] - 1, corner[1] - 1
+    x, y = corner[0] - 1.5, corner[1] - 1.5
     figure.add_artist(
         Rectangle(
             (x / width, y / height),
-            (side + 2) / width,
-            (side + 2) / height,
+            (side + 3) / width,
+            (side + 3) / height,
             fill=False,
             edgecolor=FRAME,
-            linewidth=1,
+            linewidth=72 / DPI,  # a pixel
             transform=figure.transFigure,
         )
     )

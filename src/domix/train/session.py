@@ -227,7 +227,7 @@ class Session(lightning.Callback):
         for row in self.record.rows:
             self._tell(row)
         for row in self.record.validations:
-            self._tell(row, "validation.")
+            self._tell(row, "validation/")
 
     def _tell(self, row: Row, prefix: str = "") -> None:
         self.tracker.metrics({prefix + key: row[key] for key in row if key != "step"}, int(row["step"]))
@@ -239,7 +239,7 @@ class Session(lightning.Callback):
         started = time.perf_counter()
         row = {"step": self.step, **self.validator.measure(module.model)}
         self.record.validations.append(row)
-        self._tell(row, "validation.")
+        self._tell(row, "validation/")
         self._row_at += time.perf_counter() - started
 
     def _save(self, trainer: lightning.Trainer, module: StepModule) -> None:
