@@ -30,7 +30,7 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help packages env repro smoke test check lock bench docs deps image image-digest clean
+.PHONY: help packages env repro smoke test check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -71,12 +71,15 @@ docs: $(READY) ## write docs/parameters.md and params.schema.json from src/domix
 deps: $(READY) ## write each stage's list of modules in dvc.yaml from what its code imports
 	@$(BIN)/python -m tools.stage_deps --write
 
-bench: $(READY) ## measure the data side at real size, then training
+plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate 3000': samples/s a device)
+	@$(BIN)/python -m tools.plan $(ARGS)
+
+bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
 	@$(BIN)/python -m tools.bench_data
 	@echo "Bringing the packed data up to date, then measuring training."
 	@$(BIN)/dvc repro --quiet mixtures captions
-	@$(BIN)/python -m tools.bench $(ARGS)
+	@$(BIN)/python -m tools.bench_train $(ARGS)
 
 image: ## build the container image (ENGINE=docker|podman|buildah, BASE_IMAGE=... for another base)
 	@if [[ -z "$(ENGINE)" ]]; then echo "make image: install docker, podman or buildah first" >&2; exit 1; fi
