@@ -14,7 +14,7 @@ from domix import config
 from domix.runtime.errors import DomixError, ParameterError
 
 ROOT = Path(__file__).resolve().parents[2]
-PRESETS = ("smoke", "mini", "paper")
+PRESETS = ("smoke", "mini", "paper", "cc3m", "cc12m")
 MINI = YAML(typ="safe", pure=True).load((ROOT / "presets" / "mini.yaml").read_text(encoding="utf-8"))
 
 
