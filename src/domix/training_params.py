@@ -1,4 +1,4 @@
-"""The parameters of trainings: what is learned from what (`train`, `supervised`), and how the machine does it (`trainer`).
+"""The parameters of trainings: what is learned from what (`train`, `supervised`), how the machine does it (`trainer`).
 
 Part of params.yaml; see domix.config. Recipes decide the weights. Of the trainer's keys, those in `DECIDING` may change
 them in their last digits, the others never do.
@@ -155,13 +155,18 @@ class Trainer:
     deterministic: bool = doc("on GPUs, choose algorithms that give the same result every time; off: the fastest")
     loader: Literal["auto", "resident", "cache", "shards", "stream"] = doc(
         "where pictures come from, with the same batches from each: resident: decoded into memory; cache: decoded once"
-        " into a memory-mapped file; shards: decoded by `workers` as they are needed; stream: likewise, from copies that"
-        " are fetched ahead from `shards`. auto: resident if half the free memory holds them, else shards"
+        " into a memory-mapped file; shards: decoded by `workers` as they are needed; stream: likewise, from copies"
+        " that are fetched ahead from `shards`. auto: resident (several processes: cache) if half the free memory holds"
+        " them, else shards"
     )
-    workers: int = doc("processes that decode for the loaders shards and stream; 0 = one a core of each device's share")
+    workers: int = doc(
+        "processes that decode for the loaders shards and stream; 0 = one a core of each GPU's share, on CPUs threads"
+    )
     pin_memory: bool = doc("hand batches to GPUs from page-locked memory, while they compute")
     decode: Literal["cpu", "gpu"] = doc("gpu: loaders shards and stream send JPEG files to the GPU, which decodes them")
-    shards: dict[str, str] = doc("for the loader stream: source -> URL prefix below which its shards lie (s3://, file:)")
+    shards: dict[str, str] = doc(
+        "for the loader stream: source -> URL prefix below which its shards lie (s3://, file:)"
+    )
     threads: int = doc("CPU threads a process computes with; 0 = all cores, shared among the devices")
     save_every_s: int = doc("seconds between saves of the state from which a killed training resumes")
     keep_states: int = doc("newest of those states that are kept; an older one serves where a newer is damaged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,16 @@ def test_threads_share_a_reader(tmp_path):
     with reader(tmp_path, write(tmp_path, PICTURES, shards=3)) as shards, ThreadPoolExecutor(8) as pool:
         rows = list(range(20)) * 20
         assert list(pool.map(shards.read, rows)) == [list(PICTURES.values())[row] for row in rows]
+
+
+def test_a_reader_keeps_a_few_shards_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("domix.data.shards.KEPT", 2)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with reader(tmp_path, write(tmp_path, PICTURES, shards=6)) as shards, ThreadPoolExecutor(4) as pool:
+        rows = list(range(20)) * 5
+        assert list(pool.map(shards.read, rows)) == [list(PICTURES.values())[row] for row in rows]
+        assert len(os.listdir("/proc/self/fd")) <= before + 2 + 1  # noqa: PTH208 (the places' map)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
 
 
 def test_a_reader_sent_to_another_process_reads_the_same(tmp_path):

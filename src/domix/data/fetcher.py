@@ -111,6 +111,9 @@ class Fetcher(threading.Thread):
             pass
         except DomixError as error:
             self._spool.give_up(str(error))
+        except BaseException as error:
+            self._spool.give_up(f"fetching shards ended unexpectedly: {error!r}")
+            raise
 
     def stop(self) -> None:
         """End, after the range of a shard that is coming just now."""

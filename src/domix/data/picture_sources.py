@@ -33,7 +33,7 @@ def open_pictures(opened: Opened, trainer: Trainer, *, cache: Path, spool: Path,
         trainer: which loader, and what it is to do.
         cache: folder for decoded pictures, shared by all trainings on this machine.
         spool: folder for shards that are fetched.
-        threads: that decode.
+        threads: that decode, over all processes of this machine.
 
     Raises:
         DataError: a picture is missing or damaged, of those that are decoded at once.
@@ -43,15 +43,16 @@ def open_pictures(opened: Opened, trainer: Trainer, *, cache: Path, spool: Path,
     samples = opened.samples
     loader = choose_loader(trainer.loader, int(sizes_of(samples).prod(dim=1).sum()) * 3, processes=trainer.devices)
     encoded = trainer.decode == "gpu"
+    own = max(1, threads // trainer.devices)
     match loader:
         case "resident":
-            return decode(samples, opened.readers, threads=threads)
+            return decode(samples, opened.readers, threads=own)
         case "cache":
-            return _cached(opened, cache, threads)
+            return _cached(opened, cache, threads)  # one process decodes for all
         case "stream":
-            return _streamed(opened, trainer.shards, spool, threads=threads, encoded=encoded)
+            return _streamed(opened, trainer.shards, spool, threads=own, encoded=encoded)
         case _:
-            return PackedPictures(samples, opened.readers, threads=threads, encoded=encoded)
+            return PackedPictures(samples, opened.readers, threads=own, encoded=encoded)
 
 
 def choose_loader(loader: str, nbytes: int, *, processes: int, free: int | None = None) -> str:

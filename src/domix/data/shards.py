@@ -19,6 +19,7 @@ from domix.runtime.errors import DataError
 
 BLOCK = 512  # tar's unit
 END = b"\0" * (2 * BLOCK)  # two empty blocks end an archive
+KEPT = 256  # shards that a reader keeps open: a process may often have 1,024 files at most
 
 
 class Block(NamedTuple):
@@ -124,21 +125,30 @@ class ShardReader:
             DataError: its shard is missing or cut short.
         """
         shard, size, offset = self._places[row].item()
-        data = os.pread(self._file(shard), size, offset)
+        file = self._file(shard)
+        try:
+            data = os.pread(file, size, offset)
+        finally:
+            if self._files.get(shard) != file:
+                os.close(file)
         if len(data) != size:
             path = self._folder / shard_name(shard)
             raise DataError(f"the shard {path} is cut short: delete it and run dvc checkout or dvc repro pack")
         return data
 
     def _file(self, shard: int) -> int:
+        """Open a shard; keep it open, if there is room, for the next picture."""
         file = self._files.get(shard)
         if file is not None:
             return file
         with self._lock:
-            if shard not in self._files:
-                path = self._folder / shard_name(shard)
-                try:
-                    self._files[shard] = os.open(path, os.O_RDONLY)
-                except FileNotFoundError:
-                    raise DataError(f"the shard {path} is missing: run dvc checkout or dvc repro pack") from None
-            return self._files[shard]
+            if shard in self._files:
+                return self._files[shard]
+            path = self._folder / shard_name(shard)
+            try:
+                file = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                raise DataError(f"the shard {path} is missing: run dvc checkout or dvc repro pack") from None
+            if len(self._files) < KEPT:
+                self._files[shard] = file
+            return file
