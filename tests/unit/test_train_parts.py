@@ -14,7 +14,7 @@ from domix.runtime.errors import ParameterError
 from domix.runtime.files import digest_of
 from domix.train import machine, optim, resume
 from domix.train.schedule import WarmupCosine, step_of_epoch, total_steps, warmup_steps
-from tests.tiny import CONFIG, TRAINER
+from tests.tiny import CONFIG, TRAINER, make_job
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
@@ -143,3 +143,18 @@ def test_the_digest_tells_trainings_apart() -> None:
     digests = {digest_of(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.2)}
     assert len(digests) == 4
     assert digest_of(seed=0, lr=0.1) == digest_of(lr=0.1, seed=0)
+
+
+def test_captions_are_cut_where_asked_to() -> None:
+    job = make_job(context=5)
+    tokens = job.task.targets(job.task.build(0))
+    assert tokens.shape == (20, 5)
+    assert set(tokens[:, -1].tolist()) == {49407}
+    assert make_job(context=99).task.targets(job.task.build(0)).shape == (20, 8)  # as trim
+
+
+@pytest.mark.parametrize("change", [{"custom_text": True}, {"text_cfg": CONFIG["text_cfg"] | {"no_causal_mask": True}}])
+def test_captions_are_not_cut_for_a_tower_that_reads_all(change: dict[str, Any]) -> None:
+    job = make_job(config=CONFIG | change, context=5)
+    with pytest.raises(ParameterError, match=r"train\.context is 5, but .* tiny reads its whole context of 16"):
+        job.task.targets(job.task.build(0))

@@ -127,17 +127,22 @@ def shortest_context(model: Clip, tokens: Tensor) -> Tensor:
     It cannot where attention looks backwards only and the features are those at the end-of-text token, the greatest:
     whatever follows that token is never read.
     """
-    from open_clip.model import CLIP
-
-    if not isinstance(model, CLIP) or model.text_pool_type != "argmax" or model.attn_mask is None:
+    if not reads_short(model) or model.text_pool_type != "argmax":
         return tokens
     return tokens[:, : int(tokens.argmax(dim=1).max()) + 1].contiguous()
+
+
+def reads_short(model: Clip) -> bool:
+    """Tell whether `encode_text` takes captions shorter than the model's context: a tower whose attention is causal."""
+    from open_clip.model import CLIP
+
+    return isinstance(model, CLIP) and model.attn_mask is not None
 
 
 def encode_text(model: Clip, tokens: Tensor) -> Tensor:
     """Encode captions [B, L] to features [B, D] as open_clip's `encode_text` does, for any L up to the model's context.
 
-    open_clip's own asks for the whole context, most of which is padding; see `shortest_context`.
+    open_clip's own asks for the whole context, most of which is padding; see `shortest_context` and `reads_short`.
     """
     from open_clip.transformer import text_global_pool
     from torch import nn

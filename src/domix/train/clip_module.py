@@ -14,6 +14,7 @@ from domix.data.loader import Batch
 from domix.model import clip
 from domix.model.loss import contrastive_loss
 from domix.model.tokens import tokenise
+from domix.runtime.errors import ParameterError
 from domix.train import optim
 from domix.train.schedule import WarmupCosine, warmup_steps
 from domix.train.step_module import StepModule
@@ -48,11 +49,20 @@ class ClipTask:
         return model
 
     def targets(self, model: Any) -> Tensor:
-        """Return the captions' tokens int32 [N, L]."""
+        """Return the captions' tokens int32 [N, L].
+
+        Raises:
+            ParameterError: captions are to be cut, but the model's text tower reads no less than its whole context.
+        """
         context = self.recipe.context
         config = self.config
         if not isinstance(context, str):
             own = clip.tokenizer(config).context_length or 0
+            if context < own and not clip.reads_short(model):
+                raise ParameterError(
+                    f"train.context is {context}, but the text tower of {self.name} reads its whole context of {own}:"
+                    " set it to full"
+                )
             config = config | {"text_cfg": config["text_cfg"] | {"context_length": min(context, own)}}
         tokens = tokenise(clip.tokenizer(config), self.captions).int()
         return tokens if context == "full" else clip.shortest_context(model, tokens)
