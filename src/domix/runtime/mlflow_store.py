@@ -20,7 +20,6 @@ from domix.runtime.registry import Registry
 from domix.runtime.tracking import NullTracker, Tracker
 
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", "mlflow.db.lock"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # the user interface shows curves, not conversations
 SERVER_TIMEOUT_S = 3.0
 LOCK_TIMEOUT_S = 120.0  # creating the database takes some ten seconds on a slow machine
 BUSY_TIMEOUT_S = 60  # a writer waits for another
@@ -85,7 +84,7 @@ def _open_store(uri: str | None, root: Path, experiment: str) -> tuple[Any, str]
         if found is not None:
             return client, found.experiment_id
         location = (root / ARTIFACTS).as_uri() if local else None
-        return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
+        return client, client.create_experiment(experiment, artifact_location=location)
 
 
 def _interrupted_run(client: Any, experiment_id: str, reminder: Path | None) -> str | None:
