@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from stages import train
+from stages.common import load_params
 from tests.stages.test_train_resume import MODEL, start, states, wait_for
 from tests.tiny import write_project
 
@@ -33,8 +37,11 @@ def weights(folder: Path) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_stop_saves_the_state_and_ends_the_workers(tmp_path: Path) -> None:
+def test_a_stop_saves_the_state_and_ends_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Another loader goes on where the stopped one was, to the weights of a training that nobody stopped."""
+    caplog.set_level(logging.INFO)
     folder = tmp_path / "cut"
     write(folder, loader="stream")
     process = start(folder)
@@ -47,11 +54,12 @@ def test_a_stop_saves_the_state_and_ends_the_workers(tmp_path: Path) -> None:
     assert "run it again to continue" in finish(process, 75)
     assert not psutil.wait_procs(children, timeout=30)[1]
 
-    params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("loader: stream", "loader: cache"))
-    assert "going on after step" in finish(start(folder))
     write(tmp_path / "whole", loader="resident")
-    finish(start(tmp_path / "whole"))
+    for place, loader in ((folder, "cache"), (tmp_path / "whole", "resident")):
+        monkeypatch.chdir(place)
+        params = load_params()
+        train.main(replace(params, trainer=replace(params.trainer, loader=loader)), "tiny", "0")
+    assert "going on after step" in caplog.text
     assert weights(folder) == weights(tmp_path / "whole")
 
 
