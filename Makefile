@@ -30,7 +30,7 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help packages env repro smoke test check lock plan bench docs deps image image-digest clean
+.PHONY: help packages env repro sweep smoke test check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -45,6 +45,9 @@ repro: $(READY) ## bring the data, run the whole pipeline (params.yaml), show th
 	@echo "Running the pipeline of params.yaml; what is up to date is skipped."
 	@$(BIN)/dvc repro $(ARGS)
 	@$(BIN)/python -m tools.headline
+
+sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
+	@$(BIN)/python -m stages.sweep $(ARGS)
 
 smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/smoke, leaving your files alone
 	@$(BIN)/python -m tools.smoke

@@ -68,12 +68,12 @@ def parse(params: Params, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--retries", type=int, default=2, help="further attempts for a training that died")
     parser.add_argument("--until", choices=UNTIL, default="report", help="how far to go")
     parser.add_argument("--name", help="the sweep's folder below .cache/sweep; always makes copies")
+    parser.add_argument("--pull", action="store_true", help="take what DVC's default remote has of other machines")
     parser.add_argument("--write", nargs=2, metavar=("slurm|sky", "FOLDER"), help="write files for a cluster instead")
     parser.add_argument("--time", default="24:00:00", help="slurm: time limit of a task")
     parser.add_argument("--cpus", type=_count, default=16, help="slurm: cores of each process")
     parser.add_argument("--gpu", default="H100", help="sky: the kind of GPU")
     parser.add_argument("--bucket", default="domix-states", help="sky: the bucket that keeps saved states")
-    parser.add_argument("--remote", default="storage", help="sky: the DVC remote that collects the results")
     return parser.parse_args(arguments)
 
 
@@ -87,7 +87,7 @@ def write(sweep: Sweep, trainer: Trainer, asked: argparse.Namespace) -> None:
     writers = {"slurm": write_slurm, "sky": write_sky}
     if kind not in writers:
         raise ParameterError(f"--write knows slurm and sky, not {kind!r}")
-    cluster = Cluster(asked.time, asked.cpus, asked.gpu, asked.bucket, asked.remote)
+    cluster = Cluster(asked.time, asked.cpus, asked.gpu, asked.bucket)
     for path in writers[kind](sweep, trainer, Path(folder).resolve(), cluster):
         print(path)
 
@@ -126,6 +126,7 @@ def plan(params: Params, asked: argparse.Namespace) -> Sweep:
         studies=studies,
         until=asked.until,
         in_place=studies == (own,) and asked.name is None,
+        pull=asked.pull,
         kinds=kinds_of(params, mixtures),
     )
 

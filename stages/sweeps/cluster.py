@@ -31,7 +31,6 @@ class Cluster:
     cpus: int  # of each process
     gpu: str  # the kind that SkyPilot is asked for
     bucket: str  # keeps saved states
-    remote: str  # DVC's, collects results
 
 
 def write_slurm(sweep: Sweep, trainer: Trainer, folder: Path, cluster: Cluster) -> list[Path]:
@@ -99,9 +98,8 @@ def write_sky(sweep: Sweep, trainer: Trainer, folder: Path, cluster: Cluster) ->
         "MIXTURE": mixture,
         "SEED": seed,
         "BUCKET": cluster.bucket,
-        "REMOTE": cluster.remote,
         "TRAIN": f"{train} --until train --name {sweep.name}",
-        "FINISH": _command(sweep, f"--until {sweep.until}"),
+        "FINISH": _command(sweep, f"--until {sweep.until} --pull"),
         "RUNS": "\n".join("|".join(run) for run in runs),
     }
     files = {folder / name: _fill(f"{name}.in", **filled) for name in ("sky.yaml", "launch.sh")}

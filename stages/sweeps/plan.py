@@ -82,6 +82,7 @@ class Sweep:
     studies: tuple[Study, ...]
     until: str
     in_place: bool  # one study, that of params.yaml: no copy is needed
+    pull: bool  # take from DVC's default remote what other machines have made
     kinds: dict[str, list[str]]  # kind of training -> mixtures
     slots: Sequence[Slot] = ()
     entries: list[Entry] = field(default_factory=list)
@@ -121,7 +122,8 @@ class Sweep:
     def command(self, entry: Entry, after: str | None = None) -> Command:
         """Return what runs an entry."""
         told = {PROGRESS: str(self.heartbeat(entry))}
-        return Command(entry.name, entry.words, entry.folder, self.log(entry), told, after)
+        words = (*entry.words, "--pull") if self.pull else entry.words
+        return Command(entry.name, words, entry.folder, self.log(entry), told, after)
 
     def write(self, state: str) -> None:
         """Write sweep.json: what was asked, and what has become of each part. Paths are relative to the repository."""

@@ -249,7 +249,7 @@ def test_a_failure_is_told_by_its_stage(params: Params) -> None:
 
 def make_sweep(root: Path, params: Params, **changes: Any) -> Sweep:
     studies = tuple(Study(domain, ("natural-only", "cg-high"), (0,)) for domain in ("clipart", "sketch"))
-    given = {"name": "s", "root": root, "studies": studies, "until": "report", "in_place": False}
+    given = {"name": "s", "root": root, "studies": studies, "until": "report", "in_place": False, "pull": False}
     kinds = {"train": ["natural-only", "cg-high"], "train_supervised": ["cg-high"]}
     return Sweep(**(given | {"kinds": kinds} | changes))
 
@@ -264,6 +264,8 @@ def test_a_sweep_trains_every_mixture_and_the_classifiers_asked_for(tmp_path: Pa
         "clipart/report",
     ]
     assert entries[1].words[-4:] == ("--wait-for-lock", "repro", "--single-item", "train@natural-only-0")
+    pulling = make_sweep(tmp_path, params, pull=True)
+    assert pulling.command(pulling.entries[1]).words[-2:] == ("train@natural-only-0", "--pull")
     assert entries[3].model == tmp_path / ".cache/sweep/s/clipart/artifacts/models/supervised/cg-high-s0"
 
 
