@@ -249,8 +249,8 @@ class Session(lightning.Callback):
             DomixError: training has diverged; what it came to is not worth saving, an earlier state stays.
         """
         self._read_measures(module)
-        check_finite(module.model, self.step, module.job)
         if trainer.is_global_zero:
+            check_finite(module.model, self.step, module.job)
             record = self.record
             notes: dict[str, Any] = {
                 "rows": record.rows,
