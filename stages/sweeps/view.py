@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -66,9 +67,11 @@ class View:
             caption=", ".join(f"{count} {state}" for state, count in counts.items() if count),
             title_justify="left",
             caption_justify="left",
+            box=box.SIMPLE_HEAD,
         )
         for name in COLUMNS:
-            table.add_column(name, justify="left" if name in ("run", "state", "slot") else "right", no_wrap=True)
+            words = name in ("run", "state", "slot")
+            table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=0 if words else 7)
         room = max(1, self.console.height - 7)
         shown = sorted(self.sweep.entries, key=lambda entry: ORDER.index(entry.status))[:room]
         for entry in [entry for entry in self.sweep.entries if entry in shown]:
