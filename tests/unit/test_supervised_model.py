@@ -88,7 +88,7 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds a model that is no classifier"):
         supervised.load_classifier(tmp_path)
     write_json(tmp_path / "config.json", {"encoder": RESNET, "classes": [*"abcdef"]})
-    with pytest.raises(DataError, match=r"head\.bias is 5 there and 6 in the configuration"):
+    with pytest.raises(DataError, match=r"head\.weight is 5x16 there and 6x16 in the configuration"):
         supervised.load_classifier(tmp_path)
 
 
