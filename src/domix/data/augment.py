@@ -77,17 +77,22 @@ def random_mirror(count: int, *, probability: float, generator: torch.Generator)
     return torch.rand(count, generator=generator) < probability
 
 
-def resample_weights(start: Tensor, length: Tensor, *, size_in: int, size_out: int) -> Tensor:
+def resample_weights(
+    start: Tensor, length: Tensor, *, size_in: int, size_out: int, mirror: Tensor | None = None
+) -> Tensor:
     """Build the antialiased bicubic resampling matrices float32 [B, size_out, size_in] of one axis.
 
     Output pixel i of picture b is the weighted mean of the input pixels `start[b] .. start[b] + length[b]`; no other
     pixel has any weight, as if the picture had been cropped first. Kernel: Keys' cubic with a = -0.5, widened by the
-    reduction factor, as Pillow and torchvision do it.
+    reduction factor, as Pillow and torchvision do it. Where `mirror` bool [B] says so, outputs come in reverse order.
     """
     start, length = start.to(torch.float32)[:, None, None], length.to(torch.float32)[:, None, None]
     reduction = length / size_out
     support = reduction.clamp(min=1.0)
-    centre = (torch.arange(size_out, device=start.device) + 0.5)[None, :, None] * reduction + start
+    place = torch.arange(size_out, device=start.device)[None, :, None]
+    if mirror is not None:
+        place = torch.where(mirror[:, None, None], size_out - 1 - place, place)
+    centre = (place + 0.5) * reduction + start
     # The kernel reaches 2 * support to either side, a few pixels of many: only those are worked out, then put in place.
     taps = int(4 * max(1.0, size_in / size_out)) + 2
     pixel = torch.floor(centre - 2 * support - 0.5) + torch.arange(taps, device=start.device)
@@ -107,19 +112,25 @@ def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
 def crop_resize(pictures: Tensor, boxes: Boxes, size: int, *, mirror: Tensor | None = None) -> Tensor:
     """Cut `boxes` out of uint8 [B, C, H, W] and resize them to float32 [B, C, size, size] in 0..255.
 
-    Results are rounded and clamped to whole grey levels, as when uint8 pictures are resized one by one.
+    Results are rounded and clamped to whole grey levels, as when uint8 pictures are resized one by one. They lie in
+    memory channels-last.
     """
     device = pictures.device
     rows = resample_weights(boxes.top.to(device), boxes.height.to(device), size_in=pictures.shape[2], size_out=size)
-    columns = resample_weights(boxes.left.to(device), boxes.width.to(device), size_in=pictures.shape[3], size_out=size)
-    if mirror is not None:
-        columns = torch.where(mirror.to(device)[:, None, None], columns.flip(1), columns)
+    columns = resample_weights(
+        boxes.left.to(device),
+        boxes.width.to(device),
+        size_in=pictures.shape[3],
+        size_out=size,
+        mirror=None if mirror is None else mirror.to(device),
+    )
     half = torch.einsum("bchw,bsw->bchs", pictures.float(), columns)
-    return torch.einsum("bchs,bth->bcts", half, rows).round_().clamp_(0, 255)
+    resized = torch.einsum("bchs,bth->btsc", half, rows)  # so the second product writes channels-last at no cost
+    return resized.round_().clamp_(0, 255).permute(0, 3, 1, 2)
 
 
 def normalise(pictures: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:
     """Scale float pictures in 0..255 [B, C, H, W] to the encoder's zero mean and unit variance."""
     mean_C11 = torch.tensor(mean, device=pictures.device)[:, None, None] * 255
     std_C11 = torch.tensor(std, device=pictures.device)[:, None, None] * 255
-    return (pictures - mean_C11) / std_C11
+    return (pictures - mean_C11).div_(std_C11)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import logging
 import multiprocessing
 import os
@@ -16,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domix.runtime.errors import DomixError
+from domix.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from domix.data.pack import Driver, PackStats, Unit
 
 AHEAD = 2  # units that wait for each process
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
-KEPT = 1 << 28  # bytes
 
 
 def get_driver(name: str, workers: int) -> Driver:
@@ -74,22 +71,8 @@ def _ignore_interrupt() -> None:
 
 def _work(pack_unit: Callable[[Unit, Path], PackStats], unit: Unit, folder: Path) -> PackStats:
     """Do one unit in a process of its own."""
-    _keep_memory()
+    keep_freed_memory()
     return pack_unit(unit, folder)
-
-
-@functools.cache
-def _keep_memory() -> None:
-    """Let glibc keep freed memory: it would give every picture's back to the system and ask for it again.
-
-    That takes a fourth of the time of packing. Other allocators are left as they are.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        mallopt(option, KEPT)
 
 
 def with_ray(units: Sequence[Unit], folder: Path, *, workers: int) -> Iterator[PackStats]:

@@ -1,10 +1,15 @@
-"""How much memory this process may still take."""
+"""How much memory this process may still take, and what becomes of what it frees."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from pathlib import Path
 
 import psutil
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+KEPT = 1 << 28  # bytes
 
 
 def free_memory(proc: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
@@ -40,3 +45,18 @@ def _groups(proc: Path, groups: Path) -> list[Path]:
 def _statistic(path: Path, name: str) -> int:
     lines = dict(line.split(maxsplit=1) for line in path.read_text().splitlines())
     return int(lines.get(name, 0))
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory, which it would else give back to the system and ask for again, page by page.
+
+    Packing asks anew for every picture, training on a CPU for every step's activations: it takes a fourth of their
+    time. Other allocators are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        mallopt(option, KEPT)

@@ -21,6 +21,7 @@ import torch
 from domix.model.checkpoint import CONFIG, WEIGHTS, save_weights
 from domix.runtime.errors import Interrupted
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
+from domix.runtime.memory import keep_freed_memory
 from domix.runtime.tracking import NullTracker, Tracker
 from domix.train.failures import explain
 from domix.train.feed import feed
@@ -122,6 +123,8 @@ def set_up(machine: Machine, job: Job) -> None:
     """Set this process's threads and precision of float32 products."""
     if machine.threads:
         torch.set_num_threads(machine.threads)
+    if machine.accelerator == "cpu":
+        keep_freed_memory()  # every step asks for its activations anew
     torch.set_float32_matmul_precision("high" if job.trainer.tf32 and machine.accelerator == "gpu" else "highest")
     torch.backends.cudnn.allow_tf32 = job.trainer.tf32
 

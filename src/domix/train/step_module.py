@@ -73,8 +73,8 @@ class StepModule(lightning.LightningModule, ABC):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment the pictures where they are trained on, outside of any lower precision."""
         pictures = augmented(batch, self.job.task.size)
-        if self.job.trainer.channels_last:
-            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if self.job.trainer.channels_last else torch.contiguous_format
+        pictures = pictures.contiguous(memory_format=layout)
         return batch._replace(pictures=pictures)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
