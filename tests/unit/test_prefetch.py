@@ -123,6 +123,27 @@ def test_a_killed_worker_is_told_in_a_sentence() -> None:
 
 
 @pytest.mark.usefixtures("no_orphans")
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), EOFError(), FileNotFoundError("no socket")])
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_worker_that_dies_while_it_hands_a_batch_over_is_told_likewise(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, killed: bool
+) -> None:
+    def broken(*arguments: object) -> object:
+        if killed:
+            children()[0].send_signal(signal.SIGKILL)
+        raise error
+
+    kind, says = (DomixError, "^a process that decodes pictures died") if killed else (type(error), None)
+    with (
+        pytest.raises(kind, match=says),
+        prefetched(batches_of(total=100_000), workers=1, pin=False, ahead=False) as feed,
+    ):
+        for batch in feed:
+            if batch.step == 3:  # by now the worker has begun, and takes no part in what follows
+                monkeypatch.setattr(torch.multiprocessing.reductions, "rebuild_storage_fd", broken)
+
+
+@pytest.mark.usefixtures("no_orphans")
 def test_workers_leave_signals_to_the_training() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     found = []

@@ -81,12 +81,16 @@ def prefetched(
     except RuntimeError as error:  # PyTorch raises it from its handler of SIGCHLD, wherever the training is
         if "DataLoader worker" not in str(error):
             raise
-        raise DomixError(
-            f"a process that decodes pictures died ({str(error).strip()}): if it ran out of memory, lower"
-            " trainer.workers; run it again to continue"
-        ) from error
+        raise _death(error) from error
     finally:
         feed.close()
+
+
+def _death(error: Exception) -> DomixError:
+    return DomixError(
+        f"a process that decodes pictures died ({str(error).strip()}): if it ran out of memory, lower trainer.workers;"
+        " run it again to continue"
+    )
 
 
 def _by_thread(batches: Batches, pin: bool) -> Generator[Batch]:
@@ -162,6 +166,12 @@ def _by_processes(batches: Batches, workers: int, pin: bool) -> Generator[Batch]
             if isinstance(batch, DomixError):
                 raise batch
             yield batch
+    except (OSError, EOFError) as error:  # what is in shared memory can no longer be had from one that has died
+        for process in processes:
+            process.join(0.1)
+        if all(process.is_alive() for process in processes):
+            raise
+        raise _death(error) from error
     finally:
         coming._shutdown_workers()  # ty: ignore[missing-attribute]
         for process in processes:
