@@ -96,8 +96,9 @@ def resample_weights(
     # The kernel reaches 2 * support to either side, a few pixels of many: only those are worked out, then put in place.
     taps = int(4 * max(1.0, size_in / size_out)) + 2
     pixel = torch.floor(centre - 2 * support - 0.5) + torch.arange(taps, device=start.device)
-    weights = _cubic((pixel + 0.5 - centre) / support) * ((pixel >= start) & (pixel < start + length))
-    weights = weights / weights.sum(dim=2, keepdim=True)
+    weights = _cubic((pixel + 0.5 - centre) / support)
+    weights.masked_fill_((pixel < start) | (pixel >= start + length), 0)
+    weights /= weights.sum(dim=2, keepdim=True)
     matrices = torch.zeros(len(start), size_out, size_in, device=start.device)
     return matrices.scatter_add_(2, pixel.clamp(0, size_in - 1).long(), weights)
 
@@ -115,18 +116,27 @@ def crop_resize(pictures: Tensor, boxes: Boxes, size: int, *, mirror: Tensor | N
     Results are rounded and clamped to whole grey levels, as when uint8 pictures are resized one by one. They lie in
     memory channels-last.
     """
-    device = pictures.device
-    rows = resample_weights(boxes.top.to(device), boxes.height.to(device), size_in=pictures.shape[2], size_out=size)
-    columns = resample_weights(
-        boxes.left.to(device),
-        boxes.width.to(device),
-        size_in=pictures.shape[3],
-        size_out=size,
-        mirror=None if mirror is None else mirror.to(device),
+    rows, columns = _resampling(
+        boxes, pictures, size, torch.zeros_like(boxes.top, dtype=torch.bool) if mirror is None else mirror
     )
     half = torch.einsum("bchw,bsw->bchs", pictures.float(), columns)
     resized = torch.einsum("bchs,bth->btsc", half, rows)  # so the second product writes channels-last at no cost
     return resized.round_().clamp_(0, 255).permute(0, 3, 1, 2)
+
+
+def _resampling(boxes: Boxes, pictures: Tensor, size: int, mirror: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the matrices of both axes, [B, size, H] and [B, size, W]; of square pictures in one go."""
+    top, left, height, width, mirror = (
+        field.to(pictures.device) for field in (boxes.top, boxes.left, boxes.height, boxes.width, mirror)
+    )
+    high, wide = pictures.shape[2:]
+    if high == wide:
+        upright = torch.zeros_like(mirror)
+        starts, lengths = torch.cat([top, left]), torch.cat([height, width])
+        both = resample_weights(starts, lengths, size_in=high, size_out=size, mirror=torch.cat([upright, mirror]))
+        return both[: len(top)], both[len(top) :]
+    rows = resample_weights(top, height, size_in=high, size_out=size)
+    return rows, resample_weights(left, width, size_in=wide, size_out=size, mirror=mirror)
 
 
 def normalise(pictures: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:

@@ -83,7 +83,11 @@ class StepModule(lightning.LightningModule, ABC):
 
     def seed_part(self, part: Batch, number: int) -> None:
         """Seed whatever draws random numbers within a part of a step (dropout): the same each time it is computed."""
-        torch.manual_seed(derive(self.job.seed, "step", part.step, self.global_rank, number))
+        seed = derive(self.job.seed, "step", part.step, self.global_rank, number)
+        # Not torch.manual_seed, which formats a stack trace each time for every kind of device that is not in use.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def backward_part(self, loss: Tensor) -> None:
         """Add the gradients of a part of a batch to the weights; not yet averaged over processes."""
