@@ -56,7 +56,9 @@ def test_the_sequence_of_samples_does_not_depend_on_the_batch(data: st.DataObjec
 
 
 @given(st.integers(1, 200), st.integers(1, 12), st.integers(1, 14), st.integers(0, 2**31))
-def test_windows_keep_every_sample_and_need_few_shards_at_a_time(count: int, shards: int, window: int, seed: int) -> None:
+def test_windows_keep_every_sample_and_need_few_shards_at_a_time(
+    count: int, shards: int, window: int, seed: int
+) -> None:
     shard = torch.arange(count) % shards
     order = Order(count=count, seed=seed, shards=shard, window=window).epoch(2)
     assert sorted(order.tolist()) == list(range(count))
