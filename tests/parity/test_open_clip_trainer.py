@@ -86,7 +86,7 @@ def their_parts(job: Job, captions: list[str]) -> list[tuple[Tensor, Tensor]]:
     tokens = get_tokenizer("RN50", context_length=CONFIG["text_cfg"]["context_length"])(captions)
     parts = []
     for batch in job.batches(tokens, start=0):
-        whole = augmented(batch, job.task.size)
+        whole = augmented(batch, job.task.size).contiguous()  # as a loader stacks pictures
         count = job.recipe.accumulate
         parts += zip(whole.chunk(count), batch.targets.chunk(count), strict=True)
     return parts

@@ -52,7 +52,7 @@ def plain_loop(job: Job, *, epochs: int) -> tuple[dict[str, torch.Tensor], list[
     for _ in range(epochs):
         for _ in range(job.length // recipe.batch):
             batch = next(batches)
-            logits = model(augmented(batch, task.size))
+            logits = model(augmented(batch, task.size).contiguous())
             loss = F.cross_entropy(logits, batch.targets)
             optimizer.zero_grad()
             loss.backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -54,7 +55,8 @@ def no_orphans() -> Iterator[None]:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """Return the workers; other tests may have left processes of other kinds, which last."""
+    return [psutil.Process(process.pid) for process in multiprocessing.active_children()]
 
 
 @pytest.mark.usefixtures("no_orphans")
