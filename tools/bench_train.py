@@ -5,7 +5,7 @@
 
 bare       our training (through `fit`, as the stage does) and a plain loop on one batch in memory, same model
 open_clip  our training and open_clip's own trainer on the same pictures and captions, which it reads from the mixture's
-           export: in float32 and in bf16, with several numbers of workers; its best number counts
+           export: in float32 and, where it is native, in bf16, with several numbers of workers; its best counts
 levers     what each parameter that makes training faster brings, alone and among all the others
 memory     of decoded pictures, over epochs, and on the GPU
 
@@ -130,7 +130,8 @@ def rivals(bench: Bench, parts: Sequence[str], turns: int) -> dict[str, Any]:
     if "bare" in parts:
         specs[BARE] = replace(spec, kind="bare")
     if "open_clip" in parts:
-        for precision in ("fp32", "amp_bf16"):
+        native = bf16_on_gpu() if torch.cuda.is_available() else bf16_on_cpu()
+        for precision in ("fp32", "amp_bf16") if native else ("fp32",):  # elsewhere bf16 is many times slower
             for workers in worker_counts():
                 name = f"open_clip {precision}, {workers} workers"
                 specs[name] = replace(spec, kind="open_clip", workers=workers, precision=precision)
