@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.session import Session
 from tests.closeness import assert_close
+from tests.processes import become_one_of_two, free_port
 from tests.tiny import CONFIG, make_job
 
 VISION = {"image_size": 32, "layers": 1, "width": 8, "head_width": 4, "patch_size": 8}
@@ -132,10 +131,7 @@ def train(name: str, job: Job, folder: Path, rank: int = 0) -> None:
 
 def one_process(rank: int, port: int, folder: Path) -> None:
     """Do what torchrun lets one of two processes do."""
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
+    become_one_of_two(rank, port)
     for name, (config, changes, _) in ALIKE.items():
         train(name, make_job(config=config, devices=2, **FEW | changes), folder)
     try:
@@ -152,9 +148,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(Session, "_stop_everywhere", lambda self, trainer: self.step == 3)
         with pytest.raises(Interrupted):
             train("apart", make_job(**FEW), folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.start_processes(one_process, (port, folder), nprocs=2, start_method="fork")
     return folder
 

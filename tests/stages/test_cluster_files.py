@@ -7,8 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from domix.runtime.errors import ParameterError
 from stages.sweeps import cluster
 from stages.sweeps.plan import Sweep
 from stages.sweeps.workspaces import Study
+from tests.processes import wait_for
 from tests.tiny import REPOSITORY, write_project
 
 LONG: dict[str, Any] = {"samples": 8 * 150, "save_every_s": 1000, "log_every": 5, "checkpoints": [1]}
@@ -88,14 +87,6 @@ def task(root: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-
-
-def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 240
-    while not happened():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from domix.runtime.errors import ParameterError
 from domix.runtime.files import read_json
 from domix.train.machine import Machine, check_processes
 from tests.closeness import assert_close
+from tests.processes import wait_for
 from tests.tiny import REPOSITORY, make_job, write_project
 
 LONG: dict[str, Any] = {"samples": 8 * 80, "save_every_s": 1000, "log_every": 5, "checkpoints": [1, 4]}
@@ -43,14 +42,6 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> str:
     _, said = process.communicate(timeout=300)
     return said
-
-
-def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 240
-    while not happened():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.02)
 
 
 def log(folder: Path) -> list[list[str]]:

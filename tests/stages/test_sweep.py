@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests.processes import wait_for
 from tests.tiny import REPOSITORY
 
 PIPELINE = """
@@ -126,14 +125,6 @@ def told(root: Path, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any
     return record, {run["name"]: run for run in record["runs"]}
 
 
-def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 120
-    while not happened():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 def test_a_sweep_over_two_domains(project: Path) -> None:
     command = ("--mixtures", "natural-only,cg-high", "--slots", "2", "--retries", "1")
@@ -193,7 +184,7 @@ def test_a_stopped_sweep_saves_and_goes_on(project: Path) -> None:
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("natural-only", "leave-out-domain"))
     process = start(project, "--until", "train")
-    wait_for(lambda: (project / "patient").exists(), process)
+    wait_for(lambda: (project / "patient").exists(), process, seconds=120)
     second = sweep(project, "--until", "train")
     assert second[0] == 2
     assert "'default' is running already" in second[1]

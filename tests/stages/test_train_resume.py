@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.training_params import DECIDING, Trainer
 from stages import train
+from tests.processes import wait_for
 from tests.tiny import CONFIG, REPOSITORY, write_project
 
 LONG: dict[str, Any] = {"samples": 8 * 400, "save_every_s": 1, "log_every": 50, "checkpoints": [1]}  # some seconds
@@ -37,14 +36,6 @@ ENVIRONMENT = os.environ | {
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     words = command or (sys.executable, "-m", "stages.train", "tiny", "0")
     return subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE)
-
-
-def wait_for(happened: Callable[[], object], process: subprocess.Popen[str], seconds: float = 240) -> None:
-    limit = time.monotonic() + seconds
-    while not happened():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.02)
 
 
 def under_way(folder: Path) -> bool:

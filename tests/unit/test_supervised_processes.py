@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from domix.model.checkpoint import load_tensors
 from domix.train.fit import fit
 from domix.train.job import Job
 from tests.closeness import assert_close
+from tests.processes import become_one_of_two, free_port
 from tests.tiny_supervised import NORMLESS, RESNET, make_job
 
 FEW: dict[str, Any] = {"batch": 16, "samples": 16 * 2, "log_every": 1}  # of more steps, rounding would grow
@@ -33,10 +32,7 @@ def train(name: str, job: Job, folder: Path) -> None:
 
 def one_process(rank: int, port: int, folder: Path) -> None:
     """Do what torchrun lets one of two processes do."""
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
+    become_one_of_two(rank, port)
     for name, (encoder, changes, _) in ALIKE.items():
         train(name, make_job(encoder=encoder, devices=2, **FEW | changes), folder)
 
@@ -45,9 +41,7 @@ def one_process(rank: int, port: int, folder: Path) -> None:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train everything on two devices."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(one_process, (port, folder), nprocs=2)
     return folder
 
