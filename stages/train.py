@@ -7,14 +7,12 @@ from domix.config import Params
 from domix.data.samples import Opened, identity
 from domix.model import mlflow_model
 from domix.model.clip import load_config
-from domix.train import first_batch, subsets
+from domix.train import subsets
 from domix.train.clip_module import ClipTask
-from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.validation import make_validator
-from stages.common import ARTIFACTS, git_state, run, run_name
-from stages.tracking import tracker_of
-from stages.training import describe, open_run, pictures_of, quiet, resume_folder, sample_weights, words_of
+from stages.common import ARTIFACTS, run, run_name
+from stages.training import open_run, pictures_of, sample_weights, train
 
 
 def job_of(params: Params, opened: Opened, seed: int) -> Job:
@@ -40,18 +38,15 @@ def job_of(params: Params, opened: Opened, seed: int) -> Job:
 def main(params: Params, mixture: str, seed: str) -> None:
     opened = open_run(mixture, columns=subsets.COLUMNS, streamed=params.trainer.streamed)
     job = job_of(params, opened, int(seed))
-    data = identity(opened.samples)
-    name, resume = run_name(mixture, seed), resume_folder(job, data)
-    inputs = {"mixture": opened.mixture.digest, "data": data}
-    quiet()
-    fit(
+    train(
+        params,
         job,
-        out=ARTIFACTS / "models" / "clip" / name,
-        resume=resume,
-        open_tracker=tracker_of(params, "train", name, inputs, resume=resume, save=mlflow_model.save),
-        about={"mixture": describe(opened), "git_commit": git_state()[0]},
+        opened,
+        stage="train",
+        out=ARTIFACTS / "models" / "clip" / run_name(mixture, seed),
+        data=identity(opened.samples),
         make_validator=lambda: make_validator(opened, ARTIFACTS / "captions", job, params.validation),
-        draw=lambda: first_batch.draw(job, words_of(opened), name=name),
+        save=mlflow_model.save,
     )
 
 

@@ -9,14 +9,11 @@ from domix.config import Params
 from domix.data.labels import COLUMNS, Labels, label_samples
 from domix.data.samples import Opened, identity
 from domix.model.supervised import load_encoder
-from domix.train import first_batch
-from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
 from domix.train.supervised_validation import make_validator
-from stages.common import ARTIFACTS, git_state, run, run_name
-from stages.tracking import tracker_of
-from stages.training import describe, open_run, pictures_of, quiet, resume_folder, sample_weights, words_of
+from stages.common import ARTIFACTS, run, run_name
+from stages.training import open_run, pictures_of, sample_weights, train
 
 
 def job_of(params: Params, opened: Opened, labels: Labels, seed: int) -> Job:
@@ -43,18 +40,16 @@ def main(params: Params, mixture: str, seed: str) -> None:
     opened = open_run(mixture, captions=False, columns=COLUMNS, streamed=params.trainer.streamed)
     labels = label_samples(opened.mixture, opened.indices)
     job = job_of(params, opened, labels, int(seed))
-    data = identity(opened.samples.assign(text=labels.samples))  # labels are to classifiers what captions are to CLIP
-    name, resume = run_name(mixture, seed), resume_folder(job, data)
-    inputs = {"mixture": opened.mixture.digest, "data": data}
-    quiet()
-    fit(
+    train(
+        params,
         job,
-        out=ARTIFACTS / "models" / "supervised" / name,
-        resume=resume,
-        open_tracker=tracker_of(params, "train_supervised", name, inputs, resume=resume),
-        about={"mixture": describe(opened), "git_commit": git_state()[0]},
+        opened,
+        stage="train_supervised",
+        out=ARTIFACTS / "models" / "supervised" / run_name(mixture, seed),
+        data=identity(
+            opened.samples.assign(text=labels.samples)
+        ),  # labels are to classifiers what captions are to CLIP
         make_validator=lambda: make_validator(opened, job, params.validation, first=labels.first),
-        draw=lambda: first_batch.draw(job, words_of(opened), name=name),
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ from domix.data.picture_sources import open_pictures
 from domix.data.pictures import PictureSet
 from domix.data.samples import Opened, open_mixture, shard_numbers
 from domix.runtime.files import digest_of
-from domix.train.first_batch import Words
+from domix.runtime.registry import Save
+from domix.train import first_batch
+from domix.train.fit import fit
 from domix.train.job import Job
+from domix.train.session import Validator
 from domix.training_params import DECIDING, Recipe
-from stages.common import ARTIFACTS, STATE, original_root
+from stages.common import ARTIFACTS, STATE, git_state, original_root
+from stages.tracking import tracker_of
 
 
 def open_run(
@@ -50,6 +54,43 @@ def sample_weights(recipe: Recipe, opened: Opened) -> dict[str, Any]:
     }
 
 
+def train(
+    params: Params,
+    job: Job,
+    opened: Opened,
+    *,
+    stage: str,
+    out: Path,
+    data: str,
+    make_validator: Callable[[], Validator | None],
+    save: Save | None = None,
+) -> None:
+    """Train, follow it, and publish the model in the folder `out`, whose name is the run's.
+
+    Args:
+        params: of the study.
+        job: what is trained.
+        opened: the mixture.
+        stage: name of the stage.
+        out: the model's folder.
+        data: digest of all samples.
+        make_validator: returns what measures the model on the way.
+        save: writes the model as MLflow keeps it; None: it is not kept there.
+    """
+    resume = resume_folder(job, data)
+    inputs = {"mixture": opened.mixture.digest, "data": data}
+    quiet()
+    fit(
+        job,
+        out=out,
+        resume=resume,
+        open_tracker=tracker_of(params, stage, out.name, inputs, resume=resume, save=save),
+        about={"mixture": describe(opened), "git_commit": git_state()[0]},
+        make_validator=make_validator,
+        draw=lambda: first_batch.draw(job, words_of(opened), name=out.name),
+    )
+
+
 def resume_folder(job: Job, data: str) -> Path:
     """Return where the states of a training are kept: a folder of its own for all that its result depends on."""
     trainer = {key: getattr(job.trainer, key) for key in DECIDING}
@@ -66,7 +107,7 @@ def describe(opened: Opened) -> dict[str, Any]:
     return {"name": mixture.name, "alias": mixture.alias, "digest": mixture.digest, "samples": len(opened.samples)}
 
 
-def words_of(opened: Opened) -> Words:
+def words_of(opened: Opened) -> first_batch.Words:
     """Return what says of samples, by their rows, the caption (or the class), and where each was taken from."""
 
     def words(rows: list[int]) -> list[tuple[str, str]]:

@@ -96,18 +96,19 @@ def resample_weights(
     # The kernel reaches 2 * support to either side, a few pixels of many: only those are worked out, then put in place.
     taps = int(4 * max(1.0, size_in / size_out)) + 2
     pixel = torch.floor(centre - 2 * support - 0.5) + torch.arange(taps, device=start.device)
-    weights = _cubic((pixel + 0.5 - centre) / support)
+    weights = _cubic_((pixel + 0.5).sub_(centre).div_(support))
     weights.masked_fill_((pixel < start) | (pixel >= start + length), 0)
     weights /= weights.sum(dim=2, keepdim=True)
     matrices = torch.zeros(len(start), size_out, size_in, device=start.device)
     return matrices.scatter_add_(2, pixel.clamp(0, size_in - 1).long(), weights)
 
 
-def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
-    x = x.abs()
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+def _cubic_(x: Tensor, a: float = -0.5) -> Tensor:
+    """Return Keys' kernel at `x`, which is spoilt."""
+    x.abs_().clamp_(max=2)  # where the outer piece is exactly zero, as is the kernel from there on
+    near = ((a + 2) * x).sub_(a + 3).mul_(x).mul_(x).add_(1)
+    far = (x - 5).mul_(x).add_(8).mul_(x).sub_(4).mul_(a)
+    return torch.where(x < 1, near, far)
 
 
 def crop_resize(pictures: Tensor, boxes: Boxes, size: int, *, mirror: Tensor | None = None) -> Tensor:
@@ -116,31 +117,45 @@ def crop_resize(pictures: Tensor, boxes: Boxes, size: int, *, mirror: Tensor | N
     Results are rounded and clamped to whole grey levels, as when uint8 pictures are resized one by one. They lie in
     memory channels-last.
     """
-    rows, columns = _resampling(
-        boxes, pictures, size, torch.zeros_like(boxes.top, dtype=torch.bool) if mirror is None else mirror
-    )
+    rows, columns = _resampling(boxes, pictures, size, mirror)
     half = torch.einsum("bchw,bsw->bchs", pictures.float(), columns)
     resized = torch.einsum("bchs,bth->btsc", half, rows)  # so the second product writes channels-last at no cost
     return resized.round_().clamp_(0, 255).permute(0, 3, 1, 2)
 
 
-def _resampling(boxes: Boxes, pictures: Tensor, size: int, mirror: Tensor) -> tuple[Tensor, Tensor]:
+def _resampling(boxes: Boxes, pictures: Tensor, size: int, mirror: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the matrices of both axes, [B, size, H] and [B, size, W]; of square pictures in one go."""
-    top, left, height, width, mirror = (
-        field.to(pictures.device) for field in (boxes.top, boxes.left, boxes.height, boxes.width, mirror)
-    )
-    high, wide = pictures.shape[2:]
+    upright = torch.zeros_like(boxes.top, dtype=torch.bool)
+    turned = upright if mirror is None else mirror
+    (high, wide), where = pictures.shape[2:], pictures.device
     if high == wide:
-        upright = torch.zeros_like(mirror)
-        starts, lengths = torch.cat([top, left]), torch.cat([height, width])
-        both = resample_weights(starts, lengths, size_in=high, size_out=size, mirror=torch.cat([upright, mirror]))
-        return both[: len(top)], both[len(top) :]
-    rows = resample_weights(top, height, size_in=high, size_out=size)
-    return rows, resample_weights(left, width, size_in=wide, size_out=size, mirror=mirror)
+        starts, lengths = torch.cat([boxes.top, boxes.left]), torch.cat([boxes.height, boxes.width])
+        both = _matrices(starts, lengths, torch.cat([upright, turned]), high, size, where)
+        return both[: len(upright)], both[len(upright) :]
+    rows = _matrices(boxes.top, boxes.height, upright, high, size, where)
+    return rows, _matrices(boxes.left, boxes.width, turned, wide, size, where)
+
+
+def _matrices(
+    start: Tensor, length: Tensor, mirror: Tensor, size_in: int, size_out: int, device: torch.device
+) -> Tensor:
+    """Return `resample_weights` on `device`; on a CPU, those of equal spans are worked out once."""
+    if device.type != "cpu":  # where looking for equal ones would wait for all that the device has to do
+        start, length, mirror = (field.to(device) for field in (start, length, mirror))
+        return resample_weights(start, length, size_in=size_in, size_out=size_out, mirror=mirror)
+    lengths = size_in + 1  # numbers of pixels that a span may have
+    spans, which = ((start * lengths + length) * 2 + mirror).unique(return_inverse=True)
+    start, length, turned = spans // 2 // lengths, spans // 2 % lengths, spans % 2 == 1
+    made = resample_weights(start, length, size_in=size_in, size_out=size_out, mirror=turned)
+    return made.index_select(0, which)
 
 
 def normalise(pictures: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD) -> Tensor:
     """Scale float pictures in 0..255 [B, C, H, W] to the encoder's zero mean and unit variance."""
-    mean_C11 = torch.tensor(mean, device=pictures.device)[:, None, None] * 255
-    std_C11 = torch.tensor(std, device=pictures.device)[:, None, None] * 255
-    return (pictures - mean_C11).div_(std_C11)
+    mean_C, std_C = (torch.tensor(values, device=pictures.device) * 255 for values in (mean, std))
+    if not pictures.is_contiguous(memory_format=torch.channels_last):
+        return (pictures - mean_C[:, None, None]).div_(std_C[:, None, None])
+    # In whole rows of pixels: a broadcast over the few channels, which lie innermost, is many times slower.
+    rows, wide = pictures.permute(0, 2, 3, 1).flatten(2), pictures.shape[3]
+    scaled = (rows - mean_C.repeat(wide)).div_(std_C.repeat(wide))
+    return scaled.unflatten(2, (wide, len(mean))).permute(0, 3, 1, 2)
