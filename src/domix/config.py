@@ -16,6 +16,7 @@ from typing import Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from domix.evaluation_params import Embed, Evaluate, PublicModel
 from domix.runtime.errors import ParameterError
 from domix.schema import build, doc, require
 from domix.training_params import Supervised, Train, Trainer, Validation
@@ -91,34 +92,6 @@ class Model:
     """The CLIP model."""
 
     name: str = doc("an open_clip model name, a configuration shipped with Domix (mini), or the path of a JSON file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embed:
-    """How evaluation pictures and class prompts are embedded."""
-
-    batch: int = doc("pictures a step")
-    templates: str = doc("prompt templates: clip (OpenAI's 80 and six more), or one template with {} for the class")
-
-    def __post_init__(self) -> None:
-        require(self.batch > 0, f"embed.batch must be positive, not {self.batch}")
-        good = self.templates == "clip" or "{}" in self.templates
-        require(good, f"embed.templates must be 'clip' or hold {{}}, not {self.templates!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Accuracy and its uncertainty."""
-
-    bootstrap: int = doc("bootstrap samples for confidence intervals")
-    confidence: float = doc("coverage of the intervals")
-    seed: int = doc("seed of the resampling")
-    top_k: int = doc("k of the top-k accuracy")
-
-    def __post_init__(self) -> None:
-        require(self.bootstrap >= 100, f"evaluate.bootstrap must be at least 100, not {self.bootstrap}")
-        require(0.5 < self.confidence < 1, f"evaluate.confidence must lie in 0.5..1, not {self.confidence}")
-        require(self.top_k >= 1, f"evaluate.top_k must be at least 1, not {self.top_k}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +220,9 @@ class Params:
     supervised: Supervised = doc("the recipe of supervised classifiers")
     trainer: Trainer = doc("where and how trainings compute")
     validation: Validation = doc("measurements while training")
+    models: dict[str, PublicModel] = doc(
+        "models that were not trained here, evaluated beside the study's: name -> model"
+    )
     embed: Embed = doc("embeddings")
     evaluate: Evaluate = doc("accuracy and statistics")
     separation: Separation = doc("UMAP and domain distances")
@@ -269,6 +245,10 @@ class Params:
             require(name in self.sources[1:], f"base names {name!r}, which is not among the sources after the first")
         for name in self.supervised.mixtures:
             require(name in self.mixtures, f"supervised.mixtures names {name!r}, which is not among the mixtures")
+        for name in self.embed.sets:
+            require(
+                name in self.sources[1:], f"embed.sets names {name!r}, which is not among the sources after the first"
+            )
         self.train.check_split("train", self.trainer.processes)
         if self.supervised.mixtures:
             self.supervised.check_split("supervised", self.trainer.processes)
