@@ -1,17 +1,19 @@
 """The sentences from which CLIP's text tower makes a classifier.
 
 The set `clip` is the study's: OpenAI's 80 ImageNet templates in open_clip's order, and six that name the domains which
-those 80 leave out.
+those 80 leave out. `domain-only` keeps those of it that name a domain of drawings, as the reference study's option
+`--domain_invariant` does, and `domain-free` keeps the others, as that option's name says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from domix.runtime.errors import ParameterError
 
 Template = Callable[[str], str]
 
+DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "sketch")
 DOMAIN_TEMPLATES = (
     "a clipart of the {}.",
     "a clipart of a {}.",
@@ -20,24 +22,32 @@ DOMAIN_TEMPLATES = (
     "a quickdraw of the {}.",
     "a quickdraw of a {}.",
 )
+SETS = ("clip", "openai", "domain-only", "domain-free")
 
 
-def templates(spec: str) -> list[Template]:
-    """Return the templates that `spec` asks for: `clip` (86 of them), or one sentence with {} where the class stands.
+def templates(spec: str | Sequence[str]) -> list[Template]:
+    """Return the templates that `spec` asks for.
+
+    `spec` is a set's name (clip: 86 templates, openai: 80, domain-only: 10, domain-free: 76), or one sentence with {}
+    where the class stands, or several.
 
     Raises:
-        ParameterError: `spec` is neither.
+        ParameterError: `spec` is none of these.
     """
-    if spec == "clip":
-        from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: it brings torch, which most stages do without
+    if spec in SETS:
+        return _named(str(spec))
+    sentences = [spec] if isinstance(spec, str) else spec
+    if not sentences:
+        raise ParameterError("embed.templates is empty: name a set of templates, or sentences with {}")
+    for text in sentences:
+        if "{}" not in text:
+            raise ParameterError(
+                f"embed.templates must be one of {', '.join(SETS)}, or sentences with {{}} for the class, not {text!r}"
+            )
+    return [_fill(text) for text in sentences]
 
-        return [*OPENAI_IMAGENET_TEMPLATES, *(_fill(text) for text in DOMAIN_TEMPLATES)]
-    if "{}" not in spec:
-        raise ParameterError(f"embed.templates must be 'clip' or one template with {{}} for the class, not {spec!r}")
-    return [_fill(spec)]
 
-
-def render_prompts(spec: str, class_texts: list[str]) -> list[list[str]]:
+def render_prompts(spec: str | Sequence[str], class_texts: list[str]) -> list[list[str]]:
     """Put every class text into every template: K lists, one a class, of T prompts each.
 
     Raises:
@@ -45,6 +55,22 @@ def render_prompts(spec: str, class_texts: list[str]) -> list[list[str]]:
     """
     chosen = templates(spec)
     return [[template(text) for template in chosen] for text in class_texts]
+
+
+def _named(name: str) -> list[Template]:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: it brings torch, which most stages do without
+
+    if name == "openai":
+        return list(OPENAI_IMAGENET_TEMPLATES)
+    every = [*OPENAI_IMAGENET_TEMPLATES, *(_fill(text) for text in DOMAIN_TEMPLATES)]
+    if name == "clip":
+        return every
+    return [template for template in every if _names_domain(template) == (name == "domain-only")]
+
+
+def _names_domain(template: Template) -> bool:
+    sentence = template("")
+    return any(domain in sentence for domain in DOMAINS)
 
 
 def _fill(text: str) -> Template:
