@@ -1,16 +1,23 @@
-"""The embeddings of one checkpoint on disk: what `embed` writes and every later stage reads, without torch.
+"""The embeddings of one run on disk: what the embedding stages write and every later stage reads, without torch.
 
-Shapes: N pictures, D embedding width, K classes, G domains, C channels of a layer.
+Shapes: N pictures, D embedding width, K classes, G domains, C channels of a layer, B pictures of one block.
 
     image.npy            float32 [N, D]   pictures, L2-normalised, in the order of rows.parquet
     rows.parquet         N rows           row, key, domain, class, label
     text.npy             float32 [K, D]   class prototypes, L2-normalised, in label order
     layers.safetensors   float32 [G, K, C] for each layer: class means; NaN where a domain has no picture of a class
     meta.json            model_sha256, source, templates, domains, classes, layers (in order of depth), ...
+    checkpoints/NNN/     the same pictures after NNN epochs: image.npy float16, text.npy
+    sets/<source>/       other pictures: image.npy, rows.parquet, text.npy, meta.json
+
+A supervised classifier has no text: `scores.npy` [N, K], its logits of the K classes, stands in place of image.npy and
+text.npy, float32 (of checkpoints float16), and there are no layers.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from domix.evaluate.zeroshot import BLOCK
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json, write_json
 from domix.runtime.tables import read_table, write_table
@@ -28,6 +36,9 @@ from domix.runtime.tables import read_table, write_table
 FORMAT = 1
 ROW_COLUMNS = ("row", "key", "domain", "class", "label")
 META_KEYS = ("format", "model_sha256", "source", "templates", "domains", "classes", "layers")
+SCORED_KEYS = ("format", "model_sha256", "source", "classes")  # what the meta of any kind and set has
+SUPERVISED = "supervised"  # the kind of models that have scores in place of embeddings
+CHECKPOINTS, SETS = "checkpoints", "sets"
 LENGTH_TOLERANCE = 1e-3  # of an L2-normalised vector; wide enough for embeddings computed in bf16 and normalised there
 AGAIN = "delete the folder and run dvc repro"
 
@@ -124,6 +135,109 @@ def load_embeddings(folder: Path) -> Embeddings:
     return embeddings
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What one model says of one set of pictures: a score for each picture and class, computed a block at a time."""
+
+    folder: Path
+    rows: pd.DataFrame  # N rows: ROW_COLUMNS
+    classes: list[str]  # the K classes that have scores
+    meta: dict[str, Any]
+    image: NDArray[np.floating[Any]]  # [N, D], mapped from its file; of a classifier [N, K]: the scores themselves
+    text: NDArray[np.float32] | None  # [K, D]; of a classifier None
+
+    @property
+    def subset(self) -> list[int] | None:
+        """Labels among the K to which predictions may be restricted, rising; None: there is no such restriction."""
+        return self.meta.get("subset")
+
+    @property
+    def answers(self) -> list[list[int]] | None:
+        """For each label of `rows` those of the K classes that count as right; None: the class of the same number."""
+        return self.meta.get("answers")
+
+    def blocks(self, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+        """Yield the scores float32 [B, K] of all pictures, in the order of `rows`.
+
+        Raises:
+            DataError: a score is not finite.
+        """
+        for start in range(0, len(self.image), size):
+            part = np.array(self.image[start : start + size], dtype=np.float32)
+            scores = part if self.text is None else part @ self.text.T
+            if not np.isfinite(scores).all():
+                raise DataError(
+                    f"{self.folder} holds NaN or infinite values, as after a training that diverged: {AGAIN}"
+                )
+            yield scores
+
+
+def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, source: str | None = None) -> Scored:
+    """Open what the model of a run's `folder` says of its test pictures; little is read before `blocks` is.
+
+    Args:
+        folder: artifacts/embeddings/<kind>/<run>.
+        kind: clip, supervised or public.
+        checkpoint: epochs after which the weights were kept; None: the last weights.
+        source: another set of pictures (see `sets_of`), which only the last weights have; None: those of the study.
+
+    Raises:
+        DataError: a file is missing or damaged, or the parts do not fit each other.
+    """
+    stage = "embed" if kind == "clip" else f"embed_{kind}"
+    home = folder if source is None else folder / SETS / source
+    where = home if checkpoint is None else home / CHECKPOINTS / checkpoint_name(checkpoint)
+    if not where.is_dir():
+        raise DataError(f"{where} is missing: run the stage {stage} for this run (dvc repro)")
+    rows, meta = read_table(home / "rows.parquet", list(ROW_COLUMNS)), read_json(home / "meta.json")
+    names = ("scores.npy", None) if kind == SUPERVISED else ("image.npy", "text.npy")
+    scored = Scored(
+        folder=where,
+        rows=rows,
+        classes=meta.get("classes", []),
+        meta=meta,
+        image=_read_array(where / names[0], mapped=True),
+        text=_read_array(where / names[1]) if names[1] else None,
+    )
+    _check_scored(scored, where / names[0])
+    return scored
+
+
+def checkpoint_name(epoch: int) -> str:
+    """Return the folder name of a checkpoint's embeddings."""
+    return f"{epoch:03d}"
+
+
+def checkpoints_of(folder: Path) -> list[int]:
+    """List the epochs whose weights were embedded beside the last, rising."""
+    names = [path.name for path in (folder / CHECKPOINTS).glob("*") if re.fullmatch(r"\d{3,}", path.name)]
+    return sorted(map(int, names))
+
+
+def sets_of(folder: Path) -> list[str]:
+    """List the sources whose pictures were embedded beside the study's, by name."""
+    return sorted(path.parent.name for path in (folder / SETS).glob("*/meta.json"))
+
+
+def _check_scored(s: Scored, path: Path) -> None:
+    """Raise DataError unless the parts fit each other."""
+    missing = [key for key in SCORED_KEYS if key not in s.meta]
+    _require(not missing, f"{s.folder}: meta.json lacks {', '.join(missing)}")
+    _require(s.meta["format"] == FORMAT, f"{s.folder} has format {s.meta['format']}, but this version reads {FORMAT}")
+    good = s.image.ndim == 2 and s.image.dtype in (np.float16, np.float32)
+    _require(good, f"{path} is {s.image.dtype} {s.image.shape}, not two axes of float16 or float32")
+    _require(len(s.image) == len(s.rows), f"{path} has {len(s.image)} rows, but there are {len(s.rows)} pictures")
+    _require(len(s.rows) > 0, f"{s.folder} holds no pictures")
+    scored = s.image.shape[1] if s.text is None else len(s.text)
+    _require(scored == len(s.classes), f"{s.folder} has scores of {scored} classes, but names {len(s.classes)}")
+    if s.text is not None:
+        widths = (s.image.shape[1], s.text.shape[1])
+        _require(widths[0] == widths[1], f"{s.folder}: image.npy is {widths[0]} wide, but text.npy {widths[1]}")
+    labels = len(s.classes if s.answers is None else s.answers)
+    known = s.rows["label"].between(0, labels - 1).all()
+    _require(bool(known), f"{s.folder}: rows.parquet has labels that meta.json does not know")
+
+
 def _check(e: Embeddings) -> None:
     """Raise DataError unless the parts fit each other."""
     missing = [key for key in META_KEYS if not isinstance(e.meta, dict) or key not in e.meta]
@@ -157,9 +271,9 @@ def _require(condition: bool, message: str) -> None:
         raise DataError(f"{message}: {AGAIN}")
 
 
-def _read_array(path: Path) -> NDArray[np.float32]:
+def _read_array(path: Path, *, mapped: bool = False) -> NDArray[np.float32]:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: {AGAIN}") from None
     except (ValueError, EOFError, OSError) as error:
