@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from domix.runtime.errors import ParameterError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NO_LABEL = -1
 LISTING = ("key", "path", "domain", "class", "label", "split")  # columns of Source.listing
 SPLITS = ("train", "test")
+ANSWERS = "answers.json"  # in a packed source's folder, beside the index: what Answering.answers returns
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,18 @@ class Source(Protocol):
         """Return the columns LISTING of all samples in index order, good and bad pictures alike, without reading any.
 
         None: the samples bring captions of their own, so that nobody needs to know them in advance.
+        """
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A source of classes of its own that names, for each of them, ImageNet's classes which it takes for right."""
+
+    def answers(self, root: Path) -> list[list[int]]:
+        """Return for each label, in order, the labels of ImageNet-1k that are right.
+
+        Raises:
+            DataError: the mapping is missing or damaged.
         """
 
 

@@ -1,0 +1,25 @@
+"""Data sets that have 200 of ImageNet-1k's classes: which ones.
+
+resources/classes/imagenet_subsets.json: by the name of the data set, the wnids.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+
+from domix.data.imagenet_classes import imagenet_classes
+
+
+@functools.cache
+def subset_wnids() -> dict[str, tuple[str, ...]]:
+    """Return the wnids by the name of the data set, rising."""
+    path = resources.files("domix.data") / "resources/classes/imagenet_subsets.json"
+    return {name: tuple(wnids) for name, wnids in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def subset_labels(name: str) -> list[int] | None:
+    """Return the labels of the classes that a data set has, rising; None: it is not one of these sets."""
+    wnids = subset_wnids().get(name)
+    return None if wnids is None else [imagenet_classes()[wnid].label for wnid in wnids]
