@@ -46,6 +46,7 @@ PLUMBING = frozenset(
         "src/domix/runtime/heartbeat.py",
         "stages/progress.py",  # what the terminal shows
         "src/domix/training_params.py",  # likewise
+        "src/domix/evaluation_params.py",  # likewise
         "src/domix/config.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/schema.py",  # how they are read
         "src/domix/data/drivers.py",  # who packs, not what
