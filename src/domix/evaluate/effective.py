@@ -1,0 +1,132 @@
+"""Effective robustness: how far above the trend of reference models an accuracy under a distribution shift lies.
+
+    ER(f) = 100 (acc_shift(f) - beta(acc_id(f))),   beta(a) = t^-1(slope t(a) + intercept)
+
+with t the logit (or probit, or nothing), and the line fitted to reference models by ordinary least squares (Taori et
+al. 2020, section 3; Fang et al. 2022). Accuracies are shares in 0..1, effective robustness is in percentage points.
+
+An accuracy of exactly 0 or 1 has no logit. Where the number of pictures is known, `clamp` moves it half a picture away
+from the end; in public tables, which do not say it, such a model stays out of the fit. beta(0) and beta(1) are limits.
+
+Shapes: N models or checkpoints, B resamples, X accuracies at which a line is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from domix.runtime.errors import DataError
+from domix.runtime.seeds import numpy_generator
+
+Floats = NDArray[np.float64]
+Transform = Literal["logit", "probit", "linear"]
+TRANSFORMS: tuple[Transform, ...] = ("logit", "probit", "linear")
+RESAMPLES = 1000  # of a band, as in the testbed
+LEAST = 3  # points of a line: through two every line is perfect
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The line through reference models on transformed axes; `r2`: share of the variance that it explains."""
+
+    transform: Transform
+    slope: float
+    intercept: float
+    r2: float
+
+    def expected(self, accuracy: ArrayLike) -> Floats:
+        """Return what the reference models' trend expects of models of this accuracy."""
+        return backward(self.slope * forward(accuracy, self.transform) + self.intercept, self.transform)
+
+
+@dataclass(frozen=True)
+class PivotFit:
+    """Two lines: ImageNet-A was chosen so that one model gets nothing right, where its curve has a kink."""
+
+    pivot: float  # accuracy from which on the line `above` holds
+    below: Fit
+    above: Fit
+
+    def expected(self, accuracy: ArrayLike) -> Floats:
+        """Return what the reference models' trend expects of models of this accuracy."""
+        x = np.asarray(accuracy, dtype=np.float64)
+        return np.where(x < self.pivot, self.below.expected(x), self.above.expected(x))
+
+
+def effective_robustness(acc_id: ArrayLike, acc_shift: ArrayLike, fit: Fit | PivotFit) -> Floats:
+    """Return by how many percentage points an accuracy under a shift exceeds what `fit` expects of `acc_id`."""
+    return 100 * (np.asarray(acc_shift, dtype=np.float64) - fit.expected(acc_id))
+
+
+def forward(accuracy: ArrayLike, transform: Transform) -> Floats:
+    """Return transformed accuracies; 0 and 1 become infinite but for `linear`."""
+    x = np.asarray(accuracy, dtype=np.float64)
+    return {"logit": special.logit, "probit": special.ndtri, "linear": np.positive}[transform](x)
+
+
+def backward(value: ArrayLike, transform: Transform) -> Floats:
+    """Return the accuracies of transformed ones."""
+    y = np.asarray(value, dtype=np.float64)
+    return {"logit": special.expit, "probit": special.ndtr, "linear": np.positive}[transform](y)
+
+
+def clamp(accuracy: ArrayLike, pictures: ArrayLike) -> Floats:
+    """Return accuracies at least half a picture away from 0 and from 1."""
+    half = 0.5 / np.asarray(pictures, dtype=np.float64)
+    return np.clip(np.asarray(accuracy, dtype=np.float64), half, 1 - half)
+
+
+def fit_line(x: ArrayLike, y: ArrayLike, transform: Transform = "logit") -> Fit:
+    """Fit the line through accuracies `x` [N] without the shift and `y` [N] under it.
+
+    Raises:
+        DataError: too few points, one that has no transform, or no two that differ in `x`.
+    """
+    tx, ty = forward(x, transform), forward(y, transform)
+    if len(tx) < LEAST:
+        raise DataError(f"a fit needs at least {LEAST} points, but there are {len(tx)}: add reference models")
+    if not (np.isfinite(tx).all() and np.isfinite(ty).all()):
+        raise DataError(f"an accuracy of 0 or 1, or none at all, has no {transform}: leave the model out, or clamp it")
+    slope, intercept = (float(part[0]) for part in _lines(tx[None], ty[None]))
+    if np.isnan(slope):
+        raise DataError(f"all reference models have the accuracy {np.ravel(x)[0]:.4g}: a fit needs two that differ")
+    left, whole = ((ty - slope * tx - intercept) ** 2).sum(), ((ty - ty.mean()) ** 2).sum()
+    return Fit(transform, slope, intercept, float(1 - left / whole) if np.ptp(ty) > 0 else float("nan"))
+
+
+def band(
+    x: ArrayLike,
+    y: ArrayLike,
+    at: ArrayLike,
+    transform: Transform = "logit",
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Floats, Floats]:
+    """Return the bootstrap band of a fit: between which accuracies the line lies at `at` [X].
+
+    Reference points are drawn with replacement, and a line is fitted to each draw; a draw whose points all have one x
+    has no line and is left out.
+    """
+    tx, ty = forward(x, transform), forward(y, transform)
+    drawn = numpy_generator(seed, "effective robustness").integers(len(tx), size=(resamples, len(tx)))
+    slope, intercept = _lines(tx[drawn], ty[drawn])
+    known = np.isfinite(slope)
+    lines_BX = backward(slope[known, None] * forward(at, transform) + intercept[known, None], transform)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(lines_BX, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def _lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Fit a line by least squares to each row of x, y [B, N]; NaN where a row's x are all equal."""
+    mean_x, mean_y = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+    spread = np.where(np.ptp(x, axis=1) > 0, ((x - mean_x) ** 2).sum(axis=1), np.nan)
+    slope = ((x - mean_x) * (y - mean_y)).sum(axis=1) / spread
+    return slope, (mean_y[:, 0] - slope * mean_x[:, 0])
