@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from domix.evaluate import metrics, statistics
+from domix.evaluate import bootstrap, metrics, statistics
 from domix.evaluate.zeroshot import rank_true
 
 
@@ -50,7 +50,7 @@ def slow_bootstrap(label, correct, *, resamples: int, seed: int) -> tuple[list[f
     members = [np.flatnonzero(label == name) for name in classes]
     sizes = np.array([len(m) for m in members])
     balanced, pooled = [], []
-    for picked, uniform in statistics.draws(sizes, resamples=resamples, seed=seed):
+    for picked, uniform in bootstrap.draws(sizes, resamples=resamples, seed=seed):
         numbers = iter(uniform.tolist())
         for row in picked:
             accuracies, chosen = [], []
@@ -69,7 +69,7 @@ def slow_bootstrap(label, correct, *, resamples: int, seed: int) -> tuple[list[f
 def test_the_bootstrap_equals_literal_resampling(pair, seed):
     label, predicted = pair
     correct = np.stack([label == predicted, label <= predicted], axis=1)
-    made = statistics.bootstrap(label, correct, resamples=20, seed=seed)
+    made = bootstrap.bootstrap_jointly(label, correct, resamples=20, seed=seed)
     for measure in range(2):
         balanced, pooled = slow_bootstrap(label, correct[:, measure], resamples=20, seed=seed)
         np.testing.assert_allclose(made.balanced[:, measure], balanced, atol=1e-6)
@@ -79,11 +79,12 @@ def test_the_bootstrap_equals_literal_resampling(pair, seed):
 def test_how_many_resamples_are_in_memory_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     label, correct = rng.integers(0, 20, 90), rng.random((90, 2)) < 0.4
-    whole = statistics.bootstrap(label, correct, resamples=50, seed=1)
+    whole = bootstrap.bootstrap_jointly(label, correct, resamples=50, seed=1)
     difference = correct[:, 0].astype(np.float64) - correct[:, 1]
     p_value = statistics.sign_flip_test(label, difference, resamples=50, seed=1)
     monkeypatch.setattr(statistics, "BLOCK_CELLS", 300)
-    parts = statistics.bootstrap(label, correct, resamples=50, seed=1)
+    monkeypatch.setattr(bootstrap, "BLOCK_CELLS", 300)
+    parts = bootstrap.bootstrap_jointly(label, correct, resamples=50, seed=1)
     np.testing.assert_allclose(parts.balanced, whole.balanced, atol=1e-6)
     np.testing.assert_allclose(parts.pooled, whole.pooled, atol=1e-6)
     assert statistics.sign_flip_test(label, difference, resamples=50, seed=1) == p_value
@@ -93,7 +94,7 @@ def test_the_spread_of_resamples_is_the_textbooks():
     """One picture a class: classes are plain draws, and the standard error is that of a binomial share."""
     rng = np.random.default_rng(0)
     correct = (rng.random(400) < 0.3)[:, None]
-    made = statistics.bootstrap(np.arange(400), correct, resamples=4000, seed=0)
+    made = bootstrap.bootstrap_jointly(np.arange(400), correct, resamples=4000, seed=0)
     share = correct.mean()
     assert made.balanced.std() == pytest.approx(np.sqrt(share * (1 - share) / 400), rel=0.05)
     interval = statistics.percentile_interval(share, made.balanced[:, 0], confidence=0.95, classes=400)
@@ -105,15 +106,17 @@ def test_the_spread_of_resamples_is_the_textbooks():
 def test_alike_pictures_of_a_class_widen_the_interval():
     """Ten pictures of a class that share one fate say no more than one picture."""
     fate = np.random.default_rng(0).random(50) < 0.5
-    one = statistics.bootstrap(np.arange(50), fate[:, None], resamples=2000, seed=0).balanced.std()
-    ten = statistics.bootstrap(np.repeat(np.arange(50), 10), np.repeat(fate, 10)[:, None], resamples=2000, seed=0)
+    one = bootstrap.bootstrap_jointly(np.arange(50), fate[:, None], resamples=2000, seed=0).balanced.std()
+    ten = bootstrap.bootstrap_jointly(
+        np.repeat(np.arange(50), 10), np.repeat(fate, 10)[:, None], resamples=2000, seed=0
+    )
     assert ten.balanced.std() == pytest.approx(one, rel=0.05)
 
 
 @pytest.mark.parametrize(("right", "wanted"), [(0, "high"), (40, "low")])
 def test_a_collapsed_interval_is_replaced_by_scipys_exact_one(right, wanted):
     correct = np.full((40, 1), right == 40)
-    made = statistics.bootstrap(np.arange(40), correct, resamples=200, seed=0)
+    made = bootstrap.bootstrap_jointly(np.arange(40), correct, resamples=200, seed=0)
     interval = statistics.percentile_interval(right / 40, made.balanced[:, 0], confidence=0.95, classes=40)
     exact = stats.binomtest(right, 40).proportion_ci(0.95, method="exact")
     assert interval.method == "clopper-pearson"

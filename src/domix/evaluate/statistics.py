@@ -1,25 +1,25 @@
-"""How sure an accuracy is: intervals, and the comparison of two models on the same pictures.
+"""How sure an accuracy is: intervals, the comparison of two models on the same pictures, and what it could have shown.
 
-Pictures of one class are alike, so that they are not independent draws. The bootstrap is therefore hierarchical: it
-draws classes with replacement, and within each drawn class its pictures with replacement. An interval covers the choice
-of classes and pictures, not the chance in a training. All models are resampled alike.
+Intervals come from resamples (domix.evaluate.bootstrap), which cover the choice of classes and pictures, and of seeds
+where there are several, or, for a count out of independent trials, from the binomial distribution.
 
-Shapes: N pictures, K classes, B resamples, M measures (columns of zeros and ones: right or wrong).
+Shapes: N pictures, K classes, B resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from domix.runtime.seeds import numpy_generator
 
 Floats = NDArray[np.float64]
 BOOTSTRAP, CLOPPER_PEARSON, NONE = "bootstrap", "clopper-pearson", "none"
-BLOCK_CELLS = 200_000  # drawn pictures, or signs, in memory at once: few enough for a processor's cache
+BLOCK_CELLS = 200_000  # signs in memory at once: few enough for a processor's cache
+POWER = 0.8  # with which a detectable difference would be detected
 ALIKE = 1e-6  # resamples that differ by less are equal, but for rounding in float32
 
 
@@ -31,58 +31,6 @@ class Interval:
     low: float
     high: float
     method: str
-
-
-@dataclass(frozen=True)
-class Resamples:
-    """Estimates on B resamples, float64 [B, M]: `balanced` the mean of per-class accuracies, `pooled` over pictures."""
-
-    balanced: Floats
-    pooled: Floats
-
-
-def bootstrap(label: NDArray[np.int64], correct: NDArray[np.bool_], *, resamples: int, seed: int) -> Resamples:
-    """Resample classes, and pictures within them, and measure each resample.
-
-    Args:
-        label: class of each picture [N]; any integers.
-        correct: which pictures are right, one column a measure [N, M].
-
-    A class drawn m times brings m independent draws of its n pictures. The result depends on `seed`, `label` and
-    `correct`, and no column on the others.
-    """
-    order, sizes = _by_class(label)
-    offset = np.cumsum(sizes) - sizes
-    right = np.ascontiguousarray(correct[order], dtype=np.float32)
-    weight = (1.0 / np.repeat(sizes, sizes)).astype(np.float32)
-    balanced, pooled = np.empty((resamples, right.shape[1])), np.empty((resamples, right.shape[1]))
-    done = 0
-    for picked, uniform in draws(sizes, resamples=resamples, seed=seed):
-        count = sizes[picked.ravel()]
-        chosen = np.repeat(offset[picked.ravel()], count) + (uniform * np.repeat(count, count)).astype(np.int64)
-        resample = np.repeat(np.arange(len(picked)), sizes[picked].sum(axis=1))
-        times = np.bincount(resample * len(order) + chosen, minlength=len(picked) * len(order))
-        times_BN = times.reshape(len(picked), len(order)).astype(np.float32)
-        part = slice(done, done + len(picked))
-        pooled[part] = (times_BN @ right) / times_BN.sum(axis=1, keepdims=True)
-        balanced[part] = (times_BN * weight) @ right / len(sizes)
-        done += len(picked)
-    return Resamples(balanced, pooled)
-
-
-def draws(sizes: NDArray[np.int64], *, resamples: int, seed: int) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-    """Draw the bootstrap's random numbers, some resamples at a time.
-
-    Yields the drawn classes int64 [b, K], and for every picture to draw a number in 0..1, float64: those of the first
-    resample's first drawn class first (as many as it has pictures), then those of its second, and so on. How many
-    resamples come at a time changes nothing of what is drawn.
-    """
-    classes, pictures = numpy_generator(seed, "bootstrap classes"), numpy_generator(seed, "bootstrap pictures")
-    block = max(1, BLOCK_CELLS // int(sizes.sum()))
-    for start in range(0, resamples, block):
-        shape = (min(block, resamples - start), len(sizes))
-        picked = (classes.random(shape) * len(sizes)).astype(np.int64)
-        yield picked, pictures.random(int(sizes[picked].sum()))
 
 
 def percentile_interval(
@@ -106,6 +54,32 @@ def percentile_interval(
     return Interval(estimate, float(low), float(high), BOOTSTRAP)
 
 
+def clopper_pearson(successes: ArrayLike, n: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
+    """Return the exact binomial interval of a share, `successes` of `n` independent trials (Clopper, Pearson 1934).
+
+    Works on arrays of any one shape. Without trials nothing is known: 0 to 1.
+    """
+    right, trials = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    tail = (1 - confidence) / 2
+    some, not_all = right > 0, right < trials
+    low = special.betaincinv(np.where(some, right, 1), trials - right + 1, tail)
+    high = special.betaincinv(right + 1, np.where(not_all, trials - right, 1), 1 - tail)
+    return np.where(some, low, 0.0), np.where(not_all, high, 1.0)
+
+
+def detectable_difference(resampled: Floats, *, confidence: float) -> float:
+    """Return the least true difference that a comparison like this one would show with probability POWER.
+
+    The difference's standard error is that of its resamples [B]: a normal estimate of it leaves 0 outside its interval
+    with probability POWER where the truth is (z of the interval + z of POWER) standard errors away (Bloom 1995,
+    "Minimum detectable effects"). NaN where all resamples are alike, which say nothing of the error.
+    """
+    if np.ptp(resampled) < ALIKE:
+        return float("nan")
+    reach = special.ndtri(1 - (1 - confidence) / 2) + special.ndtri(POWER)
+    return float(reach * resampled.std(ddof=1))
+
+
 def sign_flip_test(label: NDArray[np.int64], difference: NDArray[np.float64], *, resamples: int, seed: int) -> float:
     """Return the two-sided p-value of a paired difference in balanced accuracy, by a permutation test over classes.
 
@@ -114,11 +88,11 @@ def sign_flip_test(label: NDArray[np.int64], difference: NDArray[np.float64], *,
     as the observed one is counted, the observed one included: p is never 0, and 1 where the models are alike.
 
     Args:
-        difference: one model's 0 or 1 less the other's, for each picture [N].
+        difference: how right one model is less how right the other is, for each picture [N], -1 to 1; of several
+            seeds or checkpoints, the mean.
     """
-    order, sizes = _by_class(label)
-    starts = np.cumsum(sizes) - sizes
-    by_class = np.add.reduceat(difference[order], starts) / sizes
+    _, place, sizes = np.unique(label, return_inverse=True, return_counts=True)
+    by_class = np.bincount(place, weights=difference) / sizes
     observed = abs(by_class.sum())
     generator = numpy_generator(seed, "sign flips")
     block = max(1, BLOCK_CELLS // len(sizes))
@@ -138,10 +112,3 @@ def holm(p_values: NDArray[np.float64]) -> Floats:
     steps = p_values[order] * np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected
-
-
-def _by_class(label: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the order that brings pictures of one class together [N], and the classes' sizes [K]."""
-    order = np.argsort(label, kind="stable")
-    _, sizes = np.unique(label, return_counts=True)
-    return order, sizes

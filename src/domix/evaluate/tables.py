@@ -20,8 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from domix.evaluate import metrics
+from domix.evaluate.bootstrap import bootstrap_jointly
 from domix.evaluate.embeddings import Embeddings
-from domix.evaluate.statistics import NONE, Interval, bootstrap, holm, percentile_interval, sign_flip_test
+from domix.evaluate.statistics import NONE, Interval, holm, percentile_interval, sign_flip_test
 from domix.evaluate.zeroshot import rank_true
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
@@ -203,7 +204,7 @@ class _Measured:
             self.right[AMONG_TEST] = among == 1
         self.seed = derive(plan.seed, group.domain, group.cells)
         columns = np.concatenate(list(self.right.values()), axis=1)
-        resamples = bootstrap(group.label, columns, resamples=plan.resamples, seed=self.seed)
+        resamples = bootstrap_jointly(group.label, columns, resamples=plan.resamples, seed=self.seed)
         split = np.split(resamples.balanced, len(self.right), axis=1)
         self.balanced = dict(zip(self.right, split, strict=True))  # metric -> [B, M]
         self.pooled = resamples.pooled[:, : len(outcomes)]  # [B, M] of top-1
