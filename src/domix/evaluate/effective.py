@@ -8,15 +8,20 @@ al. 2020, section 3; Fang et al. 2022). Accuracies are shares in 0..1, effective
 An accuracy of exactly 0 or 1 has no logit. Where the number of pictures is known, `clamp` moves it half a picture away
 from the end; in public tables, which do not say it, such a model stays out of the fit. beta(0) and beta(1) are limits.
 
+Within a study the reference is what training on natural pictures alone gives: its checkpoints, of all seeds, draw the
+curve of accuracy on withheld cells against accuracy on natural pictures of the same classes.
+
 Shapes: N models or checkpoints, B resamples, X accuracies at which a line is read.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
@@ -28,6 +33,11 @@ Transform = Literal["logit", "probit", "linear"]
 TRANSFORMS: tuple[Transform, ...] = ("logit", "probit", "linear")
 RESAMPLES = 1000  # of a band, as in the testbed
 LEAST = 3  # points of a line: through two every line is perfect
+KEYS = ["kind", "mixture", "seed", "checkpoint"]
+STUDY_COLUMNS = [*KEYS, "x_name", "y_name", "x", "y", "expected", "residual", "transform", "reference", "low", "high"]
+METRIC = "balanced_top1"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -130,3 +140,75 @@ def _lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     spread = np.where(np.ptp(x, axis=1) > 0, ((x - mean_x) ** 2).sum(axis=1), np.nan)
     slope = ((x - mean_x) * (y - mean_y)).sum(axis=1) / spread
     return slope, (mean_y[:, 0] - slope * mean_x[:, 0])
+
+
+def study_rows(
+    curves: pd.DataFrame,
+    *,
+    test_domain: str,
+    natural_domain: str,
+    reference: str | None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return how far each checkpoint of a study lies from the curve of the mixture `reference`, by each transform.
+
+    Classifiers are measured by the reference's classifiers, all other models by its CLIP models. Without a reference,
+    or with fewer than LEAST of its checkpoints that differ, there are no rows; the log says so.
+
+    Args:
+        curves: the table curves.parquet.
+        test_domain: y is balanced top-1 accuracy on its withheld cells,
+        natural_domain: x that on its cells of the same classes.
+        reference: the study's name of the mixture of natural pictures alone, if it was trained.
+        confidence: coverage of the band.
+        seed: of the band's resamples.
+
+    Returns:
+        Columns STUDY_COLUMNS: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
+        reference drawn with replacement), `residual` is y - expected; shares, not percentage points.
+    """
+    points = _points(curves, test_domain, natural_domain)
+    parts = []
+    for kind in ("clip", "supervised"):
+        mine = points[(points["kind"] == "supervised") == (kind == "supervised")]
+        own = mine[(mine["kind"] == kind) & (mine["mixture"] == reference)]
+        if len(mine) == 0:
+            continue
+        if own["checkpoint"].nunique() < LEAST or own["clamped_x"].nunique() < 2:
+            logger.info(
+                "no effective robustness of %s models: %d checkpoints of natural pictures alone, a curve needs %d",
+                kind,
+                own["checkpoint"].nunique(),
+                LEAST,
+            )
+            continue
+        parts += [_residuals(mine, own, transform, confidence, seed) for transform in TRANSFORMS]
+    if not parts:
+        return pd.DataFrame(columns=STUDY_COLUMNS)
+    names = {"x_name": f"{natural_domain} tested {METRIC}", "y_name": f"{test_domain} withheld {METRIC}"}
+    return pd.concat(parts, ignore_index=True).assign(reference=reference, **names)[STUDY_COLUMNS]
+
+
+def _points(curves: pd.DataFrame, test_domain: str, natural_domain: str) -> pd.DataFrame:
+    """Return each checkpoint's two accuracies: KEYS, x, y, and both half a picture away from 0 and 1."""
+    rows = curves[curves["metric"] == METRIC]
+    sides = []
+    for axis, domain, cells in (("x", natural_domain, "tested"), ("y", test_domain, "withheld")):
+        side = rows[(rows["domain"] == domain) & (rows["cells"] == cells)]
+        clamped = clamp(side["estimate"], side["n"])
+        sides.append(
+            side[[*KEYS, "estimate"]].rename(columns={"estimate": axis}).assign(**{f"clamped_{axis}": clamped})
+        )
+    return sides[0].merge(sides[1], on=KEYS)
+
+
+def _residuals(
+    points: pd.DataFrame, own: pd.DataFrame, transform: Transform, confidence: float, seed: int
+) -> pd.DataFrame:
+    """Return the rows of `points` measured by the curve through the reference's points `own`."""
+    x, y = own["clamped_x"].to_numpy(), own["clamped_y"].to_numpy()
+    expected = fit_line(x, y, transform).expected(points["clamped_x"])
+    low, high = band(x, y, points["clamped_x"], transform, confidence=confidence, seed=seed)
+    columns = {"expected": expected, "residual": points["y"] - expected, "low": low, "high": high}
+    return points[[*KEYS, "x", "y"]].assign(transform=transform, **columns)
