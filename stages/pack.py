@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from domix.config import Params
 from domix.data.drivers import get_driver
+from domix.data.imagenet_subsets import ANSWERS
 from domix.data.manifests import check_unchanged, read_files
 from domix.data.pack import VERSION, PackStats, Settings, pack
-from domix.data.sources import get_source
-from domix.runtime.files import atomic_folder, digest_of
+from domix.data.sources import Answering, get_source
+from domix.runtime.files import atomic_folder, digest_of, write_json
 from stages.common import ARTIFACTS, STATE, original_root, run, source_root
 
 POSE_SEED = 0  # part of the set's definition: every study sees the same poses
@@ -55,6 +56,8 @@ def main(params: Params, name: str) -> None:
         stats = pack(
             settings, parts, out, staging=staging, driver=driver, max_bad_share=wanted.max_bad_share, progress=show
         )
+        if isinstance(source, Answering):
+            write_json(out / ANSWERS, source.answers(root))
     shutil.rmtree(staging.parent)  # what other settings have left half-done goes, too
     print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
 

@@ -28,7 +28,8 @@ from domix.runtime.errors import DataError
 from domix.runtime.progress import Meter, Progress
 from tests.fixtures import make_domainnet_set
 
-SHIPPED = ("cc12m", "cc3m", "domainnet", "emoji", "imagenet", "imagenet-captions", "imagenet-sketch")
+IMAGENETS = ("imagenet", "imagenet-a", "imagenet-captions", "imagenet-r", "imagenet-sketch", "imagenet-v2")
+SHIPPED = ("cc12m", "cc3m", "domainnet", "emoji", *IMAGENETS, "objectnet")
 GOOD = {
     "name": "a",
     "title": "A",

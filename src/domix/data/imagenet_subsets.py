@@ -1,6 +1,8 @@
-"""Data sets that have 200 of ImageNet-1k's classes: which ones.
+"""Data sets that have some of ImageNet-1k's classes: which ones.
 
-resources/classes/imagenet_subsets.json: by the name of the data set, the wnids.
+resources/classes/imagenet_subsets.json   by the name of a data set that has 200 of them, their wnids
+answers.json in a packed source's folder  of a source with classes of its own, for each of them the labels of
+                                          ImageNet-1k that mean the same (data/sources, Answering)
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import json
 from importlib import resources
 
 from domix.data.imagenet_classes import imagenet_classes
+
+ANSWERS = "answers.json"
 
 
 @functools.cache

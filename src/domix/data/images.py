@@ -33,6 +33,7 @@ class BadPicture(Exception):
 
 
 EMPTY, UNKNOWN, HUGE, TRUNCATED, DAMAGED = "empty file", "not a picture", "too large", "truncated", "damaged"
+TINY = "too small"
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, struct.error)
 
@@ -90,6 +91,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ground = Image.new("RGBA", layer.size, (*WHITE, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def cut_border(picture: Image.Image, border: int) -> Image.Image:
+    """Cut off `border` pixels at each side.
+
+    Raises:
+        BadPicture: nothing would be left.
+    """
+    width, height = picture.size
+    if min(width, height) <= 2 * border:
+        raise BadPicture(TINY)
+    return picture.crop((border, border, width - border, height - border))
 
 
 def resize_short(picture: Image.Image, size: int) -> Image.Image:

@@ -38,7 +38,7 @@ class Settings:
     Attributes:
         source: name of the source.
         size: short side in pixels; smaller pictures stay as they are; 0: every file stays as it is, if any decoder
-            reads it alike, else it becomes a PNG file of the same size.
+            reads it alike and nothing is cut off, else it becomes a PNG file of the same size.
         format: png | jpeg, of resized pictures.
         seed: seed of the poses.
     """
@@ -251,16 +251,19 @@ def pack_unit(unit: Unit, folder: Path) -> PackStats:
 
 
 def pack_sample(sample: RawSample, settings: Settings) -> Packed | Rejected:
-    """Decode, pose, resize and encode one sample."""
+    """Decode, cut, pose, resize and encode one sample."""
     try:
         picture = images.decode(sample.data)
+        if sample.border:
+            picture = images.cut_border(picture, sample.border)
     except images.BadPicture as bad:
         return Rejected(sample.key, bad.reason)
     if sample.pose:
         picture = images.pose(picture, numpy_generator(settings.seed, sample.drawing, sample.pose))
     if settings.size:
         picture = images.resize_short(picture, settings.size)
-    kind = images.plain_kind(sample.data) if settings.size == 0 and not sample.pose else None
+    as_it_is = settings.size == 0 and not sample.pose and not sample.border
+    kind = images.plain_kind(sample.data) if as_it_is else None
     row = {
         "key": sample.key,
         "domain": sample.domain,

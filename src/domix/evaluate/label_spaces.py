@@ -20,9 +20,8 @@ import pandas as pd
 
 from domix.data.cells import count_cells, read_samples
 from domix.data.imagenet_classes import imagenet_classes
-from domix.data.imagenet_subsets import subset_labels
+from domix.data.imagenet_subsets import ANSWERS, subset_labels
 from domix.data.index import INDEX
-from domix.data.sources import ANSWERS
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 NO_LABEL = -1
 LISTING = ("key", "path", "domain", "class", "label", "split")  # columns of Source.listing
 SPLITS = ("train", "test")
-ANSWERS = "answers.json"  # in a packed source's folder, beside the index: what Answering.answers returns
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class RawSample:
         text: a caption of its own, if it brings one; then every sample of the source has one.
         drawing: the key without the pose.
         pose: 0 for the picture as it is, else the number of a seeded pose of it.
+        border: pixels that are cut off at each side before anything else.
     """
 
     key: str
@@ -50,6 +50,7 @@ class RawSample:
     text: str | None = None
     drawing: str = ""
     pose: int = 0
+    border: int = 0
 
 
 class Part(Protocol):
@@ -113,6 +114,8 @@ def registry() -> dict[str, Callable[[], Source]]:
     from domix.data.sources.imagenet import ImageNet
     from domix.data.sources.imagenet_captions import ImageNetCaptions
     from domix.data.sources.imagenet_sketch import ImageNetSketch
+    from domix.data.sources.imagenet_variants import LAYOUTS, ImageNetVariant
+    from domix.data.sources.objectnet import ObjectNet
 
     return {
         "emoji": Emoji,
@@ -120,6 +123,8 @@ def registry() -> dict[str, Callable[[], Source]]:
         "imagenet": ImageNet,
         "imagenet-captions": ImageNetCaptions,
         "imagenet-sketch": ImageNetSketch,
+        **{name: partial(ImageNetVariant, name) for name in LAYOUTS},
+        "objectnet": ObjectNet,
         "cc3m": partial(Corpus, "cc3m"),
         "cc12m": partial(Corpus, "cc12m"),
         "folder": Tree,

@@ -40,6 +40,7 @@ class Cell(NamedTuple):
         names: file names.
         keys: the samples' keys.
         texts: their captions; empty if they bring none.
+        border: as in RawSample.
     """
 
     directory: str
@@ -51,6 +52,7 @@ class Cell(NamedTuple):
     names: tuple[str, ...]
     keys: tuple[str, ...]
     texts: tuple[str, ...] = ()
+    border: int = 0
 
     def part(self, start: int, stop: int) -> Cell:
         """Return some of the pictures."""
@@ -108,6 +110,7 @@ class PicturePart:
                         data=reader.read(path),
                         text=cell.texts[number] if cell.texts else None,
                         drawing=cell.keys[number],
+                        border=cell.border,
                     )
 
 
