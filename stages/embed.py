@@ -1,24 +1,21 @@
 """Embed the evaluation pictures and class prompts with one trained CLIP: `python -m stages.embed <mixture> <seed>`."""
 
-import os
-
-import torch
-
 from domix.config import Params
-from domix.evaluate.embed import embed_checkpoint
+from domix.evaluate.embed import embed_clip, open_subject
 from stages.common import ARTIFACTS, run, run_name
+from stages.embedding import checkpoints_in, means_of, pictures_of
 
 
 def main(params: Params, mixture: str, seed: str) -> None:
     name = run_name(mixture, seed)
-    embed_checkpoint(
-        ARTIFACTS / "models" / "clip" / name,
-        ARTIFACTS / "shards" / params.sources[0],
+    model = ARTIFACTS / "models" / "clip" / name
+    embed_clip(
+        open_subject(model),
         ARTIFACTS / "embeddings" / "clip" / name,
+        means_of(params),
         templates=params.embed.templates,
-        batch=params.embed.batch,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        threads=os.cpu_count() or 1,
+        checkpoints=checkpoints_in(model, params),
+        **pictures_of(params),
     )
 
 

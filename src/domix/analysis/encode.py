@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.data.decoded_batches import read_batches
 from domix.data.shards import ShardReader
-from domix.evaluate.embed import DIVERGED, read_batches
+from domix.evaluate.image_tower import DIVERGED
 from domix.runtime.errors import DataError
 
 

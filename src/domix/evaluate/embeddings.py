@@ -107,10 +107,27 @@ def save_embeddings(
     with atomic_folder(folder) as temporary:
         np.save(temporary / "image.npy", np.ascontiguousarray(image))
         np.save(temporary / "text.npy", np.ascontiguousarray(text))
-        write_table(temporary / "rows.parquet", rows)
-        # as bytes: safetensors' own file would be its owner's alone to read
-        (temporary / "layers.safetensors").write_bytes(save({k: np.ascontiguousarray(v) for k, v in layers.items()}))
-        write_json(temporary / "meta.json", meta)
+        write_layers(temporary, layers)
+        write_about(temporary, rows, meta)
+
+
+def write_layers(folder: Path, layers: dict[str, NDArray[np.float32]]) -> None:
+    """Write the class means of every layer."""
+    # as bytes: safetensors' own file would be its owner's alone to read
+    data = save({name: np.ascontiguousarray(means) for name, means in layers.items()})
+    (folder / "layers.safetensors").write_bytes(data)
+
+
+def layers_in(folder: Path) -> list[str]:
+    """List the layers that have class means, in any order."""
+    with _open_layers(folder / "layers.safetensors") as file:
+        return list(file.keys())
+
+
+def write_about(folder: Path, rows: pd.DataFrame, meta: dict[str, Any]) -> None:
+    """Write what the pictures are, and all else that is known; `meta` gains the format's number."""
+    write_table(folder / "rows.parquet", rows[list(ROW_COLUMNS)].reset_index(drop=True))
+    write_json(folder / "meta.json", {"format": FORMAT, **meta})
 
 
 def load_embeddings(folder: Path) -> Embeddings:

@@ -1,0 +1,53 @@
+"""Pictures decoded batch by batch, in the order asked for, one batch ahead of whoever reads them.
+
+Shapes: B batch, H x W the largest picture of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import pandas as pd
+
+from domix.data.samples import Reader, sizes_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
+
+
+def read_batches(reader: Reader, rows: pd.DataFrame, *, batch: int, threads: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Read and decode the pictures of `rows` (the index's columns `row`, `key`, `height`, `width`), `batch` at a time.
+
+    Yields:
+        Pictures uint8 [B, 3, H, W], padded at the bottom and right, and their sizes int64 [B, 2] (height, width).
+    """
+    parts = [rows.iloc[start : start + batch] for start in range(0, len(rows), batch)]
+    return ahead(lambda part: read_batch(reader, part, threads=threads), parts)
+
+
+def read_batch(reader: Reader, rows: pd.DataFrame, *, threads: int) -> tuple[Tensor, Tensor]:
+    """Return the pictures of `rows` and their sizes, as `read_batches` yields them."""
+    import torch
+
+    from domix.data.pictures import Pictures
+
+    numbers, sizes = rows["row"].tolist(), sizes_of(rows)
+    pictures = Pictures.decode(lambda place: reader.read(numbers[place]), rows["key"].tolist(), sizes, threads=threads)
+    return pictures.cut(torch.arange(len(rows))), sizes
+
+
+def ahead(make: Callable[[Part], Made], parts: Iterable[Part]) -> Iterator[Made]:
+    """Yield what `make` gives of each part, in order, the next one in the making while one is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for part in parts:
+            ready, coming = coming, pool.submit(make, part)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()

@@ -1,0 +1,185 @@
+"""All weights of one model over all sets of pictures: each set decoded once, each result made once.
+
+The weights pass through one instance of the model, one after the other. What comes of a set and weights is kept by all
+that it depends on (domix.runtime.kept): weights, configuration, pictures, prompts, and the code that computes it; not
+by batches and devices, which move results by no more than rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from torch import nn
+from tqdm import tqdm
+
+from domix.data.index import INDEX
+from domix.data.resized_pictures import ResizedPictures, open_resized
+from domix.data.shards import ShardReader
+from domix.evaluate.embeddings import CHECKPOINTS, SETS, checkpoint_name, write_about
+from domix.evaluate.evaluation_sets import EvaluationSet, further_set, study_set
+from domix.evaluate.image_tower import Reading
+from domix.model.checkpoint import fill, load_tensors
+from domix.runtime.arrays import new_array
+from domix.runtime.files import atomic_folder, sha256_file
+from domix.runtime.kept import Kept
+
+PACKAGES = ("torch", "open_clip_torch", "timm")  # of which results depend on the versions
+
+Advance = Callable[[int], object]  # told how many more pictures are done
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Means:
+    """By what means models are run, which moves results by no more than rounding."""
+
+    cache: Path  # holds what outlives runs: pictures in evaluation/, results in embeddings/
+    batch: int  # pictures a step
+    device: str = "cpu"
+    threads: int = 1  # that decode
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the model."""
+
+    sha256: str  # of their file
+    path: Path | None  # None: the model holds them from the start
+    last: bool  # at the end of training
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A set of pictures, ready to be read by the model."""
+
+    what: EvaluationSet
+    pictures: ResizedPictures
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to be made, or found: the files that `make` writes."""
+
+    key: dict[str, Any]
+    out: Path
+    make: Callable[[Path, Advance], None]
+    pictures: int = 0  # that it reads
+
+
+class Passes(ABC):
+    """One instance of a model, through which all its weights pass."""
+
+    def __init__(self, model: nn.Module, about: Mapping[str, Any], sha256: str, reading: Reading, means: Means) -> None:
+        """Take a model that holds its last weights; `about` is all, as JSON, that it is built from."""
+        self.about, self.sha256, self.reading, self.means = about, sha256, reading, means
+        self.kept = Kept(means.cache / "embeddings")
+        self._instance, self._held = model, sha256
+        self._made_by = {
+            "code": [sha256_file(Path(str(module.__file__))) for module in self.code()],
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        }
+
+    @abstractmethod
+    def code(self) -> list[ModuleType]:
+        """Return the modules that decide what is made."""
+
+    @abstractmethod
+    def jobs(self, opened: Opened, weights: Weights, out: Path, *, of_study: bool) -> list[Job]:
+        """Return what is to be made with some weights of a set of pictures, in `out`."""
+
+    @abstractmethod
+    def meta(self, opened: Opened, out: Path, *, of_study: bool) -> dict[str, Any]:
+        """Return what meta.json says of a set, after what it says of all."""
+
+    def run(self, folder: Path, *, study: Path, sets: Sequence[Path], checkpoints: Mapping[int, Path]) -> None:
+        """Write a run's `folder`: the last weights on all sets, and the `checkpoints` on the study's pictures."""
+        main = self._open(study_set(study))
+        others = [self._open(further_set(shards)) for shards in sets]
+        with atomic_folder(folder) as temporary:
+            places = [(main, temporary)] + [(other, temporary / SETS / other.what.source) for other in others]
+            last = Weights(self.sha256, None, last=True)
+            jobs = [job for opened, out in places for job in self.jobs(opened, last, out, of_study=opened is main)]
+            for epoch, path in sorted(checkpoints.items()):
+                weights = Weights(sha256_file(path), path, last=False)
+                out = temporary / CHECKPOINTS / checkpoint_name(epoch)
+                jobs += self.jobs(main, weights, out, of_study=True)
+            self._do(jobs, folder.name)
+            for opened, out in places:
+                about = {
+                    "model_sha256": self.sha256,
+                    "index_sha256": sha256_file(opened.what.shards / INDEX),
+                    "source": opened.what.source,
+                    "transform": str(self.reading),
+                }
+                meta = about | self.meta(opened, out, of_study=opened is main)
+                write_about(out, opened.what.rows, meta)
+
+    def _open(self, what: EvaluationSet) -> Opened:
+        with ShardReader(what.shards) as reader, _bar(len(what.rows), f"decode {what.source}") as advance:
+            folder, size, threads = self.means.cache / "evaluation", self.reading.size, self.means.threads
+            return Opened(what, open_resized(folder, reader, what.rows, size, threads=threads, advance=advance))
+
+    def _do(self, jobs: Sequence[Job], name: str) -> None:
+        new = [job for job in jobs if not self.kept.has(job.key)]
+        logger.info("%s: %d of %d results are to be made, the others are kept", name, len(new), len(jobs))
+        with _bar(sum(job.pictures for job in new), name) as advance:
+            for job in jobs:
+                job.out.mkdir(parents=True, exist_ok=True)
+                self.kept.give(job.key, job.out, lambda path, job=job: job.make(path, advance))
+
+    def key(self, what: str, weights: Weights, **parts: Any) -> dict[str, Any]:
+        """Return the key of a result: what it is, and all that it depends on."""
+        return {"what": what, "weights": weights.sha256, "model": dict(self.about)} | parts | self._made_by
+
+    def seen(self, opened: Opened) -> dict[str, Any]:
+        """Return the part of a key that says what the model sees."""
+        return {"pictures": opened.pictures.digest, "mean": list(self.reading.mean), "std": list(self.reading.std)}
+
+    def hold(self, weights: Weights) -> None:
+        """Put weights into the model, if it holds others.
+
+        Raises:
+            DataError: they are missing, damaged or another model's.
+        """
+        if weights.path is not None and weights.sha256 != self._held:
+            fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are")
+            self._held = weights.sha256
+
+
+def write_batches(
+    path: Path, batches: Iterator[NDArray[np.float32]], count: int, dtype: DTypeLike, advance: Advance
+) -> None:
+    """Write `count` rows, which come in batches of equal width, to an .npy file."""
+    rows, done = None, 0
+    for batch in batches:
+        rows = new_array(path, (count, batch.shape[1]), dtype) if rows is None else rows
+        rows[done : done + len(batch)] = batch
+        done += len(batch)
+        advance(len(batch))
+    assert rows is not None, "a set has pictures"
+    rows.flush()
+
+
+@contextlib.contextmanager
+def _bar(total: int, name: str) -> Generator[Advance]:
+    """Show a bar on stderr, counted in pictures; nothing where stderr is no terminal."""
+    with tqdm(total=total, desc=name, unit=" pictures", unit_scale=True, file=sys.stderr, disable=None) as bar:
+        yield bar.update
+
+
+def kept_checkpoints(model: Path) -> dict[int, Path]:
+    """Return the checkpoints in a model folder: epochs -> a file with the weights after as many."""
+    paths = (model / "checkpoints").glob("epoch_*.safetensors")
+    return {int(path.stem.removeprefix("epoch_")): path for path in sorted(paths)}

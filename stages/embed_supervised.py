@@ -1,0 +1,22 @@
+"""Score the evaluation pictures with one trained classifier: `python -m stages.embed_supervised <mixture> <seed>`."""
+
+from domix.config import Params
+from domix.evaluate.embed_classifier import embed_classifier
+from stages.common import ARTIFACTS, run, run_name
+from stages.embedding import checkpoints_in, means_of, pictures_of
+
+
+def main(params: Params, mixture: str, seed: str) -> None:
+    name = run_name(mixture, seed)
+    model = ARTIFACTS / "models" / "supervised" / name
+    embed_classifier(
+        model,
+        ARTIFACTS / "embeddings" / "supervised" / name,
+        means_of(params),
+        checkpoints=checkpoints_in(model, params),
+        **pictures_of(params),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

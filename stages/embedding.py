@@ -1,0 +1,28 @@
+"""What the embedding stages share: which pictures, which checkpoints, by what means."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domix.config import Params
+from domix.evaluate.passes import Means, kept_checkpoints
+from stages.common import ARTIFACTS, STATE, original_root
+
+
+def means_of(params: Params) -> Means:
+    """Return the device, and where decoded pictures and embeddings are kept."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Means(original_root() / STATE, params.embed.batch, device, os.cpu_count() or 1)
+
+
+def pictures_of(params: Params) -> dict[str, Any]:
+    """Return the packed sources: `study`, the multi-domain one, and `sets`, those of embed.sets."""
+    shards = ARTIFACTS / "shards"
+    return {"study": shards / params.sources[0], "sets": [shards / name for name in params.embed.sets]}
+
+
+def checkpoints_in(model: Path, params: Params) -> dict[int, Path]:
+    """Return the checkpoints of a model folder by their epochs, if they are asked for."""
+    return kept_checkpoints(model) if params.embed.checkpoints else {}
