@@ -29,6 +29,7 @@ NOT_STAGES = {
     "export",
     "sweep",
     "training",
+    "embedding",
     "effective",
     "export_results",
 }
