@@ -1,20 +1,28 @@
-"""Zero-shot accuracy of every run, with intervals and paired comparisons: `python -m stages.evaluate`."""
+"""Accuracy of every model, with intervals and comparisons: `python -m stages.evaluate`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
 
 from domix.config import Params
-from domix.evaluate import tables
-from domix.evaluate.embeddings import load_embeddings
+from domix.evaluate import seeds_tables, tables
+from domix.evaluate.curves import follow
+from domix.evaluate.outcomes import Model, Plan, check_same_pictures
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json
 from domix.runtime.tables import write_table
-from stages.common import ARTIFACTS, run, run_names
+from stages.common import ARTIFACTS, run, run_name
+
+SUMMARY = ARTIFACTS / "mixtures" / "summary.json"
+EMBEDDINGS = ARTIFACTS / "embeddings"
 
 
 def main(params: Params) -> None:
-    path = ARTIFACTS / "mixtures" / "summary.json"
-    summary = read_json(path)
-    standard = {mixture["name"]: mixture["standard_name"] for mixture in summary["mixtures"]}
-    plan = tables.Plan(
+    summary = read_json(SUMMARY)
+    plan = Plan(
         test_domain=summary["test_domain"],
+        natural_domain=summary["natural_domain"],
         domains=summary["domains"],
         classes=summary["classes"],
         test_classes=summary["test_classes"],
@@ -22,21 +30,39 @@ def main(params: Params) -> None:
         resamples=params.evaluate.bootstrap,
         confidence=params.evaluate.confidence,
         seed=params.evaluate.seed,
+        last=params.evaluate.last,
     )
-    outcomes = []
-    for mixture, seed, name in run_names(params):
-        if mixture not in standard:
-            raise DataError(f"{path} does not describe the mixture {mixture!r}: run dvc repro")
-        embeddings = load_embeddings(ARTIFACTS / "embeddings" / "clip" / name)
-        outcome = tables.classify(embeddings, plan, mixture=mixture, standard_name=standard[mixture], seed=seed)
-        outcomes.append(outcome)
-    tables.check_same_pictures(outcomes)
-    metrics, paired = tables.metric_tables(outcomes, plan)
+    courses = [follow(model, plan) for model in models(params, summary)]
+    runs = [course.run for course in courses]
+    outcomes = [run.final for run in runs]
+    check_same_pictures(outcomes)
+    metrics = tables.metric_table(outcomes, plan)
+    made = {
+        "metrics": metrics,
+        "per_class": tables.class_table(outcomes, plan),
+        "paired": tables.paired_table(outcomes, plan),
+        "predictions": tables.prediction_table(outcomes, plan),
+        "mixtures": seeds_tables.mixture_table(runs, metrics, plan),
+        "comparisons": seeds_tables.comparison_table(runs, plan),
+        "curves": pd.concat([course.curve for course in courses], ignore_index=True),
+        "curves_per_class": pd.concat([course.by_class for course in courses], ignore_index=True),
+    }
     with atomic_folder(ARTIFACTS / "eval") as folder:
-        write_table(folder / "metrics.parquet", metrics)
-        write_table(folder / "paired.parquet", paired)
-        write_table(folder / "per_class.parquet", tables.class_table(outcomes, plan))
-        write_table(folder / "predictions.parquet", tables.prediction_table(outcomes, plan))
+        for name, table in made.items():
+            write_table(folder / f"{name}.parquet", table)
+
+
+def models(params: Params, summary: dict[str, Any]) -> Iterator[Model]:
+    """List every model that the parameters ask for: trained here with either objective, and public."""
+    standard = {mixture["name"]: mixture["standard_name"] for mixture in summary["mixtures"]}
+    for kind, mixtures in (("clip", params.mixtures), ("supervised", params.supervised.mixtures)):
+        for mixture in mixtures:
+            if mixture not in standard:
+                raise DataError(f"{SUMMARY} does not describe the mixture {mixture!r}: run dvc repro")
+            for seed in params.seeds:
+                yield Model(kind, mixture, standard[mixture], seed, EMBEDDINGS / kind / run_name(mixture, seed))
+    for name in params.models:
+        yield Model("public", name, "", 0, EMBEDDINGS / "public" / name)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_how_many_resamples_are_in_memory_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     label, correct = rng.integers(0, 20, 90), rng.random((90, 2)) < 0.4
     whole = bootstrap.bootstrap_jointly(label, correct, resamples=50, seed=1)
-    difference = correct[:, 0].astype(np.float64) - correct[:, 1]
+    difference = correct[:, :1].astype(np.float64) - correct[:, 1:]
     p_value = statistics.sign_flip_test(label, difference, resamples=50, seed=1)
     monkeypatch.setattr(statistics, "BLOCK_CELLS", 300)
     monkeypatch.setattr(bootstrap, "BLOCK_CELLS", 300)
@@ -136,20 +136,21 @@ def test_the_sign_flip_test_equals_scipys_permutation_test():
     difference = rng.choice([-1.0, 0.0, 1.0, 1.0], len(label))
     by_class = np.array([difference[label == k].mean() for k in range(12)])
     exact = stats.permutation_test((by_class,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
-    ours = statistics.sign_flip_test(label, difference, resamples=20_000, seed=0)
-    assert ours == pytest.approx(exact, abs=0.01)
+    ours = statistics.sign_flip_test(label, difference[:, None], resamples=20_000, seed=0)
+    assert ours[0] == pytest.approx(exact, abs=0.01)
 
 
 def test_models_that_are_alike_get_p_one_and_unlike_ones_the_least_possible():
     label = np.repeat(np.arange(30), 2)
-    assert statistics.sign_flip_test(label, np.zeros(60), resamples=500, seed=0) == 1
-    assert statistics.sign_flip_test(label, np.ones(60), resamples=500, seed=0) == pytest.approx(1 / 501)
+    both = np.stack([np.zeros(60), np.ones(60)], axis=1)
+    made = statistics.sign_flip_test(label, both, resamples=500, seed=0)
+    assert made.tolist() == [1, pytest.approx(1 / 501)]
 
 
 def test_p_values_of_models_that_do_not_differ_are_even():
     rng = np.random.default_rng(5)
     values = [
-        statistics.sign_flip_test(np.arange(60), rng.choice([-1.0, 0.0, 1.0], 60), resamples=400, seed=i)
+        statistics.sign_flip_test(np.arange(60), rng.choice([-1.0, 0.0, 1.0], (60, 1)), resamples=400, seed=i)[0]
         for i in range(200)
     ]
     assert 0.01 <= np.mean(np.array(values) < 0.05) <= 0.09

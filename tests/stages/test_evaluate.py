@@ -1,4 +1,4 @@
-"""The stage evaluate, from made-up embeddings to its four tables."""
+"""The stage evaluate, from made-up embeddings to the tables of single models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
@@ -26,7 +25,7 @@ CLASSES = [f"thing_{k}" for k in range(30)]
 TESTED = CLASSES[:12]
 INDEX = make_index({d: [1] * 30 for d in ("clipart", "real", "sketch")}, 3, classes=CLASSES)
 ACCURACY = {"natural-only": 0.0, "leave-out-domain": 0.4, "cg-low": 0.3, "cg-high": 0.5, "cg-high-all": 1.0}
-RUN = ["mixture", "seed"]
+RUN = ["kind", "mixture", "seed"]
 METRIC_COLUMNS = [*RUN, "domain", "cells", "metric", "estimate", "low", "high", "n", "n_classes", "chance", "method"]
 TABLES = ("metrics", "per_class", "paired", "predictions")
 
@@ -79,9 +78,10 @@ def test_the_tables_have_the_contracts_columns_and_one_row_for_everything_asked(
     assert set(zip(metrics["cells"], metrics["domain"], strict=True)) == groups
     assert len(made["per_class"]) == runs * 3 * 30
     assert len(made["predictions"]) == runs * len(INDEX[INDEX["split"] == "test"])
-    assert list(made["per_class"].columns) == [*RUN, "domain", "class", "withheld", "n", "correct", "accuracy"]
+    columns = [*RUN, "domain", "class", "withheld", "n", "correct", "accuracy", "low", "high"]
+    assert list(made["per_class"].columns) == columns
     assert list(made["predictions"].columns) == [*RUN, "row", "domain", "class", "predicted", "rank"]
-    assert list(made["paired"].columns)[:6] == ["seed", "domain", "cells", "metric", "mixture", "baseline"]
+    assert list(made["paired"].columns)[:7] == ["kind", "seed", "domain", "cells", "metric", "mixture", "baseline"]
     assert metrics["mixture"].drop_duplicates().tolist() == list(ACCURACY)
 
 
@@ -182,7 +182,7 @@ def test_a_run_keeps_its_numbers_when_others_join(params):
     evaluate.main(params)
     together = tables()["metrics"].query("mixture == 'cg-high' and seed == 0").reset_index(drop=True)
     columns = ["estimate", "low", "high"]
-    np.testing.assert_allclose(together[columns], alone[columns], atol=1e-6)
+    pd.testing.assert_frame_equal(together[columns], alone[columns])
 
 
 def test_embeddings_that_do_not_fit_are_refused_and_nothing_is_written(params):

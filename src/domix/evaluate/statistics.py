@@ -3,7 +3,7 @@
 Intervals come from resamples (domix.evaluate.bootstrap), which cover the choice of classes and pictures, and of seeds
 where there are several, or, for a count out of independent trials, from the binomial distribution.
 
-Shapes: N pictures, K classes, B resamples.
+Shapes: N pictures, K classes, B resamples, P pairs of models.
 """
 
 from __future__ import annotations
@@ -80,27 +80,28 @@ def detectable_difference(resampled: Floats, *, confidence: float) -> float:
     return float(reach * resampled.std(ddof=1))
 
 
-def sign_flip_test(label: NDArray[np.int64], difference: NDArray[np.float64], *, resamples: int, seed: int) -> float:
-    """Return the two-sided p-value of a paired difference in balanced accuracy, by a permutation test over classes.
+def sign_flip_test(label: NDArray[np.int64], difference: NDArray[np.float64], *, resamples: int, seed: int) -> Floats:
+    """Return the two-sided p-values [P] of paired differences in balanced accuracy, by permutation tests over classes.
 
     If two models were alike, which of them does better on a class would be chance. The class differences' signs are
     flipped at random, all pictures of a class together, and the share of flips whose mean is at least as far from zero
     as the observed one is counted, the observed one included: p is never 0, and 1 where the models are alike.
 
     Args:
-        difference: how right one model is less how right the other is, for each picture [N], -1 to 1; of several
-            seeds or checkpoints, the mean.
+        difference: how right one model is less how right the other is, -1 to 1, one column a pair of models [N, P]; of
+            several seeds or checkpoints, the mean. All pairs see the same flips.
     """
     _, place, sizes = np.unique(label, return_inverse=True, return_counts=True)
-    by_class = np.bincount(place, weights=difference) / sizes
-    observed = abs(by_class.sum())
+    sums = [np.bincount(place, weights=column, minlength=len(sizes)) for column in difference.T]
+    by_class = np.stack(sums, axis=1) / sizes[:, None]  # [K, P]
+    observed = abs(by_class.sum(axis=0))
     generator = numpy_generator(seed, "sign flips")
     block = max(1, BLOCK_CELLS // len(sizes))
-    extreme = 0
+    extreme = np.zeros(len(observed), dtype=np.int64)
     for start in range(0, resamples, block):
         shape = (min(block, resamples - start), len(sizes))
         signs = np.where(generator.random(shape, dtype=np.float32) < 0.5, -1.0, 1.0)
-        extreme += int((abs(signs @ by_class) >= observed - 1e-9).sum())
+        extreme += (abs(signs @ by_class) >= observed - 1e-9).sum(axis=0)
     return (extreme + 1) / (resamples + 1)
 
 

@@ -1,287 +1,161 @@
-"""The four tables of an evaluation: predictions, accuracy by class, metrics with intervals, paired comparisons.
+"""The tables of single models: predictions, accuracy by class, metrics with intervals, comparisons with equal seeds.
 
-Which pictures a metric is measured on is a domain and its `cells`:
-    withheld   test classes in the test domain: the question
-    tested     test classes in another domain: what the same classes are worth where nothing was withheld
-    seen       the other classes of the domain
-    all        both
-
-Shapes: N pictures, M runs.
+Shapes: n pictures of a group, M models, B resamples, P pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from domix.evaluate import metrics
-from domix.evaluate.bootstrap import bootstrap_jointly
-from domix.evaluate.embeddings import Embeddings
-from domix.evaluate.statistics import NONE, Interval, holm, percentile_interval, sign_flip_test
-from domix.evaluate.zeroshot import rank_true
-from domix.runtime.errors import DataError
-from domix.runtime.seeds import derive
+from domix.evaluate.bootstrap import Floats, Resamples, bootstrap, bootstrap_jointly
+from domix.evaluate.measures import BALANCED, MACRO_F1, POOLED, chance, estimates, right
+from domix.evaluate.outcomes import Group, Model, Outcome, Plan, groups
+from domix.evaluate.statistics import NONE, Interval, clopper_pearson, holm, percentile_interval, sign_flip_test
 
-Ints = NDArray[np.int64]
 BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
-AMONG_TEST = "balanced_top1_among_test"
-PAIRED_KEYS = ["seed", "domain", "cells", "metric", "mixture", "baseline"]
+CLASS_KEYS = ["kind", "mixture", "seed", "domain", "class"]
+CLASS_COLUMNS = [*CLASS_KEYS, "withheld", "n", "correct", "accuracy", "low", "high"]
+PAIRED_KEYS = ["kind", "seed", "domain", "cells", "metric", "mixture", "baseline"]
 PAIRED_COLUMNS = [*PAIRED_KEYS, "difference", "low", "high", "p_value", "p_holm", "n"]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What an evaluation measures, and how."""
-
-    test_domain: str
-    domains: Sequence[str]
-    classes: Sequence[str]  # in label order
-    test_classes: Sequence[str]
-    top_k: int
-    resamples: int
-    confidence: float
-    seed: int
-
-    @property
-    def test_labels(self) -> Ints:
-        """Labels of the test classes, rising."""
-        return np.flatnonzero(np.isin(np.asarray(self.classes, dtype=object), list(self.test_classes)))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one run said of the test pictures."""
-
-    mixture: str
-    standard_name: str  # the mixture's, whatever it was called
-    seed: int
-    rows: pd.DataFrame  # row, domain, class, label
-    predicted: Ints  # [N] label
-    rank: Ints  # [N] of the true class among all
-    rank_among_test: Ints  # [N] among the test classes; 0 for pictures of others
-
-
-@dataclass(frozen=True)
-class Group:
-    """Pictures that are measured together."""
-
-    domain: str
-    cells: str
-    where: Ints  # [n] positions among the N pictures
-    label: Ints  # [n]
-
-    @property
-    def classes(self) -> int:
-        """How many classes have pictures."""
-        return len(np.unique(self.label))
-
-    @property
-    def of_test_classes(self) -> bool:
-        """Whether all pictures are of test classes."""
-        return self.cells in ("withheld", "tested")
-
-
-def classify(embeddings: Embeddings, plan: Plan, *, mixture: str, standard_name: str, seed: int) -> Outcome:
-    """Classify the pictures of one run.
-
-    Raises:
-        DataError: the embeddings are of other classes or domains than the plan.
-    """
-    if embeddings.classes != list(plan.classes) or not set(embeddings.rows["domain"]) <= set(plan.domains):
-        raise DataError(
-            f"{embeddings.folder} has other classes or domains than artifacts/mixtures/summary.json: run dvc repro"
-        )
-    label = embeddings.rows["label"].to_numpy(dtype=np.int64)
-    predicted, rank = rank_true(embeddings.image, embeddings.text, label)
-    among = np.zeros(len(label), dtype=np.int64)
-    tested = np.isin(label, plan.test_labels)
-    _, among[tested] = rank_true(
-        embeddings.image[tested],
-        embeddings.text[plan.test_labels],
-        np.searchsorted(plan.test_labels, label[tested]),
-    )
-    rows = embeddings.rows[["row", "domain", "class", "label"]]
-    return Outcome(mixture, standard_name, seed, rows, predicted, rank, among)
-
-
-def check_same_pictures(outcomes: Sequence[Outcome]) -> None:
-    """Check that all runs were tested on the same pictures.
-
-    Raises:
-        DataError: they were not.
-    """
-    for outcome in outcomes[1:]:
-        if not outcome.rows.equals(outcomes[0].rows):
-            raise DataError(
-                f"runs {_run(outcomes[0])} and {_run(outcome)} were tested on different pictures: run dvc repro"
-            )
-
-
-def groups(rows: pd.DataFrame, plan: Plan) -> Iterator[Group]:
-    """Yield every domain's groups of pictures; those without pictures are left out."""
-    label, tested = rows["label"].to_numpy(dtype=np.int64), np.isin(rows["label"], plan.test_labels)
-    for domain in plan.domains:
-        here = (rows["domain"] == domain).to_numpy()
-        special = "withheld" if domain == plan.test_domain else "tested"
-        for cells, chosen in ((special, here & tested), ("seen", here & ~tested), ("all", here)):
-            where = np.flatnonzero(chosen)
-            if len(where):
-                yield Group(domain, cells, where, label[where])
-
-
 def prediction_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Return `mixture, seed, row, domain, class, predicted, rank`: one row a run and picture."""
+    """Return `kind, mixture, seed, row, domain, class, predicted, rank`: one row a model and picture."""
     names = np.asarray(plan.classes, dtype=object)
     parts = [
-        _keys(outcome)
+        outcome.model.keys
         | {name: outcome.rows[name].to_numpy() for name in ("row", "domain", "class")}
-        | {"predicted": names[outcome.predicted], "rank": outcome.rank}
+        | {"predicted": names[outcome.ranks.predicted], "rank": outcome.ranks.rank.astype(np.int64)}
         for outcome in outcomes
     ]
     return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
 
 
 def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Return `mixture, seed, domain, class, withheld, n, correct, accuracy`: one row a run and cell with pictures."""
-    names = np.asarray(plan.classes, dtype=object)
+    """Return the accuracy on each cell with pictures: one row a model and cell.
+
+    Columns: `kind, mixture, seed, domain, class, withheld, n, correct, accuracy, low, high`; the interval is Clopper
+    and Pearson's, of pictures of this class.
+    """
     parts = []
     for outcome in outcomes:
         for group in groups(outcome.rows, plan):
             if group.cells != "all":
                 continue
-            right = outcome.rank[group.where] == 1
-            pictures, correct = metrics.per_class(group.label, right, len(names))
-            labels = np.flatnonzero(pictures)
-            withheld = np.isin(labels, plan.test_labels) & (group.domain == plan.test_domain)
-            columns = {"class": names[labels], "withheld": withheld, "n": pictures[labels], "correct": correct[labels]}
-            part = pd.DataFrame(_keys(outcome) | {"domain": group.domain} | columns)
-            parts.append(part.assign(accuracy=part["correct"] / part["n"]))
+            part = class_counts(outcome, group, plan)
+            withheld = part["class"].isin(list(plan.test_classes)) & (group.domain == plan.test_domain)
+            low, high = clopper_pearson(part["correct"], part["n"], plan.confidence)
+            accuracy = part["correct"] / part["n"]
+            parts.append(part.assign(withheld=withheld, accuracy=accuracy, low=low, high=high)[CLASS_COLUMNS])
     return pd.concat(parts, ignore_index=True)
 
 
-def metric_tables(outcomes: Sequence[Outcome], plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure all runs on all groups of pictures, with one set of resamples a group.
+def class_counts(outcome: Outcome, group: Group, plan: Plan) -> pd.DataFrame:
+    """Return `kind, mixture, seed, domain, class, n, correct`: one row a class with pictures in the group."""
+    correct = outcome.ranks.rank[group.where] == 1
+    pictures, right = metrics.per_class(group.label, correct, len(plan.classes))
+    labels = np.flatnonzero(pictures)
+    names = np.asarray(plan.classes, dtype=object)[labels]
+    columns = {"domain": group.domain, "class": names, "n": pictures[labels], "correct": right[labels]}
+    return pd.DataFrame(outcome.model.keys | columns)
+
+
+def metric_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
+    """Measure every model on every group of pictures, each alone: nobody's numbers depend on who else is there.
 
     Returns:
-        Metrics: `mixture, seed, domain, cells, metric, estimate, low, high, n, n_classes, chance, method`; low,
-        high and chance are NaN and the method "none" for macro_f1, whose chance depends on the classes' sizes.
-        Paired: `seed, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm, n` on the
-        withheld cells: every mixture less each of the BASELINES among them; p_holm is corrected over the mixtures
-        compared with one baseline by one metric and seed.
+        `kind, mixture, seed, domain, cells, metric, estimate, low, high, n, n_classes, chance, method`; low, high and
+        chance are NaN and the method "none" for macro_f1.
+    """
+    found = list(groups(outcomes[0].rows, plan))
+    return pd.DataFrame([row for outcome in outcomes for group in found for row in _measure(outcome, group, plan)])
+
+
+def _measure(outcome: Outcome, group: Group, plan: Plan) -> list[dict[str, Any]]:
+    """Return a model's rows of the metrics table for one group."""
+    found, intervals = estimates(outcome, group, plan), {}
+    for metric, correct in right(outcome, group, plan).items():
+        resampled = bootstrap(group.label, correct, resamples=plan.resamples, seed=group.seed(plan))
+        intervals[metric] = interval_of(found[metric], resampled.balanced, group, plan)
+        if metric == BALANCED:
+            intervals[POOLED] = interval_of(found[POOLED], resampled.pooled, group, plan)
+    intervals[MACRO_F1] = Interval(found[MACRO_F1], np.nan, np.nan, NONE)
+    return [outcome.model.keys | metric_row(metric, intervals[metric], group, plan) for metric in found]
+
+
+def metric_row(metric: str, interval: Interval, group: Group, plan: Plan) -> dict[str, Any]:
+    """Return a row of the metrics table but for the columns that name the model."""
+    ends = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+    last = {"chance": chance(metric, plan), "method": interval.method}
+    return group.keys | {"metric": metric} | ends | group.counts | last
+
+
+def interval_of(estimate: float, resampled: Floats, group: Group, plan: Plan, *, least: float = 0.0) -> Interval:
+    """Return the interval of an estimate on a group from its resamples [B]."""
+    return percentile_interval(estimate, resampled, confidence=plan.confidence, classes=group.classes, least=least)
+
+
+def paired_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
+    """Compare models of one kind and seed on the withheld cells: every mixture with each of BASELINES among them.
+
+    Returns:
+        `kind, seed, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm, n`; p_holm is
+        corrected over the mixtures compared with one baseline by one metric and seed.
     """
     rows: list[dict[str, Any]] = []
-    pairs: list[dict[str, Any]] = []
     for group in groups(outcomes[0].rows, plan):
-        measured = _Measured(group, outcomes, plan)
-        rows += measured.metrics()
         if group.cells == "withheld":
-            pairs += measured.pairs()
-    paired = pd.DataFrame(pairs, columns=PAIRED_COLUMNS)
-    families = paired.groupby(["seed", "domain", "cells", "metric", "baseline"], sort=False)["p_value"]
+            rows += _pairs(outcomes, group, plan)
+    paired = pd.DataFrame(rows, columns=PAIRED_COLUMNS)
+    families = paired.groupby(["kind", "seed", "domain", "cells", "metric", "baseline"], sort=False)["p_value"]
     paired["p_holm"] = families.transform(lambda p: holm(p.to_numpy())) if len(paired) else paired["p_value"]
-    frame = pd.DataFrame(rows)
-    order = {_run(outcome): position for position, outcome in enumerate(outcomes)}
-    runs = [order[f"{m} seed {s}"] for m, s in zip(frame["mixture"], frame["seed"], strict=True)]
-    return frame.iloc[np.argsort(runs, kind="stable")].reset_index(drop=True), paired
+    return paired
 
 
-class _Measured:
-    """All runs on one group of pictures: each measure's right answers [n, M], and its resamples."""
-
-    def __init__(self, group: Group, outcomes: Sequence[Outcome], plan: Plan) -> None:
-        self.group, self.outcomes, self.plan = group, outcomes, plan
-        rank = np.stack([outcome.rank[group.where] for outcome in outcomes], axis=1)
-        self.right = {"balanced_top1": rank == 1}
-        if plan.top_k > 1:
-            self.right[f"balanced_top{plan.top_k}"] = rank <= plan.top_k
-        if group.of_test_classes:
-            among = np.stack([outcome.rank_among_test[group.where] for outcome in outcomes], axis=1)
-            self.right[AMONG_TEST] = among == 1
-        self.seed = derive(plan.seed, group.domain, group.cells)
-        columns = np.concatenate(list(self.right.values()), axis=1)
-        resamples = bootstrap_jointly(group.label, columns, resamples=plan.resamples, seed=self.seed)
-        split = np.split(resamples.balanced, len(self.right), axis=1)
-        self.balanced = dict(zip(self.right, split, strict=True))  # metric -> [B, M]
-        self.pooled = resamples.pooled[:, : len(outcomes)]  # [B, M] of top-1
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of the metrics table."""
-        rows = []
-        for run, outcome in enumerate(self.outcomes):
-            for metric, right in self.right.items():
-                estimate = metrics.balanced_accuracy(self.group.label, right[:, run])
-                rows.append(self._row(outcome, metric, self._interval(estimate, self.balanced[metric][:, run])))
-            top1 = metrics.accuracy(self.right["balanced_top1"][:, run])
-            rows.append(self._row(outcome, "top1", self._interval(top1, self.pooled[:, run])))
-            f1 = metrics.macro_f1(self.group.label, outcome.predicted[self.group.where])
-            rows.append(self._row(outcome, "macro_f1", Interval(f1, np.nan, np.nan, NONE)))
-        return rows
-
-    def pairs(self) -> list[dict[str, Any]]:
-        """Return the rows of the paired table, p_holm still empty."""
-        rows = []
-        for base, baseline in enumerate(self.outcomes):
-            if baseline.standard_name not in BASELINES:
-                continue
-            for run, outcome in enumerate(self.outcomes):
-                if run != base and outcome.seed == baseline.seed:
-                    rows += [self._pair(metric, run, base) for metric in self.right]
-        return rows
-
-    def _pair(self, metric: str, run: int, base: int) -> dict[str, Any]:
-        right, resampled = self.right[metric], self.balanced[metric]
-        estimates = [metrics.balanced_accuracy(self.group.label, right[:, i]) for i in (run, base)]
-        interval = self._interval(estimates[0] - estimates[1], resampled[:, run] - resampled[:, base], least=-1.0)
-        p_value = sign_flip_test(
-            self.group.label,
-            right[:, run].astype(float) - right[:, base],
-            resamples=self.plan.resamples,
-            seed=self.seed,
-        )
-        return {
-            "seed": self.outcomes[run].seed,
-            "domain": self.group.domain,
-            "cells": self.group.cells,
-            "metric": metric,
-            "mixture": self.outcomes[run].mixture,
-            "baseline": self.outcomes[base].mixture,
-            "difference": interval.estimate,
-            "low": interval.low,
-            "high": interval.high,
-            "p_value": p_value,
-            "p_holm": np.nan,
-            "n": len(self.group.where),
-        }
-
-    def _interval(self, estimate: float, resampled: NDArray[np.float64], least: float = 0.0) -> Interval:
-        return percentile_interval(
-            estimate, resampled, confidence=self.plan.confidence, classes=self.group.classes, least=least
-        )
-
-    def _row(self, outcome: Outcome, metric: str, interval: Interval) -> dict[str, Any]:
-        place = {"domain": self.group.domain, "cells": self.group.cells, "metric": metric}
-        result = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-        size = {"n": len(self.group.where), "n_classes": self.group.classes}
-        return _keys(outcome) | place | result | size | {"chance": self._chance(metric), "method": interval.method}
-
-    def _chance(self, metric: str) -> float:
-        """Return what guessing gives: k of all classes, one of the test classes, nothing simple for F1."""
-        if metric == "macro_f1":
-            return float("nan")
-        if metric == AMONG_TEST:
-            return 1 / len(self.plan.test_labels)
-        places = self.plan.top_k if metric == f"balanced_top{self.plan.top_k}" else 1
-        return min(1.0, places / len(self.plan.classes))
+def _pairs(outcomes: Sequence[Outcome], group: Group, plan: Plan) -> list[dict[str, Any]]:
+    """Return the rows of the paired table, p_holm still empty."""
+    models = [outcome.model for outcome in outcomes]
+    pairs = [(run, base) for base in range(len(models)) for run in range(len(models)) if _paired(models, run, base)]
+    if not pairs:
+        return []
+    correct = [right(outcome, group, plan) for outcome in outcomes]
+    values = {metric: np.stack([one[metric] for one in correct], axis=1).astype(np.float64) for metric in correct[0]}
+    resampled = resample_jointly(values, group, plan)
+    runs, bases = map(list, zip(*pairs, strict=True))
+    tests = {metric: p_values(values[metric][:, runs] - values[metric][:, bases], group, plan) for metric in values}
+    rows = []
+    for pair, (run, base) in enumerate(pairs):
+        for metric, balanced in resampled.items():
+            ours, theirs = (metrics.balanced_accuracy(group.label, correct[i][metric]) for i in (run, base))
+            change = balanced.balanced[:, run] - balanced.balanced[:, base]
+            interval = interval_of(ours - theirs, change, group, plan, least=-1.0)
+            names = {"metric": metric, "mixture": models[run].mixture, "baseline": models[base].mixture}
+            ends = {"difference": interval.estimate, "low": interval.low, "high": interval.high}
+            tested = {"p_value": tests[metric][pair], "p_holm": np.nan, "n": len(group.where)}
+            rows.append({"kind": models[run].kind, "seed": models[run].seed} | group.keys | names | ends | tested)
+    return rows
 
 
-def _keys(outcome: Outcome) -> dict[str, Any]:
-    return {"mixture": outcome.mixture, "seed": outcome.seed}
+def resample_jointly(values: Mapping[str, Floats], group: Group, plan: Plan) -> dict[str, Resamples]:
+    """Resample a group of pictures for all measures and models at once: measure -> [n, M] becomes measure -> [B, M]."""
+    columns = np.concatenate(list(values.values()), axis=1)
+    made = bootstrap_jointly(group.label, columns, resamples=plan.resamples, seed=group.seed(plan))
+    balanced, pooled = (np.split(part, len(values), axis=1) for part in (made.balanced, made.pooled))
+    return {metric: Resamples(*parts) for metric, *parts in zip(values, balanced, pooled, strict=True)}
 
 
-def _run(outcome: Outcome) -> str:
-    return f"{outcome.mixture} seed {outcome.seed}"
+def p_values(difference: Floats, group: Group, plan: Plan) -> Floats:
+    """Test paired differences of a group's pictures [n, P]: p-values [P]."""
+    return sign_flip_test(group.label, difference, resamples=plan.resamples, seed=group.seed(plan))
+
+
+def _paired(models: Sequence[Model], run: int, base: int) -> bool:
+    """Tell whether two models are compared: of one kind and seed, the second a baseline."""
+    ours, theirs = models[run], models[base]
+    same = (ours.kind, ours.seed) == (theirs.kind, theirs.seed)
+    return run != base and same and theirs.standard_name in BASELINES

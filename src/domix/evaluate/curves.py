@@ -1,0 +1,99 @@
+"""Runs, checkpoint by checkpoint: their tables over training, and the outcomes that estimates average.
+
+A run's checkpoints are those that were embedded beside the last weights. The last weights are the last checkpoint;
+where one was kept after as many epochs, the two are the same weights and count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from domix.evaluate.embeddings import checkpoints_of, load_scored
+from domix.evaluate.measures import estimates
+from domix.evaluate.outcomes import Model, Outcome, Plan, Run, classify, groups
+from domix.evaluate.tables import class_counts
+from domix.runtime.errors import DataError
+
+PUBLIC = "public"
+CURVE_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "cells", "metric", "estimate", "n", "n_classes"]
+CLASS_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "class", "n", "correct"]
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run, and its rows of the two tables over checkpoints; of a public model these have none."""
+
+    run: Run
+    curve: pd.DataFrame  # CURVE_COLUMNS
+    by_class: pd.DataFrame  # CLASS_COLUMNS
+
+
+def follow(model: Model, plan: Plan) -> Course:
+    """Classify the test pictures with every checkpoint of a run; only the outcomes that are averaged stay in memory.
+
+    Raises:
+        DataError: embeddings are missing, damaged or of other pictures, or fewer checkpoints were kept than estimates
+            are to average.
+    """
+    final = load_scored(model.folder, model.kind)
+    if model.kind == PUBLIC:
+        outcome = classify(final, plan, model, 0)
+        return Course(Run(model, [outcome]), pd.DataFrame(columns=CURVE_COLUMNS), pd.DataFrame(columns=CLASS_COLUMNS))
+    kept = checkpoints_of(model.folder)
+    last = final_epoch(final.meta, kept)
+    epochs = [*(epoch for epoch in kept if epoch != last), last]
+    _require_enough(model, len(epochs), plan.last)
+    outcomes, curve, by_class = [], [], []
+    for epoch in epochs:
+        scored = final if epoch == last else load_scored(model.folder, model.kind, checkpoint=epoch)
+        outcome = classify(scored, plan, model, epoch)
+        curve.append(_curve(outcome, plan))
+        by_class.append(_by_class(outcome, plan))
+        if epoch in epochs[-plan.last :]:
+            outcomes.append(outcome)
+    return Course(Run(model, outcomes), pd.concat(curve, ignore_index=True), pd.concat(by_class, ignore_index=True))
+
+
+def final_epoch(meta: Mapping[str, Any], kept: Sequence[int]) -> int:
+    """Return the number of the last weights among checkpoints: the epochs of their training, a begun one counted whole.
+
+    Embeddings that do not say it (`epochs` in meta.json) are of weights that come after those kept.
+    """
+    epochs = meta.get("epochs")
+    return int(epochs) if epochs is not None else kept[-1] + 1 if kept else 0
+
+
+def _require_enough(model: Model, found: int, wanted: int) -> None:
+    if found < wanted:
+        section = "supervised" if model.kind == "supervised" else "train"
+        raise DataError(
+            f"evaluate.last asks for the last {wanted} checkpoints, but {model.folder} holds {found}: ask for more in"
+            f" {section}.checkpoints, with embed.checkpoints true, or lower evaluate.last"
+        )
+
+
+def _curve(outcome: Outcome, plan: Plan) -> pd.DataFrame:
+    rows = [
+        outcome.model.keys
+        | {"checkpoint": outcome.checkpoint}
+        | group.keys
+        | {"metric": metric, "estimate": estimate}
+        | group.counts
+        for group in groups(outcome.rows, plan)
+        for metric, estimate in estimates(outcome, group, plan).items()
+    ]
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
+
+
+def _by_class(outcome: Outcome, plan: Plan) -> pd.DataFrame:
+    """Return how many pictures of each test class are right, in the test domain and in the natural domain."""
+    parts = [
+        class_counts(outcome, group, plan).assign(checkpoint=outcome.checkpoint)
+        for group in groups(outcome.rows, plan)
+        if group.of_test_classes and group.domain in (plan.test_domain, plan.natural_domain)
+    ]
+    return pd.concat(parts, ignore_index=True)[CLASS_COLUMNS] if parts else pd.DataFrame(columns=CLASS_COLUMNS)

@@ -1,0 +1,166 @@
+"""What models say of the test pictures, and which pictures are measured together.
+
+Which pictures a metric is measured on is a domain and its `cells`:
+    withheld   test classes in the test domain: the question
+    tested     test classes in another domain: what the same classes are worth where nothing was withheld
+    seen       the other classes of the domain
+    all        both
+
+Shapes: N pictures of the test split, n of one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from domix.evaluate.embeddings import Scored
+from domix.evaluate.ranking import Ranks, rank_blocks
+from domix.runtime.errors import DataError
+from domix.runtime.seeds import derive
+
+Ints = NDArray[np.int64]
+ROWS = ["row", "domain", "class", "label"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation measures, and how."""
+
+    test_domain: str
+    natural_domain: str
+    domains: Sequence[str]
+    classes: Sequence[str]  # in label order
+    test_classes: Sequence[str]
+    top_k: int
+    resamples: int
+    confidence: float
+    seed: int
+    last: int = 1  # checkpoints, up to the last, that estimates over seeds average
+
+    @property
+    def test_labels(self) -> Ints:
+        """Labels of the test classes, rising."""
+        return np.flatnonzero(np.isin(np.asarray(self.classes, dtype=object), list(self.test_classes)))
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model, as every table names it."""
+
+    kind: str  # clip, supervised or public
+    mixture: str  # of a public model: its name
+    standard_name: str  # the mixture's, whatever it was called; of a public model none
+    seed: int
+    folder: Path  # of its embeddings
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The columns that name it."""
+        return {"kind": self.kind, "mixture": self.mixture, "seed": self.seed}
+
+    def __str__(self) -> str:
+        """Name it in a sentence."""
+        return f"{'' if self.kind == 'clip' else f'{self.kind} '}{self.mixture} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one model, with the weights of one checkpoint, said of the test pictures."""
+
+    model: Model
+    checkpoint: int  # epochs
+    rows: pd.DataFrame  # N rows: ROWS
+    ranks: Ranks
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model, with the outcomes that estimates average: of its last checkpoints, the last weights at the end."""
+
+    model: Model
+    outcomes: Sequence[Outcome]
+
+    @property
+    def final(self) -> Outcome:
+        """What the last weights said."""
+        return self.outcomes[-1]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures that are measured together."""
+
+    domain: str
+    cells: str
+    where: Ints  # [n] positions among the N pictures
+    label: Ints  # [n]
+
+    @property
+    def classes(self) -> int:
+        """How many classes have pictures."""
+        return len(np.unique(self.label))
+
+    @property
+    def of_test_classes(self) -> bool:
+        """Whether all pictures are of test classes."""
+        return self.cells in ("withheld", "tested")
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The columns that name it."""
+        return {"domain": self.domain, "cells": self.cells}
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The columns that say how many pictures and classes it has."""
+        return {"n": len(self.where), "n_classes": self.classes}
+
+    def seed(self, plan: Plan) -> int:
+        """The seed of its resampling: the same for all models."""
+        return derive(plan.seed, self.domain, self.cells)
+
+
+def classify(scored: Scored, plan: Plan, model: Model, checkpoint: int) -> Outcome:
+    """Classify the test pictures by one model's scores.
+
+    Raises:
+        DataError: the scores are of other classes or domains than the plan, or not finite.
+    """
+    if scored.classes != list(plan.classes) or not set(scored.rows["domain"]) <= set(plan.domains):
+        raise DataError(
+            f"{scored.folder} has other classes or domains than artifacts/mixtures/summary.json: run dvc repro"
+        )
+    label = scored.rows["label"].to_numpy(dtype=np.int64)
+    return Outcome(model, checkpoint, scored.rows[ROWS], rank_blocks(scored.blocks(), label, plan.test_labels))
+
+
+def check_same_pictures(outcomes: Sequence[Outcome]) -> None:
+    """Check that all models were tested on the same pictures.
+
+    Raises:
+        DataError: they were not.
+    """
+    for outcome in outcomes[1:]:
+        if not outcome.rows.equals(outcomes[0].rows):
+            raise DataError(
+                f"runs {outcomes[0].model} and {outcome.model} were tested on different pictures: run dvc repro"
+            )
+
+
+def groups(rows: pd.DataFrame, plan: Plan) -> Iterator[Group]:
+    """Yield every domain's groups of pictures; those without pictures are left out."""
+    label, tested = rows["label"].to_numpy(dtype=np.int64), np.isin(rows["label"], plan.test_labels)
+    for domain in plan.domains:
+        here = (rows["domain"] == domain).to_numpy()
+        special = "withheld" if domain == plan.test_domain else "tested"
+        for cells, chosen in ((special, here & tested), ("seen", here & ~tested), ("all", here)):
+            where = np.flatnonzero(chosen)
+            if len(where):
+                yield Group(domain, cells, where, label[where])
