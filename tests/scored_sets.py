@@ -1,0 +1,43 @@
+"""Embeddings of further sets of pictures with given scores, and a plan to measure them by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from domix.evaluate.outcomes import Plan
+from domix.runtime.files import write_json
+from domix.runtime.tables import write_table
+
+PLAN = Plan(
+    test_domain="sketch",
+    natural_domain="real",
+    domains=["real", "sketch"],
+    classes=["axe"],
+    test_classes=["axe"],
+    top_k=5,
+    resamples=200,
+    confidence=0.9,
+    seed=0,
+)
+
+
+def write_set(
+    folder: Path, name: str, label: np.ndarray, scores: np.ndarray, *, kind: str = "clip", **judged: Any
+) -> None:
+    """Write the embeddings of a set such that the scores come out as given."""
+    home = folder / "sets" / name
+    home.mkdir(parents=True)
+    if kind == "supervised":
+        np.save(home / "scores.npy", scores)
+    else:
+        np.save(home / "image.npy", scores)
+        np.save(home / "text.npy", np.eye(scores.shape[1], dtype=np.float32))
+    rows = {"row": np.arange(len(label)), "key": [f"k{n}" for n in range(len(label))], "domain": name}
+    write_table(home / "rows.parquet", pd.DataFrame(rows | {"class": [f"c{n}" for n in label], "label": label}))
+    meta = {"format": 1, "model_sha256": "0" * 64, "source": name, "templates": "clip"}
+    classes = [f"c{n}" for n in range(scores.shape[1])]
+    write_json(home / "meta.json", meta | {"classes": classes, "subset": None, "answers": None} | judged)
