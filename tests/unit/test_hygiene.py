@@ -39,6 +39,7 @@ LAYERS = {
     "schema": 1,
     "config": 1,
     "training_params": 1,
+    "evaluation_params": 1,
     "data": 2,
     "model": 3,
     "train": 4,

@@ -101,7 +101,7 @@ def _is_whole(home: Path, about: Mapping[str, object]) -> bool:
     try:
         pixels = np.load(home / PIXELS, mmap_mode="r")
         return read_json(home / ABOUT) == about and pixels.shape == (about["count"], *[about["size"]] * 2, 3)
-    except (DataError, OSError, ValueError):
+    except (DataError, OSError, EOFError, ValueError):
         return False
 
 

@@ -154,6 +154,7 @@ class Passes(ABC):
             DataError: they are missing, damaged or another model's.
         """
         if weights.path is not None and weights.sha256 != self._held:
+            logger.info("on to the weights %s", weights.path)
             fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are")
             self._held = weights.sha256
 
@@ -175,7 +176,8 @@ def write_batches(
 @contextlib.contextmanager
 def _bar(total: int, name: str) -> Generator[Advance]:
     """Show a bar on stderr, counted in pictures; nothing where stderr is no terminal."""
-    with tqdm(total=total, desc=name, unit=" pictures", unit_scale=True, file=sys.stderr, disable=None) as bar:
+    options = {"unit": " pictures", "unit_scale": True, "leave": False, "disable": None}
+    with tqdm(total=total, desc=name, file=sys.stderr, **options) as bar:
         yield bar.update
 
 
