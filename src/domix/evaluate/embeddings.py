@@ -207,6 +207,7 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
     if not where.is_dir():
         raise DataError(f"{where} is missing: run the stage {stage} for this run (dvc repro)")
     rows, meta = read_table(home / "rows.parquet", list(ROW_COLUMNS)), read_json(home / "meta.json")
+    meta = meta if isinstance(meta, dict) else {}
     names = ("scores.npy", None) if kind == SUPERVISED else ("image.npy", "text.npy")
     scored = Scored(
         folder=where,
