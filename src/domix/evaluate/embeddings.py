@@ -181,7 +181,8 @@ class Scored:
         """
         for start in range(0, len(self.image), size):
             part = np.array(self.image[start : start + size], dtype=np.float32)
-            scores = part if self.text is None else part @ self.text.T
+            with np.errstate(invalid="ignore"):  # told below
+                scores = part if self.text is None else part @ self.text.T
             if not np.isfinite(scores).all():
                 raise DataError(
                     f"{self.folder} holds NaN or infinite values, as after a training that diverged: {AGAIN}"
