@@ -10,6 +10,7 @@ files under presets/ are complete params.yaml files.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -249,6 +250,9 @@ class Params:
             require(
                 name in self.sources[1:], f"embed.sets names {name!r}, which is not among the sources after the first"
             )
+        for name in self.models:
+            good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+            require(good, f"models: a name holds letters, digits, - and _ alone, unlike {name!r}")
         self.train.check_split("train", self.trainer.processes)
         if self.supervised.mixtures:
             self.supervised.check_split("supervised", self.trainer.processes)

@@ -56,6 +56,12 @@ def test_the_committed_params_yaml_loads() -> None:
         ({"test_domian": "sketch"}, "unknown parameter test_domian: did you mean test_domain?"),
         ({"train__learning_rte": 1.0}, "unknown parameter train.learning_rte"),
         ({"train__warmpu": 0.1}, "did you mean train.warmup?"),
+        (
+            {"models": {"ViT.1": {"architecture": None, "weights": "x"}}},
+            "models: a name holds letters, digits, - and _",
+        ),
+        ({"models": {"../x": {"architecture": None, "weights": "x"}}}, "models: a name holds letters"),
+        ({"models": {"ViT-B_32": {"architecture": None}}}, "models.ViT-B_32.weights is missing"),
         ({"zzz": 1}, "unknown parameter zzz: known here: test_domain, "),
         ({"train__lr": ...}, "parameter train.lr is missing"),
         ({"seeds": ...}, "parameter seeds is missing"),

@@ -30,6 +30,7 @@ NOT_STAGES = {
     "sweep",
     "training",
     "embedding",
+    "evaluate_model",
     "effective",
     "export_results",
 }

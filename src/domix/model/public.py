@@ -53,6 +53,7 @@ class PublicClip:
     config: dict[str, Any]  # open_clip's
     preprocess: Preprocess
     file: Path  # its weights
+    converted: bool  # whether they are transformers' there, renamed and joined to be open_clip's
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def load_public(weights: str, architecture: str | None = None, *, caches: Caches
     if any(name.startswith("vision_model.") for name in tensors) and not found.transformers:
         raise DataError(f"{found.file} has transformers' names of weights: name its folder, which says what it is")
     _fill(model, open_clip_weights(tensors) if found.transformers else tensors, found)
-    return PublicClip(model.eval(), found.config, found.preprocess, found.file)
+    return PublicClip(model.eval(), found.config, found.preprocess, found.file, found.transformers)
 
 
 def _find(weights: str, architecture: str | None, caches: Caches) -> _Description:

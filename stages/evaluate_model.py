@@ -1,0 +1,107 @@
+"""Accuracy of one model, trained here or not, outside the pipeline: `python -m stages.evaluate_model <model>`.
+
+    <model>          a name of `models` in params.yaml, a tag of open_clip's, a file of weights, or a folder
+    --architecture   what a tag or a file of weights alone does not say
+    --source         a packed source other than the study's, such as imagenet-r
+
+Prints a table and writes nothing but what is kept in .cache: decoded pictures and embeddings. docs/any-model.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from domix.config import Params
+from domix.data.classes import load_test_classes
+from domix.evaluate.embed import ClipSubject, embed_clip
+from domix.evaluate.embeddings import load_scored
+from domix.evaluate.outcomes import Model, Plan, classify
+from domix.evaluate.public import open_public
+from domix.evaluate.robustness import robustness_table
+from domix.evaluate.tables import metric_table
+from domix.runtime.errors import ParameterError
+from stages.common import ARTIFACTS, run
+from stages.embed_public import from_root, open_named
+from stages.embedding import means_of
+
+ROW, COLUMN = ["domain", "cells", "n", "n_classes"], "metric"
+
+
+def main(params: Params, *arguments: str) -> None:
+    asked = parse(params, list(arguments))
+    subject = open_asked(params, asked.model, asked.architecture)
+    study, shards = params.sources[0], ARTIFACTS / "shards"
+    sets = [] if asked.source == study else [asked.source]
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        embed_clip(
+            subject,
+            folder,
+            means_of(params),
+            templates=params.embed.templates,
+            study=shards / study,
+            sets=[shards / name for name in sets],
+        )
+        model = Model("public", asked.model, "", 0, folder)
+        print(table_of(params, model, sets))
+
+
+def parse(params: Params, arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.evaluate_model", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("model", help="a name of `models`, an open_clip tag, a file of weights, or a folder")
+    parser.add_argument("--architecture", help="of a tag or a file: an open_clip name, one of Domix's, or a JSON file")
+    parser.add_argument("--source", choices=params.sources, default=params.sources[0], help="pictures to classify")
+    return parser.parse_args(arguments)
+
+
+def open_asked(params: Params, model: str, architecture: str | None) -> ClipSubject:
+    """Open the model: one of the parameters' names goes before a file of the same name."""
+    if model not in params.models:
+        return open_public(from_root(model), architecture and from_root(architecture))
+    if architecture is not None:
+        raise ParameterError(f"models.{model} has an architecture in params.yaml: leave --architecture out")
+    return open_named(params, model)
+
+
+def table_of(params: Params, model: Model, sets: list[str]) -> str:
+    """Return the estimates with their intervals, one row a group of pictures, one column a metric, as text."""
+    plan = plan_of(params, model)
+    if sets:
+        found, rows = robustness_table([model], sets, plan), ["set", "labels", "n", "n_classes"]
+    else:
+        found, rows = metric_table([classify(load_scored(model.folder, model.kind), plan, model, 0)], plan), ROW
+    shown = [
+        f"{100 * e:.1f}" + ("" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")
+        for e, low, high in zip(found["estimate"], found["low"], found["high"], strict=True)
+    ]
+    metrics = list(dict.fromkeys(found[COLUMN]))
+    wide = found.assign(shown=shown).set_index([*rows, COLUMN])["shown"].unstack(COLUMN)
+    order = pd.MultiIndex.from_frame(found[rows].drop_duplicates())
+    return wide.loc[order, metrics].fillna("").reset_index().to_string(index=False)
+
+
+def plan_of(params: Params, model: Model) -> Plan:
+    """Return what is measured: as the stage evaluate does, of the pictures that were embedded."""
+    meta = load_scored(model.folder, model.kind).meta
+    return Plan(
+        test_domain=params.test_domain,
+        natural_domain=params.natural_domain,
+        domains=meta["domains"],
+        classes=meta["classes"],
+        test_classes=load_test_classes(params.test_classes, meta["classes"]),
+        top_k=params.evaluate.top_k,
+        resamples=params.evaluate.bootstrap,
+        confidence=params.evaluate.confidence,
+        seed=params.evaluate.seed,
+    )
+
+
+if __name__ == "__main__":
+    run(main, timed=False)
