@@ -1,0 +1,197 @@
+"""Further sets of pictures, from raw files through the stages fetch and pack to the labels that judge models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from domix.config import Params
+from domix.data.imagenet_classes import imagenet_classes
+from domix.data.imagenet_subsets import subset_labels
+from domix.evaluate.evaluation_sets import further_set
+from domix.evaluate.label_spaces import LabelSpace, label_space
+from domix.runtime.errors import DataError
+from domix.runtime.files import write_json
+from stages import captions, fetch, pack
+from stages.common import load_params
+from tests.objectnet import LABELS_OF, make_objectnet
+from tests.source_trees import WNIDS, make_tar, make_tree, picture
+from tests.tiny import REPOSITORY
+
+TEXTS = [known.text for known in imagenet_classes().values()]
+
+
+def write_v2(root: Path) -> None:
+    folder = "imagenetv2-matched-frequency-format-val"
+    members = [f"{folder}/{label}/{n}.jpeg" for label in (10, 9, 999) for n in "ab"]
+    make_tar(root / "imagenetv2-matched-frequency.tar", {name: picture(name) for name in members})
+
+
+def write_r(root: Path) -> None:
+    make_tree(root, *[f"imagenet-r/{wnid}/art_{n}.jpg" for wnid in ("n01443537", "n12267677") for n in (0, 1)])
+
+
+def write_a(root: Path) -> None:
+    make_tree(root, *[f"imagenet-a/n01498041/0.00{n}_digital clock_0.9.jpg" for n in (1, 2)])
+
+
+def write_sketch(root: Path) -> None:
+    make_tree(root, *[f"sketch/{wnid}/sketch_{n}.JPEG" for wnid in WNIDS for n in (0, 1)])
+
+
+def write_imagenet(root: Path) -> None:
+    make_tree(root, *[f"train/{wnid}/{wnid}_{n}.JPEG" for wnid in WNIDS for n in (0, 1)])
+    make_tree(root, *[f"val/{wnid}/ILSVRC2012_val_{n}.JPEG" for n, wnid in enumerate(WNIDS)])
+
+
+def write_own(root: Path) -> None:
+    make_tree(root, *[f"{d}/{c}/{n}.png" for d in ("photo", "plan") for c in ("bed", "ice_cream") for n in range(12)])
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "imagenet-v2": write_v2,
+    "imagenet-r": write_r,
+    "imagenet-a": write_a,
+    "imagenet-sketch": write_sketch,
+    "imagenet": write_imagenet,
+    "objectnet": make_objectnet,
+    "mine": write_own,
+}
+LABELS = {  # of the pictures that are evaluated
+    "imagenet-v2": [9, 9, 10, 10, 999, 999],
+    "imagenet-r": [1, 1, 988, 988],
+    "imagenet-a": [6, 6],
+    "imagenet-sketch": [0, 0, 1, 1, 278, 278],
+    "imagenet": [0, 1, 278],
+    "objectnet": [0, 0, 1, 1, 2, 2],
+}
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Write params.yaml into a folder, which becomes the working directory."""
+    tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
+    tree["sources"] = ["emoji", *WRITERS]
+    tree["embed"]["sets"] = list(WRITERS)
+    tree["fetch"] |= {"paths": {name: str(tmp_path / "raw" / name) for name in WRITERS}, "offline": True}
+    tree["pack"] |= {"size": 8, "shard_samples": 4, "workers": 1}
+    YAML(typ="safe", pure=True).dump(tree, tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    return load_params()
+
+
+def write(params: Params, name: str) -> Path:
+    root = Path(params.fetch.paths[name])
+    root.mkdir(parents=True)
+    WRITERS[name](root)
+    return root
+
+
+def prepare(params: Params, name: str) -> Path:
+    if name in params.fetch.paths and not Path(params.fetch.paths[name]).exists():
+        write(params, name)
+    fetch.main(params, name)
+    pack.main(params, name)
+    return Path("artifacts/shards") / name
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_and_label_space_of_every_set(params, name):
+    shards = prepare(params, name)
+    found = further_set(shards)
+    space = label_space(name, shards)
+    assert found.rows["label"].tolist() == LABELS[name]
+    assert (found.classes, found.subset, found.answers) == (space.classes, space.subset, space.answers)
+    assert space.classes == TEXTS
+    if name == "objectnet":
+        answers = [LABELS_OF[directory] for directory in sorted(LABELS_OF)]
+        assert space == LabelSpace(TEXTS, [409, 530, 610, 729], answers, "test")
+        assert found.rows["class"].tolist()[::2] == ["Alarm clock", "Drying rack for plates", "T-shirt"]
+    else:
+        split = "all" if name == "imagenet-sketch" else "test"
+        assert space == LabelSpace(TEXTS, subset_labels(name), None, split)
+        assert found.rows["class"].tolist() == [TEXTS[label] for label in LABELS[name]]
+    assert set(found.rows["domain"]) == {name}
+
+
+def test_a_folder_of_ones_own_is_told_apart_by_its_own_classes(params):
+    shards = prepare(params, "mine")
+    assert label_space("mine", shards) == LabelSpace(["bed", "ice cream"], None, None, "test")
+    index = pd.read_parquet(shards / "index.parquet")
+    found = further_set(shards)
+    assert found.rows["key"].tolist() == index.loc[index["split"] == "test", "key"].tolist()
+    assert 0 < len(found.rows) < len(index)
+    assert set(found.rows["domain"]) == {"photo", "plan"}
+
+
+def test_sketches_are_evaluated_although_mixtures_train_on_them(params):
+    shards = prepare(params, "imagenet-sketch")
+    assert set(pd.read_parquet(shards / "index.parquet")["split"]) == {"train"}
+    assert len(further_set(shards).rows) == 6
+
+
+@pytest.mark.parametrize("name", ["imagenet-r", "objectnet"])
+def test_captions_can_be_written_of_every_source(params, name):
+    """The stage runs for all sources, also those that nothing trains on."""
+    prepare(params, name)
+    captions.main(params, name)
+    table = pd.read_parquet(f"artifacts/captions/{name}.parquet")
+    assert len(table) == len(LABELS[name])
+
+
+def test_answers_are_kept_of_objectnet_alone(params):
+    for name in ("objectnet", "imagenet-a"):
+        assert (prepare(params, name) / "answers.json").is_file() == (name == "objectnet")
+
+
+# Faults -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["imagenet-v2.tar.gz", "imagenet-r.tar", "imagenet-a.tar"])
+def test_an_archive_that_is_not_the_published_one(params, name):
+    """Also one's own copy is compared with the manifest: a wrong test set would give wrong numbers without a word."""
+    source = name.partition(".")[0]
+    root = Path(params.fetch.paths[source])
+    make_tar(root / name.replace("imagenet-v2", "imagenetv2-matched-frequency"), {"a/n01498041/a.jpg": b"x"})
+    with pytest.raises(DataError, match=r"has 10,240 bytes, not .* as its manifest says: replace it by the right file"):
+        fetch.main(params, source)
+
+
+def test_a_mapping_that_is_missing(params):
+    (write(params, "objectnet") / "mappings/objectnet_to_imagenet_1k.json").unlink()
+    with pytest.raises(DataError, match=r"objectnet_to_imagenet_1k\.json is missing: complete ObjectNet's mappings"):
+        prepare(params, "objectnet")
+
+
+def test_a_folder_that_is_no_class(params):
+    make_tree(write(params, "imagenet-r"), "imagenet-r/others/a.jpg")
+    with pytest.raises(DataError, match="holds the directory 'others', which is none of the 200 classes"):
+        prepare(params, "imagenet-r")
+
+
+def test_a_set_that_was_not_named_a_folder_for(params):
+    del params.fetch.paths["objectnet"]
+    with pytest.raises(DataError, match=r"objectnet cannot be downloaded: .* fetch\.paths\.objectnet.*objectnet\.dev"):
+        prepare(params, "objectnet")
+
+
+@pytest.mark.parametrize("answers", [[[409], [1]], [[409], [1000], [1]], [[409], [], [1]], {"0": [1]}, [[409], 5, [1]]])
+def test_answers_that_do_not_fit(params, answers):
+    shards = prepare(params, "objectnet")
+    write_json(shards / "answers.json", answers)
+    with pytest.raises(DataError, match=r"answers\.json does not name ImageNet labels .* run dvc repro -f pack"):
+        label_space("objectnet", shards)
+
+
+def test_pictures_without_a_class(params):
+    shards = prepare(params, "mine")
+    path = shards / "index.parquet"
+    table = pd.read_parquet(path)
+    table.loc[0, "class"] = None
+    table.to_parquet(path, index=False)
+    with pytest.raises(DataError, match=r"holds pictures without a class: take mine out of embed\.sets"):
+        label_space("mine", shards)
