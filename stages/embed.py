@@ -2,6 +2,7 @@
 
 from domix.config import Params
 from domix.evaluate.embed import embed_clip, open_subject
+from domix.evaluate.passes import trained_epochs
 from stages.common import ARTIFACTS, run, run_name
 from stages.embedding import checkpoints_in, means_of, pictures_of
 
@@ -15,6 +16,7 @@ def main(params: Params, mixture: str, seed: str) -> None:
         means_of(params),
         templates=params.embed.templates,
         checkpoints=checkpoints_in(model, params),
+        epochs=trained_epochs(model),
         **pictures_of(params),
     )
 

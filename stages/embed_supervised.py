@@ -2,6 +2,7 @@
 
 from domix.config import Params
 from domix.evaluate.embed_classifier import embed_classifier
+from domix.evaluate.passes import trained_epochs
 from stages.common import ARTIFACTS, run, run_name
 from stages.embedding import checkpoints_in, means_of, pictures_of
 
@@ -14,6 +15,7 @@ def main(params: Params, mixture: str, seed: str) -> None:
         ARTIFACTS / "embeddings" / "supervised" / name,
         means_of(params),
         checkpoints=checkpoints_in(model, params),
+        epochs=trained_epochs(model),
         **pictures_of(params),
     )
 

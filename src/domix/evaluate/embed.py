@@ -69,6 +69,7 @@ def embed_clip(
     study: Path,
     sets: Sequence[Path] = (),
     checkpoints: Mapping[int, Path] | None = None,
+    epochs: int | None = None,
 ) -> None:
     """Embed pictures and class prompts with a CLIP model, and write `folder` (see domix.evaluate.embeddings).
 
@@ -82,6 +83,7 @@ def embed_clip(
         study: the packed multi-domain source: its test pictures, of every domain.
         sets: other packed sources, whose pictures only the last weights read.
         checkpoints: epochs -> a file with the weights after as many.
+        epochs: after how many the last weights came, if that is known.
 
     Raises:
         DataError: a file is missing or damaged, weights and configuration do not fit, a source has no test picture,
@@ -89,7 +91,7 @@ def embed_clip(
         DomixError: there is no room on the disk.
     """
     passes = _ClipPasses(subject, means, templates)
-    passes.run(folder, study=study, sets=sets, checkpoints=checkpoints or {})
+    passes.run(folder, study=study, sets=sets, checkpoints=checkpoints or {}, epochs=epochs)
 
 
 class _ClipPasses(Passes):

@@ -32,6 +32,7 @@ def embed_classifier(
     study: Path,
     sets: Sequence[Path] = (),
     checkpoints: Mapping[int, Path] | None = None,
+    epochs: int | None = None,
 ) -> None:
     """Score pictures with the classifier of a model folder, and write `folder` (see domix.evaluate.embeddings).
 
@@ -44,6 +45,7 @@ def embed_classifier(
         study: the packed multi-domain source: its test pictures, of every domain.
         sets: other packed sources, whose pictures only the last weights read.
         checkpoints: epochs -> a file with the weights after as many.
+        epochs: after how many the last weights came, if that is known.
 
     Raises:
         DataError: a file is missing or damaged, weights and configuration do not fit, a source has no test picture,
@@ -57,7 +59,7 @@ def embed_classifier(
         raise DataError(f"{model} tells other classes apart than {study} has: run dvc repro train_supervised")
     passes = _ClassifierPasses(classifier, config, sha256_file(model / WEIGHTS), means)
     told = [shards for shards in sets if passes.tells(further_set(shards).classes, shards.name)]
-    passes.run(folder, study=study, sets=told, checkpoints=checkpoints or {})
+    passes.run(folder, study=study, sets=told, checkpoints=checkpoints or {}, epochs=epochs)
 
 
 class _ClassifierPasses(Passes):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 from torch import nn
 from tqdm import tqdm
@@ -103,8 +105,20 @@ class Passes(ABC):
     def meta(self, opened: Opened, out: Path, *, of_study: bool) -> dict[str, Any]:
         """Return what meta.json says of a set, after what it says of all."""
 
-    def run(self, folder: Path, *, study: Path, sets: Sequence[Path], checkpoints: Mapping[int, Path]) -> None:
-        """Write a run's `folder`: the last weights on all sets, and the `checkpoints` on the study's pictures."""
+    def run(
+        self,
+        folder: Path,
+        *,
+        study: Path,
+        sets: Sequence[Path],
+        checkpoints: Mapping[int, Path],
+        epochs: int | None,
+    ) -> None:
+        """Write a run's `folder`: the last weights on all sets, and the `checkpoints` on the study's pictures.
+
+        After how many `epochs` the last weights came is written with them: where one of the checkpoints has the same
+        weights, as many as its.
+        """
         main = self._open(study_set(study))
         others = [self._open(further_set(shards)) for shards in sets]
         with atomic_folder(folder) as temporary:
@@ -113,6 +127,7 @@ class Passes(ABC):
             jobs = [job for opened, out in places for job in self.jobs(opened, last, out, of_study=opened is main)]
             for epoch, path in sorted(checkpoints.items()):
                 weights = Weights(sha256_file(path), path, last=False)
+                epochs = epoch if weights.sha256 == self.sha256 else epochs
                 out = temporary / CHECKPOINTS / checkpoint_name(epoch)
                 jobs += self.jobs(main, weights, out, of_study=True)
             self._do(jobs, folder.name)
@@ -123,7 +138,8 @@ class Passes(ABC):
                     "source": opened.what.source,
                     "transform": str(self.reading),
                 }
-                meta = about | self.meta(opened, out, of_study=opened is main)
+                meta = about | ({"epochs": epochs} if opened is main else {})
+                meta |= self.meta(opened, out, of_study=opened is main)
                 write_about(out, opened.what.rows, meta)
 
     def _open(self, what: EvaluationSet) -> Opened:
@@ -185,3 +201,15 @@ def kept_checkpoints(model: Path) -> dict[int, Path]:
     """Return the checkpoints in a model folder: epochs -> a file with the weights after as many."""
     paths = (model / "checkpoints").glob("epoch_*.safetensors")
     return {int(path.stem.removeprefix("epoch_")): path for path in sorted(paths)}
+
+
+def trained_epochs(model: Path) -> int | None:
+    """Return after how many epochs the weights of a model folder came, one that was begun counted whole.
+
+    An epoch ends with the first step that has seen all its samples. None where the folder has no log of a training.
+    """
+    if not (model / "log.csv").is_file():
+        return None
+    last = pd.read_csv(model / "log.csv", usecols=["step", "epoch"]).iloc[-1]
+    step, epoch = float(last["step"]), float(last["epoch"])
+    return int(epoch) if epoch - int(epoch) < epoch / step else math.ceil(epoch)
