@@ -1,32 +1,58 @@
-"""Turn the tables of the study into metrics, plots and the page that a reader opens: `python -m stages.report`."""
+"""Turn the tables of the study into metrics, plots and the page that a reader opens: `python -m stages.report`.
 
+`python -m stages.report FOLDER` writes a page of an unfinished study into a new folder of your own, and no metrics.
+"""
+
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from domix.config import Params
 from domix.data.shards import ShardReader
-from domix.report import card, datacards, leakage, page, plots, tables
+from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables
 from domix.report.study import Study, load_study
+from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
 
 METRICS = Path("metrics")
 
 
-def main(params: Params) -> None:
-    study = load_study(ARTIFACTS, params.mixtures, params.seeds, params.evaluate.confidence)
+def main(params: Params, folder: str | None = None) -> None:
+    study = load_study(
+        ARTIFACTS,
+        params.mixtures,
+        params.seeds,
+        params.evaluate.confidence,
+        supervised=params.supervised.mixtures,
+        public=list(params.models),
+        unfinished=folder is not None,
+    )
+    if folder is None:
+        numbers = tables.results(study) | beside.results(study) | leakage.results(study)
+        write(study, params, ARTIFACTS / "report")
+        write_json(METRICS / "results.json", numbers)
+    elif Path(folder).exists():
+        raise ParameterError(f"{folder} exists: name a new folder for the page")
+    else:
+        write(study, params, Path(folder))
+
+
+def write(study: Study, params: Params, target: Path) -> None:
+    """Write the page, its pictures' data and the cards into a folder, whole or not at all."""
     shards = {source: ARTIFACTS / "shards" / source for source in params.sources}
     origin = page.Provenance(made=provenance(), times=stage_times(), digests=digests(params, study))
-    numbers = tables.results(study) | leakage.results(study)
     cards = [datacards.read_card(folder, source) for source, folder in shards.items()]
+    licences = datacards.licences(cards)
     with ExitStack() as stack:
         readers = {source: stack.enter_context(ShardReader(folder)) for source, folder in shards.items()}
-        folder = stack.enter_context(atomic_folder(ARTIFACTS / "report"))
+        folder = stack.enter_context(atomic_folder(target))
         plots.write(study, folder / "plots")
         write_text(folder / "study.svg", card.draw(study, page.source("style.css")))
+        for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
+            write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
         html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
         write_text(folder / "index.html", html)
-    write_json(METRICS / "results.json", numbers)
 
 
 def digests(params: Params, study: Study) -> dict[str, str]:
@@ -35,8 +61,10 @@ def digests(params: Params, study: Study) -> dict[str, str]:
     files = {path.as_posix(): sha256_file(path) for path in indices}
     mixtures = {f"mixture {m['name']} ({m['alias']})": m["digest"] for m in study.summary["mixtures"]}
     models = {f"weights of {m}-s{s}": model["done"]["weights_sha256"] for (m, s), model in study.models.items()}
-    return files | mixtures | models
+    others = study.further.classifiers.items()
+    classifiers = {f"weights of the classifier {m}-s{s}": model["done"]["weights_sha256"] for (m, s), model in others}
+    return files | mixtures | models | classifiers
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, timed=len(sys.argv) == 1)

@@ -173,7 +173,7 @@ class Fake:
         metrics, paired = [], []
         for (mixture, seed, domain), part in frame.groupby(["mixture", "seed", "domain"], sort=False):
             for cells, chosen in (
-                ("withheld", part["tested"]),
+                ("withheld" if domain == self.test_domain else "tested", part["tested"]),
                 ("seen", ~part["tested"]),
                 ("all", part["tested"] | True),
             ):

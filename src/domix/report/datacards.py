@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,11 @@ def mixture_cards(study: Study) -> list[dict[str, Any]]:
             mixture | {"withheld_tested": tested, "withheld_seen": len(mine) - tested, "cells": len(study.classes)}
         )
     return sorted(cards, key=lambda card: study.mixtures.index(card["name"]))
+
+
+def licences(cards: Sequence[SourceCard]) -> dict[str, str]:
+    """Return the licences of the sources whose licence is known, by name."""
+    return {card.name: card.manifest.licence for card in cards if card.manifest}
 
 
 def size_text(count: int) -> str:

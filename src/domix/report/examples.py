@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from domix.data.images import kind_of
+from domix.data.images import BadPicture, decode, kind_of
 from domix.report.study import Study
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
 SEED = 0
+SIDE, QUALITY = 64, 80  # of a thumbnail: pixels of the long side, and WebP's quality
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}  # what browsers show, by file name
 
 
@@ -47,7 +49,12 @@ def choose(study: Study, number: int) -> tuple[list[int], list[int]]:
 
 
 def _first_seed(study: Study) -> pd.DataFrame:
-    rows = study.predictions[study.predictions["seed"] == study.seeds[0]]
+    return study.first(withheld(study))
+
+
+def withheld(study: Study) -> pd.DataFrame:
+    """Return the predictions of the test classes in the test domain, of all mixtures and seeds."""
+    rows = study.predictions
     return rows[(rows["domain"] == study.test_domain) & rows["class"].isin(study.test_classes)]
 
 
@@ -56,14 +63,22 @@ def _ranks(study: Study) -> pd.DataFrame:
     return _first_seed(study).pivot(index="row", columns="mixture", values="rank").sort_index()[study.mixtures]
 
 
-def load(study: Study, rows: list[int], read: Callable[[int], bytes]) -> list[Example]:
-    """Read the pictures of `rows` with `read` (row of the index -> encoded picture) and add what each mixture said."""
+def load(
+    study: Study, rows: list[int], read: Callable[[int], bytes], write: Callable[[bytes], str] | None = None
+) -> list[Example]:
+    """Read the pictures of `rows` with `read` (row of the index -> encoded picture) and add what each mixture said.
+
+    `write` turns a picture into a data URI; None: as it is.
+    """
     mine = _first_seed(study)
+    mine = mine[mine["row"].isin(rows)]
+    said = {(r, m): (p, k) for r, m, p, k in mine[["row", "mixture", "predicted", "rank"]].itertuples(index=False)}
+    names = dict(zip(mine["row"], mine["class"], strict=True))
     examples = []
     for row in rows:
-        said = mine[mine["row"] == row].set_index("mixture")
-        guesses = [(m, spaced(str(said.loc[m, "predicted"])), bool(said.loc[m, "rank"] == 1)) for m in study.mixtures]
-        examples.append(Example(spaced(str(said["class"].iloc[0])), data_uri(read(row)), guesses))
+        answers = [(mixture, *said[row, mixture]) for mixture in study.mixtures]
+        guesses = [(mixture, spaced(str(name)), bool(rank == 1)) for mixture, name, rank in answers]
+        examples.append(Example(spaced(str(names[row])), (write or data_uri)(read(row)), guesses))
     return examples
 
 
@@ -82,3 +97,20 @@ def data_uri(picture: bytes) -> str:
     if media is None:
         raise DataError("a packed picture is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
     return f"data:{media};base64,{base64.b64encode(picture).decode()}"
+
+
+def thumbnail(picture: bytes) -> str:
+    """Write an encoded picture as the data URI of a small one.
+
+    Raises:
+        DataError: the bytes are no picture.
+    """
+    try:
+        image = decode(picture)
+    except BadPicture as error:
+        message = f"a packed picture is damaged ({error.reason}): delete artifacts/shards and run dvc repro"
+        raise DataError(message) from error
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

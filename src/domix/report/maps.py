@@ -22,7 +22,8 @@ def cka(study: Study, kernel: str, classes: str) -> list[tuple[str, Markup]]:
     if frame.empty:
         return []
     grid = ticks(min(0.0, frame["value"].min()), max(frame["value"].max(), 0.1), 6)
-    return [(m, _cka_panel(study, m, frame[frame["mixture"] == m], grid)) for m in study.mixtures]
+    known = [m for m in study.mixtures if m in set(frame["mixture"])]
+    return [(m, _cka_panel(study, m, frame[frame["mixture"] == m], grid)) for m in known]
 
 
 def _cka_panel(study: Study, mixture: str, frame: pd.DataFrame, grid: list[float]) -> Markup:
@@ -108,7 +109,8 @@ def class_colour(position: int) -> str:
 
 def highlighted(study: Study, most: int = len(CLASS_COLOURS)) -> list[str]:
     """Choose the test classes to highlight: those of which the map holds most pictures, the test domain among them."""
-    first = study.umap[(study.umap["mixture"] == study.mixtures[0]) & (study.umap["seed"] == study.seeds[0])]
+    first = study.first(study.umap)
+    first = first[first["mixture"] == study.mixtures[0]]
     first = first[first["class"].isin(study.test_classes)]
     tested = set(first.loc[first["domain"] == study.test_domain, "class"])
     counts = first["class"].value_counts()
@@ -118,9 +120,11 @@ def highlighted(study: Study, most: int = len(CLASS_COLOURS)) -> list[str]:
 
 def _maps(study: Study) -> list[tuple[str, pd.DataFrame]]:
     """Return each mixture's map of the first seed, fitted into the panel without stretching: `px` and `py`."""
-    maps = []
+    maps, first = [], study.first(study.umap)
     for mixture in study.mixtures:
-        points = study.umap[(study.umap["mixture"] == mixture) & (study.umap["seed"] == study.seeds[0])]
+        points = first[first["mixture"] == mixture]
+        if points.empty:  # an unfinished study
+            continue
         middle = points[["x", "y"]].quantile([0.002, 0.998])
         low, high = middle.iloc[0], middle.iloc[1]
         span = max(float(high["x"] - low["x"]), float(high["y"] - low["y"]), 1e-9)
@@ -139,7 +143,8 @@ def distances(study: Study, kind: str) -> list[tuple[str, Markup]]:
         return []
     means = rows.groupby(["mixture", "domain_a", "domain_b"])["distance"].mean()
     most = float(means.max()) or 1.0
-    return [(mixture, _heat(study, mixture, means, most)) for mixture in study.mixtures]
+    known = [m for m in study.mixtures if m in set(rows["mixture"])]
+    return [(mixture, _heat(study, mixture, means, most)) for mixture in known]
 
 
 def _heat(study: Study, mixture: str, means: pd.Series, most: float) -> Markup:

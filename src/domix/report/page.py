@@ -15,7 +15,19 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from domix.config import Params
-from domix.report import datacards, examples, figures, leakage, maps, tables, words
+from domix.report import (
+    beside,
+    curves,
+    datacards,
+    drilldown,
+    examples,
+    figures,
+    leakage,
+    maps,
+    modelcards,
+    tables,
+    words,
+)
 from domix.report.study import Study
 from domix.report.style import domain_colours
 
@@ -61,7 +73,8 @@ def render(
     environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
     context = {"study": study, "params": params, "title": params.report.title}
     context |= _result(study) | _analyses(study, params) | _origin(study, params, provenance)
-    context |= _pictures(study, partial(read, params.sources[0])) | _leakage(study, params, read)
+    own = partial(read, params.sources[0])
+    context |= _further(study) | _pictures(study, own) | _closer(study, own) | _leakage(study, params, read)
     context |= _data(study, cards, read)
     context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
     return environment.get_template("page.html").render(context)
@@ -84,6 +97,32 @@ def _result(study: Study) -> dict[str, Any]:
         "rows": tables.result_table(study),
         "compared": {} if compared is None else {row["mixture"]: row for _, row in compared.iterrows()},
         "losses": figures.losses(study),
+        "learning": curves.learning(study),
+        "beside_rows": beside.result_table(study),
+    }
+
+
+def _further(study: Study) -> dict[str, Any]:
+    """Return the statistics over seeds, accuracies on other sets, and effective robustness."""
+    estimates, compared = beside.over_seeds(study), beside.comparisons(study)
+    robust = beside.robustness_table(study)
+    return {
+        "estimates_rows": estimates.to_dict("records"),
+        "comparison_rows": compared.to_dict("records"),
+        "places": [place for place, _, _ in tables.panels(study)],
+        "metric_names": list(dict.fromkeys([*estimates["metric"], *compared["metric"]])),
+        "most_seeds": int(estimates["seeds"].max()) if len(estimates) else 1,
+        "robustness_rows": robust,
+        "robustness_metrics": list(dict.fromkeys(name for row in robust for name in row["metrics"])),
+        "trends": curves.effective(study),
+    }
+
+
+def _closer(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
+    """Return what the closer look shows."""
+    return {
+        "mixture_views": drilldown.mixtures(study, read),
+        "class_views": drilldown.classes(study, read),
     }
 
 
@@ -125,7 +164,9 @@ def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
 
 
 def _leakage(study: Study, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Any]:
-    """Return what the section on leakage shows."""
+    """Return what the section on leakage shows; nothing where an unfinished study has no audit."""
+    if not study.leakage.meta:
+        return {"leak_verdict": None}
     chosen = leakage.choose(study, params.leakage.examples)
     return {
         "leak_verdict": leakage.verdict(study),
@@ -141,8 +182,8 @@ def _leakage(study: Study, params: Params, read: Callable[[str, int], bytes]) ->
 
 
 def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:
-    """Return the data cards."""
-    known = set(TEMPLATES.list_templates())
+    """Return the data cards and the model cards."""
+    known, licences = set(TEMPLATES.list_templates()), datacards.licences(cards)
     return {
         "source_cards": [
             {
@@ -152,7 +193,11 @@ def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[s
             }
             for card in cards
         ],
-        "mixture_cards": datacards.mixture_cards(study),
+        "mixture_cards": [
+            (card, modelcards.training_data(study, card, licences)) for card in datacards.mixture_cards(study)
+        ],
+        "model_cards": modelcards.model_cards(study, licences),
+        "card_head": modelcards.HEAD,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from domix.report import tables
+from domix.report.further import CLIP
 from domix.report.study import Study
 from domix.runtime.files import write_text
 
@@ -23,9 +24,11 @@ def frames(study: Study) -> dict[str, pd.DataFrame]:
         "differences": _differences(study),
         "loss": study.log.dropna(subset=["loss"])[["mixture", "seed", "step", "samples", "loss"]],
         "cka": _cka(study),
-        "umap": study.umap[study.umap["seed"] == study.seeds[0]][["mixture", "domain", "class", "withheld", "x", "y"]],
+        "umap": study.first(study.umap)[["mixture", "domain", "class", "withheld", "x", "y"]],
         "distances": _distances(study),
         "per_class": _per_class(study),
+        "curves": _curves(study),
+        "effective": _effective(study),
     }
 
 
@@ -84,3 +87,19 @@ def _per_class(study: Study) -> pd.DataFrame:
         .melt(["class", "order"], var_name="mixture", value_name="accuracy")
     )
     return long.dropna(subset=["accuracy"])
+
+
+def _curves(study: Study) -> pd.DataFrame:
+    """Return balanced accuracy over checkpoints on the panels of the page."""
+    frame = study.further.curves
+    frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == tables.PRIMARY)]
+    names = {(domain, cells): panel for panel, domain, cells in tables.panels(study)}
+    pictures = [names.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
+    frame = frame.assign(pictures=pictures).dropna(subset=["pictures"])
+    return frame[["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
+
+
+def _effective(study: Study) -> pd.DataFrame:
+    frame = study.further.effective
+    columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]
+    return frame.loc[frame["kind"] == CLIP, columns]

@@ -27,10 +27,15 @@ def estimates(study: Study) -> pd.DataFrame:
     Returns one row a mixture, domain, cells and metric, mixtures in the study's order: `estimate, low, high, n,
     n_classes, chance`, the number of `seeds`, and the least and greatest seed's estimate, `seed_low` and `seed_high`.
     """
-    groups = study.metrics.groupby(KEYS, sort=False)
-    merged = groups[["estimate", "low", "high", "n", "n_classes", "chance"]].mean()
+    return merged(study.metrics)
+
+
+def merged(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Merge metrics of models of one kind over seeds, as `estimates` says."""
+    groups = metrics.groupby(KEYS, sort=False)
+    means = groups[["estimate", "low", "high", "n", "n_classes", "chance"]].mean()
     spread = groups["estimate"].agg(seeds="count", seed_low="min", seed_high="max")
-    frame = merged.join(spread).reset_index()
+    frame = means.join(spread).reset_index()
     return frame.astype({"n": int, "n_classes": int})
 
 
@@ -114,7 +119,7 @@ def results(study: Study) -> dict[str, float | int | str]:
                 continue
             flat[f"{mixture}.{panel}.n"] = int(row["n"])
             for metric in frame["metric"].unique():
-                flat |= _entries(f"{mixture}.{panel}.{metric}", pick(frame, mixture, domain, cells, metric))
+                flat |= entries(f"{mixture}.{panel}.{metric}", pick(frame, mixture, domain, cells, metric))
         if pick(frame, mixture, study.test_domain, "withheld") is None:
             raise DataError(
                 f"eval/metrics.parquet holds no {PRIMARY} of {mixture} on the withheld cells of {study.test_domain}: "
@@ -123,7 +128,7 @@ def results(study: Study) -> dict[str, float | int | str]:
     return flat | _comparisons(study, frame)
 
 
-def _entries(name: str, row: pd.Series | None) -> dict[str, float]:
+def entries(name: str, row: pd.Series | None) -> dict[str, float]:
     """Return an estimate under `name`, with its interval where it has one; nothing where it was not measured."""
     if row is None or np.isnan(row["estimate"]):
         return {}
@@ -156,12 +161,16 @@ def _comparisons(study: Study, frame: pd.DataFrame) -> dict[str, float]:
 
 
 def result_table(study: Study) -> list[dict[str, object]]:
-    """Return the page's result table: one row a mixture, with its samples and its row of `estimates` a panel."""
+    """Return the page's result table: one row a mixture, with its samples and its row of `estimates` a panel.
+
+    `kind` is empty: the study's own CLIP models need no further word.
+    """
     frame = estimates(study)
     samples = {mixture["name"]: mixture["samples"] for mixture in study.summary["mixtures"]}
     return [
         {
             "mixture": mixture,
+            "kind": "",
             "samples": int(samples[mixture]),
             "tested_samples": study.tested_samples(mixture),
             "among_test": pick(frame, mixture, study.test_domain, "withheld", AMONG_TEST),

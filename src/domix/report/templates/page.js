@@ -21,6 +21,7 @@
   dark.addEventListener("change", () => paint(wanted()));
   paint(wanted());
 
+  const told = document.getElementById("told"); // read aloud by screen readers
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
     const body = table.tBodies[0];
@@ -40,14 +41,34 @@
           return Number.isNaN(difference) ? x.localeCompare(y) : difference;
         };
         body.append(...[...body.rows].sort((a, b) => (down ? compare(b, a) : compare(a, b))));
+        told.textContent = `Sorted by ${sorter.textContent}, ${down ? "descending" : "ascending"}`;
       });
     });
   }
 
+  // Tables cut to one kind of pictures and one measure.
+  const filters = ["place", "metric"].map((name) => [name, document.getElementById(`${name}-filter`)]);
+  function cut() {
+    for (const row of document.querySelectorAll("table.filtered tbody tr")) {
+      row.hidden = filters.some(([name, select]) => select?.value && row.dataset[name] !== select.value);
+    }
+  }
+  filters.forEach(([, select]) => select?.addEventListener("change", cut));
+
+  // Classes by name.
+  const field = document.getElementById("class-filter");
+  const classes = [...document.querySelectorAll(".class-view")];
+  field?.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    classes.forEach((part) => { part.hidden = !part.dataset.name.includes(wanted); });
+    const left = classes.filter((part) => !part.hidden).length;
+    document.getElementById("class-count").textContent = wanted ? `${left} of ${classes.length} classes` : "";
+  });
+
   // On paper: everything open, dark ink on white.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    folded = [...document.querySelectorAll("details:not([open]):not(.class-view)")];
     folded.forEach((part) => { part.open = true; });
     root.dataset.theme = "light";
   });
