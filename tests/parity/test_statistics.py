@@ -30,7 +30,7 @@ def literal_draws(label, values, *, resamples: int, seed: int) -> tuple[np.ndarr
     balanced, pooled = [], []
     for _ in range(resamples):
         drawn = [members[k] for k in rng.integers(0, len(members), len(members))]
-        drawn = [rng.choice(pictures, len(pictures)) for pictures in drawn]
+        drawn = [pictures[rng.integers(0, len(pictures), len(pictures))] for pictures in drawn]
         seeds = rng.integers(0, values.shape[1], values.shape[1])
         balanced.append(np.mean([values[pictures][:, seeds].mean() for pictures in drawn]))
         pooled.append(values[np.concatenate(drawn)][:, seeds].mean())
@@ -46,7 +46,7 @@ def alike(first, second) -> bool:
 def test_drawing_outcomes_is_drawing_classes_and_pictures(shape):
     label, right = SHAPES[shape]
     made = bootstrap.bootstrap(label, right, resamples=4000, seed=3)
-    balanced, pooled = literal_draws(label, right[:, None], resamples=1500, seed=14)
+    balanced, pooled = literal_draws(label, right[:, None], resamples=1000, seed=14)
     assert alike(made.balanced, balanced) and alike(made.pooled, pooled)
     together = bootstrap.bootstrap_jointly(label, right[:, None], resamples=4000, seed=5)
     assert alike(together.balanced[:, 0], balanced) and alike(together.pooled[:, 0], pooled)
@@ -102,7 +102,7 @@ def test_seeds_are_crossed_with_pictures():
     values = (rng.random((60, 3)) < np.array([0.2, 0.5, 0.9])).astype(float)
     resampled = bootstrap.bootstrap_jointly(label, values, resamples=4000, seed=10)
     over = bootstrap.over_seeds(resampled.balanced, seed=11)
-    balanced, _ = literal_draws(label, values, resamples=1500, seed=12)
+    balanced, _ = literal_draws(label, values, resamples=1000, seed=12)
     assert alike(over, balanced)
     assert over.std() > 1.5 * resampled.balanced.mean(axis=1).std()  # seeds add to the spread of pictures
 
