@@ -30,7 +30,7 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help packages env repro sweep smoke test check lock plan bench docs deps image image-digest clean
+.PHONY: help packages env repro sweep study smoke test check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -48,6 +48,9 @@ repro: $(READY) ## bring the data, run the whole pipeline (params.yaml), show th
 
 sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
 	@$(BIN)/python -m stages.sweep $(ARGS)
+
+study: $(READY) ## collect studies into figures and tables for print (ARGS='--sweep default' or '--experiments')
+	@$(BIN)/python -m stages.study $(ARGS)
 
 smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/smoke, leaving your files alone
 	@$(BIN)/python -m tools.smoke
@@ -80,6 +83,8 @@ plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate
 bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
 	@$(BIN)/python -m tools.bench_data
+	@echo "Measuring the study view with made-up tables."
+	@$(BIN)/python -m tools.bench_study
 	@echo "Bringing the packed data up to date, then measuring training."
 	@$(BIN)/dvc repro --quiet mixtures captions
 	@$(BIN)/python -m tools.bench_train $(ARGS)

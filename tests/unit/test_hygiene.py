@@ -33,6 +33,7 @@ NOT_STAGES = {
     "evaluate_model",
     "effective",
     "export_results",
+    "study",
 }
 # Who may import whom: a package only from those below it, config from everywhere.
 LAYERS = {

@@ -1,0 +1,135 @@
+"""One place that holds results: a folder of artifacts, which runs it was asked for, and which of them it has.
+
+A place covers one test domain. Mixtures are renamed to their standard names here, so that those of different test
+domains, and the reference study's own names, fall together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from domix.runtime.errors import DataError
+from domix.runtime.files import read_json
+from domix.runtime.tables import read_table
+
+TABLES = ("metrics", "per_class", "mixtures", "comparisons", "curves", "effective", "robustness")
+FILES = ("mixtures/summary.json", *(f"eval/{name}.parquet" for name in (*TABLES, "predictions")))
+RUN = ["kind", "mixture", "seed"]
+NAMED = ("mixture", "baseline", "reference")  # columns that hold names of mixtures
+TRAINED = ("clip", "supervised")  # kinds of models that a study trains; the third is public
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model that was asked for, and how far its making has come."""
+
+    kind: str
+    mixture: str  # as the place calls it
+    seed: int
+    state: str = "done"
+    note: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results may lie, and what was asked for there."""
+
+    label: str
+    test_domain: str
+    artifacts: Path
+    params: dict[str, Any]  # as the parameter file holds them
+    data: str | None  # digest of the packed pictures
+    runs: tuple[Run, ...]
+    problem: str = ""  # why its results cannot be read
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a place holds: its tables with standard names, or why there are none."""
+
+    place: Place
+    runs: tuple[Run, ...]  # asked for, with standard names
+    summary: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def present(self) -> set[tuple[str, str, int]]:
+        """The runs that were evaluated: (kind, mixture, seed)."""
+        return runs_of(self.tables["metrics"]) if self.tables else set()
+
+    def renamed(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a table of this place with standard names."""
+        return _rename(frame, _standard(self.summary))
+
+
+def asked_runs(params: dict[str, Any]) -> tuple[Run, ...]:
+    """List the runs that a parameter file asks for."""
+    seeds = params.get("seeds", [])
+    supervised = (params.get("supervised") or {}).get("mixtures", [])
+    runs = [Run("clip", mixture, seed) for mixture in params.get("mixtures", []) for seed in seeds]
+    runs += [Run("supervised", mixture, seed) for mixture in supervised for seed in seeds]
+    return (*runs, *(Run("public", name, 0) for name in params.get("models") or {}))
+
+
+def read_part(place: Place) -> Part:
+    """Read what a place holds of the runs asked for.
+
+    Raises:
+        DataError: a table that is there is damaged.
+    """
+    if place.problem:
+        return Part(place, place.runs, problem=place.problem)
+    path = place.artifacts / "mixtures" / "summary.json"
+    if not path.exists():
+        return Part(place, place.runs, problem="its mixtures are not made")
+    summary = read_json(path)
+    standard = _standard(summary)
+    runs = tuple(_renamed(run, standard) for run in place.runs)
+    if not (place.artifacts / "eval" / "metrics.parquet").exists():
+        return Part(place, runs, summary, problem="it is not evaluated")
+    if summary["test_domain"] != place.test_domain:
+        return Part(place, runs, summary, problem=f"its tables are of the test domain {summary['test_domain']}")
+    tables = {name: _read(place.artifacts / "eval" / f"{name}.parquet", standard) for name in TABLES}
+    others = runs_of(tables["metrics"]) - {(run.kind, run.mixture, run.seed) for run in runs}
+    if others:
+        kind, mixture, seed = min(others)
+        return Part(
+            place, runs, summary, problem=f"its tables hold runs not asked for, as {kind} {mixture} seed {seed}"
+        )
+    return Part(place, runs, summary, tables)
+
+
+def runs_of(frame: pd.DataFrame) -> set[tuple[str, str, int]]:
+    """Return the runs (kind, mixture, seed) that a table has rows of."""
+    unique = frame[RUN].drop_duplicates()
+    return {(str(k), str(m), int(s)) for k, m, s in unique.itertuples(index=False)}
+
+
+def _standard(summary: dict[str, Any]) -> dict[str, str]:
+    return {mixture["name"]: mixture["standard_name"] for mixture in summary["mixtures"]}
+
+
+def _read(path: Path, standard: dict[str, str]) -> pd.DataFrame:
+    frame = read_table(path)
+    if "kind" not in frame.columns:
+        raise DataError(f"{path} is of an older version, without the column 'kind': run dvc repro evaluate")
+    return _rename(frame, standard)
+
+
+def _rename(frame: pd.DataFrame, standard: dict[str, str]) -> pd.DataFrame:
+    public = frame["kind"] == "public"
+    for column in set(NAMED) & set(frame.columns):
+        frame[column] = frame[column].where(public, frame[column].map(lambda name: standard.get(name, name)))
+    return frame
+
+
+def _renamed(run: Run, standard: dict[str, str]) -> Run:
+    if run.kind not in TRAINED:
+        return run
+    return Run(run.kind, standard.get(run.mixture, run.mixture), run.seed, run.state, run.note, run.log)

@@ -1,0 +1,1 @@
+"""Where stages.study finds results: this workspace, a sweep's copies, revisions and experiments of DVC."""
