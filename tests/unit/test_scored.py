@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.embeddings import checkpoints_of, load_embeddings, load_scored, sets_of, write_about
+from domix.evaluate.embeddings import check_index, checkpoints_of, load_embeddings, load_scored, sets_of, write_about
 from domix.runtime.errors import DataError
-from domix.runtime.files import write_json
+from domix.runtime.files import sha256_file, write_json
 from tests.fakes import make_index, write_embeddings
 
 INDEX = make_index({"clipart": [1, 1, 1], "real": [1, 1, 1]}, {"clipart": [2, 0, 1], "real": [4, 3, 1]})
@@ -151,3 +151,14 @@ def test_widths_that_differ_are_told(run: Path) -> None:
 def test_what_was_not_embedded_is_told(run: Path, where: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_scored(run, "clip", **where)  # ty: ignore[invalid-argument-type] (one of two)
+
+
+def test_embeddings_of_other_pictures_than_the_index_lists_are_refused(classifier: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index.parquet"
+    INDEX.to_parquet(index)
+    check_index(classifier, index)  # does not say of which
+    meta(index_sha256=sha256_file(index))(classifier)
+    check_index(classifier, index)
+    INDEX.assign(key=INDEX["key"].str.upper()).to_parquet(index)
+    with pytest.raises(DataError, match=r"classifier was made of other pictures than .*index.parquet lists: run dvc"):
+        check_index(classifier, index)

@@ -30,7 +30,7 @@ from safetensors.numpy import save
 
 from domix.evaluate.zeroshot import BLOCK
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_folder, read_json, write_json
+from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
 from domix.runtime.tables import read_table, write_table
 
 FORMAT = 1
@@ -236,6 +236,17 @@ def checkpoints_of(folder: Path) -> list[int]:
 def sets_of(folder: Path) -> list[str]:
     """List the sources whose pictures were embedded beside the study's, by name."""
     return sorted(path.parent.name for path in (folder / SETS).glob("*/meta.json"))
+
+
+def check_index(folder: Path, index: Path) -> None:
+    """Check that a run's embeddings are of the pictures that the index of their packed source lists.
+
+    Raises:
+        DataError: they are of others.
+    """
+    known = read_json(folder / "meta.json").get("index_sha256")
+    if known is not None and known != sha256_file(index):
+        raise DataError(f"{folder} was made of other pictures than {index} lists: run dvc repro")
 
 
 def _check_scored(s: Scored, path: Path) -> None:
