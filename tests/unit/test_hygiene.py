@@ -34,6 +34,7 @@ NOT_STAGES = {
     "effective",
     "export_results",
     "study",
+    "compare",
 }
 # Who may import whom: a package only from those below it, config from everywhere.
 LAYERS = {

@@ -177,7 +177,7 @@ def _measured(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
             ends = [words.percent(row[end]) for end in ("low", "high") if not pd.isna(row[end])]
             estimate = "" if pd.isna(row["estimate"]) else words.percent(row["estimate"])
             size = (f"{row['n']:,}", f"{row['n_classes']:,}")
-            lines.append((domain, cells, row["metric"].replace("_", " "), estimate, " to ".join(ends), *size))
+            lines.append((domain, cells, words.measure(row["metric"]), estimate, " to ".join(ends), *size))
     return lines
 
 

@@ -57,27 +57,33 @@ def render(
     read: Callable[[str, int], bytes],
 ) -> str:
     """Return the page as HTML text; `read` returns the encoded picture of a source and a row of its index."""
-    environment = jinja2.Environment(
-        loader=TEMPLATES, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "points": words.points,
-        "plain": lambda share: words.percent(share).removesuffix(words.UNIT),
-        "duration": duration,
-        "thousands": lambda number: f"{number:,}",
-        "spaced": examples.spaced,
-        "listed": words.listed,
-        "bytes": datacards.size_text,
-    }
-    environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
     context = {"study": study, "params": params, "title": params.report.title}
     context |= _result(study) | _analyses(study, params) | _origin(study, params, provenance)
     own = partial(read, params.sources[0])
     context |= _further(study) | _pictures(study, own) | _closer(study, own) | _leakage(study, params, read)
     context |= _data(study, cards, read)
     context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
-    return environment.get_template("page.html").render(context)
+    return environment().get_template("page.html").render(context)
+
+
+def environment() -> jinja2.Environment:
+    """Return the templates with the ways in which pages write numbers."""
+    made = jinja2.Environment(
+        loader=TEMPLATES, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {
+        "percent": words.percent,
+        "points": words.points,
+        "plain": lambda share: words.percent(share).removesuffix(words.UNIT),
+        "duration": duration,
+        "thousands": lambda number: f"{int(number):,}",
+        "spaced": examples.spaced,
+        "listed": words.listed,
+        "measure": words.measure,
+        "bytes": datacards.size_text,
+    }
+    made.tests |= {"nan": lambda value: bool(np.isnan(value))}
+    return made
 
 
 def source(file: str) -> str:

@@ -6,6 +6,7 @@ otherwise the sentence says that it is open. A missing baseline or upper bound t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,11 @@ def percent(share: float, sign: bool = False) -> str:
 def points(difference: float) -> str:
     """Write a difference of shares in percentage points, with its sign."""
     return percent(difference, sign=True).removesuffix(UNIT)
+
+
+def measure(metric: str) -> str:
+    """Write a metric's name as words: balanced top-1, macro F1."""
+    return re.sub(r"\btop(\d)", r"top-\1", metric.replace("_", " ")).replace("f1", "F1")
 
 
 def interval(row: pd.Series, confidence: float) -> str:
