@@ -30,7 +30,7 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help packages env repro sweep study smoke test check lock plan bench docs deps image image-digest clean
+.PHONY: help packages env repro sweep plots study smoke test check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -51,6 +51,9 @@ sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS=
 
 study: $(READY) ## collect studies into figures and tables for print (ARGS='--sweep default' or '--experiments')
 	@$(BIN)/python -m stages.study $(ARGS)
+
+plots: $(READY) ## compare revisions' plots on a page that needs no network (ARGS='main my-experiment')
+	@$(BIN)/python -m tools.plots $(ARGS)
 
 smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/smoke, leaving your files alone
 	@$(BIN)/python -m tools.smoke
@@ -83,6 +86,8 @@ plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate
 bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
 	@$(BIN)/python -m tools.bench_data
+	@echo "Measuring embedding with generated pictures and weights."
+	@$(BIN)/python -m tools.bench_embed
 	@echo "Measuring the study view with made-up tables."
 	@$(BIN)/python -m tools.bench_study
 	@echo "Bringing the packed data up to date, then measuring training."

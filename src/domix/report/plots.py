@@ -90,16 +90,18 @@ def _per_class(study: Study) -> pd.DataFrame:
 
 
 def _curves(study: Study) -> pd.DataFrame:
-    """Return balanced accuracy over checkpoints on the panels of the page."""
+    """Return balanced accuracy over checkpoints on the panels of the page; nothing where there is but one."""
     frame = study.further.curves
     frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == tables.PRIMARY)]
     names = {(domain, cells): panel for panel, domain, cells in tables.panels(study)}
     pictures = [names.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
     frame = frame.assign(pictures=pictures).dropna(subset=["pictures"])
-    return frame[["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
+    rows = frame if frame["checkpoint"].nunique() > 1 else frame.head(0)
+    return rows[["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
 
 
 def _effective(study: Study) -> pd.DataFrame:
+    """Return each checkpoint's accuracies, and what the trend of natural pictures alone (on logit axes) expects."""
     frame = study.further.effective
     columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]
-    return frame.loc[frame["kind"] == CLIP, columns]
+    return frame.loc[(frame["kind"] == CLIP) & (frame["transform"] == "logit"), columns]
