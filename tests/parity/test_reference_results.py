@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 
 from domix.evaluate.reference_results import Answers, Names, arrays, results, results_topk
+from domix.evaluate.robustness import Judged
 from domix.evaluate.zeroshot import rank_true
 
 CLASSES = [f"thing_{k}" for k in range(12)]
@@ -17,6 +18,7 @@ TESTED = ["thing_2", "thing_5", "thing_7"]
 DOMAINS = ["clipart", "real", "sketch"]
 NAMES = Names("sketch", "real", DOMAINS, CLASSES, TESTED)
 STEPS = [0, 1, 2]
+IMAGENET = Judged(np.array([0, 1, 1, 2, 2]), np.array([0, 1, 0, 0, 1]), np.array([1, 1, 3, 2, 4]))
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +36,15 @@ def scores() -> tuple[pd.DataFrame, np.ndarray]:
 def answers(scores) -> Answers:
     rows, made = scores
     said = [rank_true(each, np.eye(12, dtype=np.float32), rows["label"].to_numpy(dtype=np.int64)) for each in made]
-    return Answers(
-        STEPS,
-        rows,
-        np.stack([p for p, _ in said]),
-        np.stack([r for _, r in said]),
-        {"top1": 0.3, "top3": 0.5, "f1": 0.2},
-    )
+    predicted, rank = (np.stack(part) for part in zip(*said, strict=True))
+    return Answers(STEPS, rows, predicted, rank, IMAGENET)
 
 
 def test_results_have_exactly_the_references_keys(answers) -> None:
     tree = results(answers, NAMES)
     assert list(tree) == ["steps", "classes", "domain", "imagenet-val", "domainnet-val"]
     assert (tree["steps"], tree["classes"], tree["domain"]) == (STEPS, ["thing 2", "thing 5", "thing 7"], "sketch")
-    assert tree["imagenet-val"] == {"accuracy": {"total": [None, None, 0.3]}}
+    assert tree["imagenet-val"] == {"accuracy": {"total": [None, None, 0.4]}}
     parts = ("lso-ood", "lso-id", "thing 2-ood", "thing 5-ood", "thing 7-ood")
     counted = {f"{domain}-{part}" for domain in ("sketch", "real") for part in parts}
     measured = counted | {f"{d}-lso-unweighted-{g}" for d in ("sketch", "real") for g in ("ood", "id")}
@@ -96,9 +93,10 @@ def test_numbers_are_scikit_learns(scores, answers, domain: str, k: int) -> None
 
 def test_top_k_results_name_imagenet_by_the_same_scheme(answers) -> None:
     tree = results_topk(answers, NAMES, 3)
+    f1 = f1_score(IMAGENET.label, IMAGENET.predicted, average="macro")
     assert tree["imagenet-val"] == {
-        "top-3-accuracy": {"total": [None, None, 0.5]},
-        "f1-score": {"total": [None, None, 0.2]},
+        "top-3-accuracy": {"total": [None, None, 0.8]},
+        "f1-score": {"total": [None, None, pytest.approx(f1)]},
     }
     assert list(tree["domainnet-val"]) == ["top-3-accuracy", "f1-score", "num-samples"]
 
@@ -118,3 +116,7 @@ def test_arrays(scores, answers) -> None:
     assert kept["domain_pred"].shape == (3, 150)
     assert (kept["domain_pred"] == made.argmax(axis=2)).all()
     assert kept["domain_ids"].tolist() == [1] * 90 + [2] * 60
+    assert "val_pred" not in kept  # known of the last checkpoint alone
+    last = arrays(Answers([2], rows, answers.predicted[2:], answers.rank[2:], IMAGENET), NAMES)
+    assert last["val_pred"].tolist() == [[0, 1, 0, 0, 1]] and last["val_labels"].tolist() == [0, 1, 1, 2, 2]
+    assert {array.dtype for array in last.values()} == {np.dtype(np.int64)}

@@ -9,8 +9,9 @@ Shapes: E checkpoints, N pictures of the two domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,13 @@ from numpy.typing import NDArray
 
 from domix.data.names import class_text
 from domix.evaluate import metrics
+from domix.evaluate.curves import final_epoch
+from domix.evaluate.embeddings import checkpoints_of, load_scored, sets_of
+from domix.evaluate.ranking import rank_blocks
+from domix.evaluate.robustness import IMAGENET, Judged, classify_set
+from domix.runtime.errors import DataError
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
 Series = dict[str, list[float | int | None]]
 VAL = "imagenet-val"
 DOMAINNET = "domainnet-val"
@@ -34,7 +40,7 @@ class Answers:
     rows: pd.DataFrame  # N rows: domain, label
     predicted: Ints  # [E, N]
     rank: Ints  # [E, N] of the true class, 1 = right
-    imagenet: Mapping[str, float] = field(default_factory=dict)  # of the last checkpoint: top1, top<k>, f1; if measured
+    imagenet: Judged | None = None  # what the last checkpoint said of ImageNet's validation pictures, if they are there
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,41 @@ class Names:
     test_classes: Sequence[str]
 
 
+def read_answers(folder: Path, kind: str, names: Names) -> Answers:
+    """Read what all checkpoints of a run, the last weights at the end, say of the pictures of the two domains.
+
+    Args:
+        folder: artifacts/embeddings/<kind>/<run>.
+        kind: clip or supervised.
+        names: of the study.
+
+    Raises:
+        DataError: embeddings are missing, damaged, or of another study.
+    """
+    final, kept = load_scored(folder, kind), checkpoints_of(folder)
+    if final.classes != list(names.classes):
+        raise DataError(f"{folder} has other classes than artifacts/mixtures/summary.json: run dvc repro")
+    last = final_epoch(final.meta, kept)
+    steps = [*(epoch for epoch in kept if epoch != last), last]
+    where = final.rows["domain"].isin([names.test_domain, names.natural_domain]).to_numpy()
+    label, said = final.rows["label"].to_numpy(dtype=np.int64), []
+    for step in steps:
+        scored = final if step == last else load_scored(folder, kind, checkpoint=step)
+        ranks = rank_blocks(scored.blocks(), label, np.empty(0, dtype=np.int64))
+        said.append((ranks.predicted[where], ranks.rank[where]))
+    predicted, rank = (np.stack(part) for part in zip(*said, strict=True))
+    imagenet = None
+    if IMAGENET in sets_of(folder):
+        scored = load_scored(folder, kind, source=IMAGENET)
+        imagenet = classify_set(scored.blocks(), scored.rows["label"].to_numpy(dtype=np.int64))
+    return Answers(steps, final.rows[where][["domain", "label"]].reset_index(drop=True), predicted, rank, imagenet)
+
+
 def results(answers: Answers, names: Names, *, imagenet: bool = True) -> dict[str, Any]:
     """Return the tree of results.json; without the part `imagenet-val`, as of classifiers, unless `imagenet`."""
     tree = _head(answers, names)
     if imagenet:
-        tree[VAL] = {"accuracy": {"total": _last(answers, "top1")}}
+        tree[VAL] = {"accuracy": {"total": _last(answers, lambda val: metrics.accuracy(val.right()))}}
     accuracy, samples = _accuracies(answers, names, answers.rank == 1)
     return tree | {DOMAINNET: {"accuracy": accuracy, "num-samples": samples}}
 
@@ -64,24 +100,28 @@ def results_topk(answers: Answers, names: Names, k: int) -> dict[str, Any]:
     for domain, group, where in _groups(answers.rows, names):
         label = answers.rows["label"].to_numpy()[where]
         f1[f"{domain}-lso-{group}"] = [_known(metrics.macro_f1(label, said[where])) for said in answers.predicted]
-    val = {f"top-{k}-accuracy": {"total": _last(answers, f"top{k}")}, "f1-score": {"total": _last(answers, "f1")}}
+    val = {
+        f"top-{k}-accuracy": {"total": _last(answers, lambda val: metrics.accuracy(val.right(k)))},
+        "f1-score": {"total": _last(answers, lambda val: metrics.macro_f1(val.label, val.predicted))},
+    }
     domainnet = {f"top-{k}-accuracy": accuracy, "f1-score": f1, "num-samples": samples}
     return _head(answers, names) | {VAL: val, DOMAINNET: domainnet}
 
 
 def arrays(answers: Answers, names: Names) -> dict[str, Ints]:
-    """Return `domain_labels` [N], `domain_pred` [E, N] and `domain_ids` [N], the domain's place among the study's."""
+    """Return `domain_labels` [N], `domain_pred` [E, N] and `domain_ids` [N], the domain's place among the study's.
+
+    Of a run of one checkpoint also `val_labels` and `val_pred` [1, ...], where ImageNet's pictures were embedded.
+    """
     order = {domain: place for place, domain in enumerate(names.domains)}
-    return {
-        "domain_labels": answers.rows["label"].to_numpy(dtype=np.int64),
+    kept = {
+        "domain_labels": answers.rows["label"].to_numpy(),
         "domain_pred": answers.predicted,
-        "domain_ids": answers.rows["domain"].map(order).to_numpy(dtype=np.int64),
+        "domain_ids": answers.rows["domain"].map(order).to_numpy(),
     }
-
-
-def two_domains(rows: pd.DataFrame, names: Names) -> NDArray[np.bool_]:
-    """Return which pictures are of the test domain or the natural one."""
-    return rows["domain"].isin([names.test_domain, names.natural_domain]).to_numpy()
+    if answers.imagenet is not None and len(answers.steps) == 1:
+        kept |= {"val_labels": answers.imagenet.label, "val_pred": answers.imagenet.predicted[None]}
+    return {name: array.astype(np.int64) for name, array in kept.items()}
 
 
 def _head(answers: Answers, names: Names) -> dict[str, Any]:
@@ -89,9 +129,10 @@ def _head(answers: Answers, names: Names) -> dict[str, Any]:
     return {"steps": list(answers.steps), "classes": classes, "domain": names.test_domain}
 
 
-def _last(answers: Answers, metric: str) -> list[float | None]:
+def _last(answers: Answers, measure: Callable[[Judged], float]) -> list[float | None]:
     """Return a series that knows its last value at most: other sets of pictures are embedded with the last weights."""
-    return [None] * (len(answers.steps) - 1) + [answers.imagenet.get(metric)]
+    val = answers.imagenet
+    return [None] * (len(answers.steps) - 1) + [None if val is None else measure(val)]
 
 
 def _accuracies(answers: Answers, names: Names, right: NDArray[np.bool_]) -> tuple[Series, Series]:
