@@ -228,6 +228,8 @@ def test_a_studys_own_robustness_table_is_read(tmp_path) -> None:
     keys = ["kind", "mixture", "seed", "set", "labels", "metric", "estimate"]
     rows = [
         ("clip", "cg-high", 1, "imagenet", "all", "top1", 0.5),
+        ("clip", "cg-high", 1, "imagenet", "classes of imagenet-r", "top1", 0.55),
+        ("clip", "cg-high", 1, "imagenet", "classes of my-sketches", "top1", 0.56),
         ("clip", "cg-high", 1, "imagenet-r", "all", "top1", 0.2),
         ("clip", "cg-high", 1, "imagenet-r", "subset", "top1", 0.3),
         ("clip", "cg-high", 1, "imagenet-r", "subset", "balanced_top1", 0.1),
@@ -239,6 +241,7 @@ def test_a_studys_own_robustness_table_is_read(tmp_path) -> None:
     table = baselines.read_accuracies(tmp_path / "robustness.parquet")
     assert table["imagenet"].to_dict() == {"cg-high-s1": 0.5, "supervised cg-high-s1": 0.6, "openai": 0.7}
     assert table.loc["cg-high-s1", "imagenet-r"] == 0.3
+    assert table.loc["cg-high-s1", baselines.MATCHED["imagenet-r"]] == 0.55
 
 
 @pytest.mark.parametrize(

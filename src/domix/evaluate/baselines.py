@@ -111,14 +111,17 @@ def _from_csv(path: Path) -> pd.DataFrame:
 
 
 def _from_robustness(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return top-1 accuracies by model, among the classes of a set where it has some of ImageNet's only."""
+    """Return top-1 accuracies by model: among a set's own classes where it has some, and ImageNet's of MATCHED."""
     if missing := {"mixture", "seed", "kind", "set", "labels", "metric", "estimate"} - set(frame):
         raise DataError(f"the table has no column {min(missing)!r}: name a CSV, or artifacts/eval/robustness.parquet")
     rows = frame[(frame["metric"] == "top1") & frame["set"].isin([IMAGENET, *SHIFTS])]
-    rows = rows.sort_values("labels").drop_duplicates(["kind", "mixture", "seed", "set"], keep="last")  # all, subset
-    kind = rows["kind"].map({"clip": "", "supervised": "supervised "}).fillna("")
+    matched = {f"classes of {shift}": column for shift, column in MATCHED.items()}
+    column = rows["set"].where(rows["labels"].isin(["all", "subset"]), rows["labels"].map(matched))
+    kind = rows["kind"].map({"supervised": "supervised "}).fillna("")
     seed = ("-s" + rows["seed"].astype(str)).where(rows["kind"] != "public", "")
-    return rows.assign(model=kind + rows["mixture"] + seed).pivot(index="model", columns="set", values="estimate")
+    named = rows.assign(model=kind + rows["mixture"] + seed, column=column).dropna(subset=["column"])
+    best = named.sort_values("labels").drop_duplicates(["model", "column"], keep="last")  # subset after all
+    return best.pivot(index="model", columns="column", values="estimate")
 
 
 def shipped_trends(*, matched: bool = False, pivot: bool = False) -> dict[str, Trend]:
