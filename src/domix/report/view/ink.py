@@ -87,7 +87,7 @@ class Look:
 
 
 _MAIN = {
-    "natural-only": Look("#555b66", "s", (0, (1, 1))),
+    "natural-only": Look("#33383f", "s", (0, (1, 1))),
     "leave-out-domain": Look("#d55e00", "D", (0, (4, 1.5))),
     "cg-low": Look("#56b4e9", "v", "-"),
     "cg-high": Look("#0072b2", "o", "-"),

@@ -1,0 +1,167 @@
+"""The command `python -m stages.study`: this workspace, sweeps, and revisions and experiments of a DVC repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from domix.report.view.collection import collect
+from domix.runtime.errors import DataError, ParameterError
+from stages.studies.revisions import experiments, of_revisions
+from tests.tiny import REPOSITORY
+from tools.made_study import Asked, make_sweep, make_workspace
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY), "DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1"}
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+DVC = (sys.executable, "-m", "dvc")
+TINY = Asked(
+    test_domains=("clipart", "sketch"),
+    mixtures=("natural-only", "cg-high"),
+    seeds=(0,),
+    checkpoints=(0, 4),
+    classes=8,
+    test_classes=3,
+)
+PIPELINE = """
+stages:
+  mixtures:
+    cmd: "false"
+    deps: [artifacts/shards]
+    outs: [artifacts/mixtures]
+  evaluate:
+    cmd: "false"
+    deps: [artifacts/mixtures]
+    outs: [artifacts/eval]
+"""
+
+
+def call(root: Path, *words: str) -> str:
+    done = subprocess.run(words, cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository whose commit `first` is of clipart, whose branch tip is of sketch, with an experiment on top."""
+    root = tmp_path_factory.mktemp("history")
+    call(root, "git", "init", "-q", "-b", "main")
+    call(root, *DVC, "init", "-q")
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / ".gitignore").write_text("/artifacts\n")
+    (root / "artifacts" / "shards").mkdir(parents=True)
+    (root / "artifacts" / "shards" / "index.parquet").write_text("pictures")
+    commit(root, "clipart", TINY, "first")
+    commit(root, "sketch", TINY, "second")
+    make_workspace(root, "sketch", replace(TINY, seeds=(1,)))
+    call(root, *DVC, "commit", "-q", "-f")
+    call(root, *DVC, "exp", "save", "-q", "-n", "other-seed")
+    call(root, "git", "checkout", "-q", "-f", "main")
+    call(root, *DVC, "checkout", "-q", "-f")
+    return root
+
+
+def commit(root: Path, test_domain: str, asked: Asked, tag: str) -> None:
+    make_workspace(root, test_domain, asked)
+    (root / "dvc.lock").unlink()  # DVC's own says what the pictures are
+    call(root, *DVC, "commit", "-q", "-f")
+    call(root, "git", "add", "-A")
+    call(root, *GIT, "commit", "-q", "-m", tag)
+    call(root, "git", "tag", tag)
+
+
+def study(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = (sys.executable, "-m", "stages.study", *arguments)
+    return subprocess.run(words, cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+
+
+def test_two_revisions_are_one_study(history: Path) -> None:
+    with of_revisions(history, ["first", "main"]) as places:
+        found = collect(places)
+        assert {place.data for place in places} == {places[0].data}
+        assert places[0].data
+    assert found.test_domains == ["clipart", "sketch"]
+    assert found.places == ["revision first", "revision main"]
+    assert (found.asked, found.mark, found.notes) == (4, "", [])
+    now = pd.read_parquet(history / "artifacts" / "eval" / "metrics.parquet")
+    of_main = (
+        found.tables["metrics"].query("test_domain == 'sketch'").drop(columns="test_domain").reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(of_main, now)
+
+
+def test_experiments_are_listed_by_dvc(history: Path) -> None:
+    assert experiments(history) == ["other-seed"]
+    with of_revisions(history, experiments(history)) as places:
+        assert [(run.mixture, run.seed) for run in places[0].runs] == [("natural-only", 1), ("cg-high", 1)]
+        assert collect(places).test_domains == ["sketch"]
+
+
+def test_without_experiments_one_sentence(history: Path, tmp_path: Path) -> None:
+    root = tmp_path / "clone"
+    call(tmp_path, "git", "clone", "-q", str(history), str(root))
+    with pytest.raises(ParameterError, match="DVC has none on this commit"):
+        experiments(root)
+
+
+def test_an_unknown_revision_is_one_sentence(history: Path) -> None:
+    with pytest.raises(ParameterError, match="--rev 'nowhere' is no commit"), of_revisions(history, ["nowhere"]):
+        pass
+
+
+def test_what_is_not_in_the_cache_says_what_to_run(history: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(history, root)
+    lock = call(root, "git", "show", "first:dvc.lock")
+    digest = lock.split("path: artifacts/eval")[1].split("md5: ")[1].split(".dir")[0]
+    shutil.rmtree(root / ".dvc" / "tmp")
+    (root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / f"{digest[2:]}.dir").unlink()
+    with of_revisions(root, ["first", "main"]) as places:
+        found = collect(places)
+    assert found.test_domains == ["sketch"]
+    assert found.mark == "incomplete: 2 of 4 runs"
+    assert len(found.notes) == 1
+    assert "not all in DVC's cache: run git checkout first" in found.notes[0]
+    assert "dvc pull" in found.missing[0].why
+    with of_revisions(root, ["first"]) as places, pytest.raises(DataError, match="dvc exp apply first"):
+        collect(places)
+
+
+def test_the_command_shows_a_sweep_and_says_what_is_missing(tmp_path: Path) -> None:
+    make_sweep(tmp_path, replace(TINY, unfinished=("sketch",), states={"sketch/cg-high-0": "failed"}))
+    shutil.copy(REPOSITORY / "presets" / "mini.yaml", tmp_path / "params.yaml")
+    done = study(tmp_path, "--sweep", "made", "--out", "view")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "view/index.html"
+    assert "incomplete: 2 of 4 runs" in done.stderr
+    assert "fontTools" not in done.stderr
+    assert "train@cg-high-0.log" in (tmp_path / "view" / "tables" / "missing.md").read_text().replace("\\", "")
+    assert study(tmp_path, "--sweep", "made", "--out", "view").returncode == 0  # its own folder is replaced
+
+
+def test_the_command_does_not_replace_a_folder_of_others(tmp_path: Path) -> None:
+    make_workspace(tmp_path, "clipart", TINY)
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "draft.tex").write_text("years of work")
+    done = study(tmp_path, "--out", "papers")
+    assert (done.returncode, done.stderr.strip()) == (
+        2,
+        "study: --out papers is there already and holds no study view: name another folder",
+    )
+    assert (tmp_path / "papers" / "draft.tex").read_text() == "years of work"
+    assert study(tmp_path).stdout.strip() == "artifacts/study/index.html"
+
+
+def test_a_workspace_without_results_is_one_sentence(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "presets" / "mini.yaml", tmp_path / "params.yaml")
+    done = study(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("study: nothing to show: none of the 5 runs asked for is evaluated")
+    assert not (tmp_path / "artifacts").exists()
