@@ -6,14 +6,17 @@ from typing import Any
 import pandas as pd
 
 from domix.config import Params
-from domix.evaluate import seeds_tables, tables
+from domix.evaluate import tables
 from domix.evaluate.curves import follow
+from domix.evaluate.effective import study_rows
 from domix.evaluate.outcomes import Model, Plan, check_same_pictures
+from domix.evaluate.seeds_tables import seeds_tables
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json
 from domix.runtime.tables import write_table
 from stages.common import ARTIFACTS, run, run_name
 
+NATURAL_ONLY = "natural-only"  # standard name of the mixture whose curve is the reference of effective robustness
 SUMMARY = ARTIFACTS / "mixtures" / "summary.json"
 EMBEDDINGS = ARTIFACTS / "embeddings"
 
@@ -37,15 +40,19 @@ def main(params: Params) -> None:
     outcomes = [run.final for run in runs]
     check_same_pictures(outcomes)
     metrics = tables.metric_table(outcomes, plan)
+    mixtures, comparisons = seeds_tables(runs, metrics, plan)
+    curves = pd.concat([course.curve for course in courses], ignore_index=True)
+    natural = next((run.model.mixture for run in runs if run.model.standard_name == NATURAL_ONLY), None)
     made = {
         "metrics": metrics,
         "per_class": tables.class_table(outcomes, plan),
         "paired": tables.paired_table(outcomes, plan),
         "predictions": tables.prediction_table(outcomes, plan),
-        "mixtures": seeds_tables.mixture_table(runs, metrics, plan),
-        "comparisons": seeds_tables.comparison_table(runs, plan),
-        "curves": pd.concat([course.curve for course in courses], ignore_index=True),
+        "mixtures": mixtures,
+        "comparisons": comparisons,
+        "curves": curves,
         "curves_per_class": pd.concat([course.by_class for course in courses], ignore_index=True),
+        "effective": study_rows(curves, plan, reference=natural),
     }
     with atomic_folder(ARTIFACTS / "eval") as folder:
         for name, table in made.items():

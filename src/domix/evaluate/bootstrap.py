@@ -29,8 +29,10 @@ from domix.runtime.seeds import numpy_generator
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-BLOCK_CELLS = 200_000  # drawn pictures in memory at once: few enough for a processor's cache
-BLOCK_SLOTS = 2_000_000  # drawn classes in memory at once; part of what a seed means
+# How much is drawn at once, which is part of what a seed means.
+BLOCK_CELLS = 200_000  # pictures: few enough for a processor's cache
+BLOCK_SLOTS = 2_000_000  # classes
+CHUNK = 512  # pictures of neighbouring classes that are drawn together: their columns stay in the cache, too
 FEW = 4  # counting outcomes beats drawing them one by one where there are this many times fewer of them than classes
 
 
@@ -116,37 +118,54 @@ def bootstrap_jointly(label: Ints, values: NDArray[np.generic], *, resamples: in
     """
     order = np.argsort(label, kind="stable")
     _, sizes = np.unique(label, return_counts=True)
-    offset = np.cumsum(sizes) - sizes
-    right = np.ascontiguousarray(values[order], dtype=np.float32)
-    weight = (1.0 / np.repeat(sizes, sizes)).astype(np.float32)
-    balanced, pooled = np.empty((resamples, right.shape[1])), np.empty((resamples, right.shape[1]))
-    done = 0
-    for picked, uniform in draws(sizes, resamples=resamples, seed=seed):
-        count = sizes[picked.ravel()]
-        chosen = np.repeat(offset[picked.ravel()], count) + (uniform * np.repeat(count, count)).astype(np.int64)
-        resample = np.repeat(np.arange(len(picked)), sizes[picked].sum(axis=1))
-        times = np.bincount(resample * len(order) + chosen, minlength=len(picked) * len(order))
-        times_BN = times.reshape(len(picked), len(order)).astype(np.float32)
-        part = slice(done, done + len(picked))
-        pooled[part] = (times_BN @ right) / times_BN.sum(axis=1, keepdims=True)
-        balanced[part] = (times_BN * weight) @ right / len(sizes)
-        done += len(picked)
-    return Resamples(balanced, pooled)
+    weight = (1.0 / (len(sizes) * np.repeat(sizes, sizes)))[:, None]
+    right = np.asarray(values[order], dtype=np.float32)
+    both = np.concatenate([right * weight, right], axis=1, dtype=np.float32)  # [N, 2M]
+    times = draw_classes(len(sizes), resamples=resamples, seed=seed)
+    generator = numpy_generator(seed, "bootstrap pictures")
+    sums, start = np.zeros((resamples, both.shape[1])), 0
+    for some in _chunks(sizes):
+        stop = start + int(sizes[some].sum())
+        block = max(1, BLOCK_CELLS // (stop - start))
+        for first in range(0, resamples, block):
+            rows = slice(first, first + block)
+            sums[rows] += _draw_pictures(times[rows, some], sizes[some], generator) @ both[start:stop]
+        start = stop
+    balanced, pooled = np.split(sums, 2, axis=1)
+    return Resamples(balanced, pooled / (times @ sizes)[:, None])
 
 
-def draws(sizes: Ints, *, resamples: int, seed: int) -> Iterator[tuple[Ints, Floats]]:
-    """Draw the random numbers of `bootstrap_jointly`, some resamples at a time.
+def draw_classes(classes: int, *, resamples: int, seed: int) -> Ints:
+    """Draw, for each resample, as many classes as there are: how often each came, int64 [B, K]."""
+    generator = numpy_generator(seed, "bootstrap classes")
+    picked = generator.integers(0, classes, (resamples, classes)) + classes * np.arange(resamples)[:, None]
+    return np.bincount(picked.ravel(), minlength=resamples * classes).reshape(resamples, classes)
 
-    Yields the drawn classes int64 [b, K], and for every picture to draw a number in 0..1, float64: those of the first
-    resample's first drawn class first (as many as it has pictures), then those of its second, and so on. How many
-    resamples come at a time changes nothing of what is drawn.
+
+def _chunks(sizes: Ints) -> Iterator[slice]:
+    """Yield runs of classes that together have CHUNK pictures, or little more."""
+    first, held = 0, 0
+    for place, size in enumerate(sizes.tolist()):
+        held += size
+        if held >= CHUNK or place == len(sizes) - 1:
+            yield slice(first, place + 1)
+            first, held = place + 1, 0
+
+
+def _draw_pictures(times: Ints, sizes: Ints, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Draw the pictures of some classes, each class's as often as it came: how often each picture came, [b, n].
+
+    Args:
+        times: how often each class came in each resample [b, k].
+        sizes: the classes' pictures [k], n in all.
     """
-    classes, pictures = numpy_generator(seed, "bootstrap classes"), numpy_generator(seed, "bootstrap pictures")
-    block = max(1, BLOCK_CELLS // int(sizes.sum()))
-    for start in range(0, resamples, block):
-        shape = (min(block, resamples - start), len(sizes))
-        picked = (classes.random(shape) * len(sizes)).astype(np.int64)
-        yield picked, pictures.random(int(sizes[picked].sum()))
+    shape = (len(times), int(sizes.sum()))
+    count = (times * sizes).ravel()
+    first = (np.cumsum(sizes) - sizes) + shape[1] * np.arange(len(times))[:, None]  # of each class's pictures
+    uniform = generator.random(int(count.sum()))
+    uniform *= np.repeat(np.tile(sizes.astype(np.float64), len(times)), count)
+    chosen = np.repeat(first.ravel(), count) + uniform.astype(np.int64)
+    return np.bincount(chosen, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float32)
 
 
 def over_seeds(resampled: Floats, *, seed: int) -> Floats:

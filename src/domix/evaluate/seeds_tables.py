@@ -73,26 +73,42 @@ def arms(runs: Sequence[Run]) -> list[Arm]:
     return [Arm([runs[place] for place in places], places) for places in found.values()]
 
 
-def mixture_table(runs: Sequence[Run], metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Estimate every measure of every mixture over its seeds and last checkpoints.
+def seeds_tables(runs: Sequence[Run], metrics: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimate and compare mixtures over their seeds and last checkpoints.
+
+    Every mixture is compared with each of BASELINES among those of its kind, in the test domain and the natural
+    domain, each pair once: of two baselines, the one that stands first in BASELINES is the baseline.
 
     Args:
         runs: all models.
         metrics: their metrics table, from which models without further seeds and checkpoints are taken.
 
     Returns:
-        `kind, mixture, domain, cells, metric, estimate, low, high, n, n_classes, seeds, checkpoints, chance, method`.
+        Mixtures: `kind, mixture, domain, cells, metric, estimate, low, high, n, n_classes, seeds, checkpoints, chance,
+        method`. Comparisons: `kind, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm,
+        n, n_classes, seeds, checkpoints, detectable`; p_holm is corrected over the family of all comparisons of one
+        kind on one group of cells by one metric, `detectable` is the minimum detectable difference.
     """
     every = arms(runs)
+    compared, several = list(pairs(every)), [arm for arm in every if not arm.alone]
+    estimated, differences = [], []
+    for group in groups(runs[0].final.rows, plan):
+        wanted = compared if group.domain in (plan.test_domain, plan.natural_domain) else []
+        if several or wanted:
+            values = shares(runs, group, plan)
+            resampled = resample_jointly(values, group, plan)
+            estimated += _measure(several, resampled, group, plan)
+            differences += _compare(every, wanted, values, resampled, group, plan)
     parts = [_as_it_is(metrics, arm) for arm in every if arm.alone]
-    several = [arm for arm in every if not arm.alone]
-    if several:
-        found = list(groups(runs[0].final.rows, plan))
-        parts += [pd.DataFrame([row for group in found for row in _measure(several, group, plan)])]
-    frame = pd.concat(parts, ignore_index=True)
+    mixtures = pd.concat([*parts, *([pd.DataFrame(estimated)] if estimated else [])], ignore_index=True)
     order = {tuple(arm.keys.values()): place for place, arm in enumerate(every)}
-    place = [order[key] for key in zip(frame["kind"], frame["mixture"], strict=True)]
-    return frame.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)[MIXTURE_COLUMNS]
+    place = [order[key] for key in zip(mixtures["kind"], mixtures["mixture"], strict=True)]
+    mixtures = mixtures.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)[MIXTURE_COLUMNS]
+    comparisons = pd.DataFrame(differences, columns=COMPARISON_COLUMNS)
+    if differences:
+        families = comparisons.groupby(FAMILY, sort=False)["p_value"]
+        comparisons["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
+    return mixtures, comparisons
 
 
 def _as_it_is(metrics: pd.DataFrame, arm: Arm) -> pd.DataFrame:
@@ -103,20 +119,17 @@ def _as_it_is(metrics: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     return rows.drop(columns="seed").assign(**arm.counts)
 
 
-def _measure(several: Sequence[Arm], group: Group, plan: Plan) -> list[dict[str, Any]]:
+def _measure(
+    several: Sequence[Arm], resampled: Mapping[str, Resamples], group: Group, plan: Plan
+) -> list[dict[str, Any]]:
     """Return the rows of some mixtures for one group."""
-    resampled = resample_jointly(shares(several, group, plan), group, plan)
-    rows, first = [], 0
+    rows = []
     for arm in several:
-        mine = slice(first, first + len(arm.runs))
-        first += len(arm.runs)
-        found = _estimates(arm, group, plan)
         drawn = {metric: made.balanced for metric, made in resampled.items()} | {POOLED: resampled[BALANCED].pooled}
-        for metric, estimate in found.items():
+        for metric, estimate in _estimates(arm, group, plan).items():
             interval = Interval(estimate, np.nan, np.nan, NONE)
             if metric != MACRO_F1:
-                over = _over_seeds(drawn[metric][:, mine], arm, group, plan)
-                interval = interval_of(estimate, over, group, plan)
+                interval = interval_of(estimate, _over_seeds(drawn[metric], arm, group, plan), group, plan)
             rows.append(arm.keys | metric_row(metric, interval, group, plan) | arm.counts)
     return rows
 
@@ -127,10 +140,10 @@ def _estimates(arm: Arm, group: Group, plan: Plan) -> dict[str, float]:
     return {str(metric): float(value) for metric, value in found.mean().items()}
 
 
-def shares(several: Sequence[Arm], group: Group, plan: Plan) -> dict[str, Floats]:
-    """Return how often each picture is right over a model's last checkpoints: measure -> [n, R], arm by arm."""
+def shares(runs: Sequence[Run], group: Group, plan: Plan) -> dict[str, Floats]:
+    """Return how often each picture is right over a model's last checkpoints: measure -> [n, R]."""
     made: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in balanced_metrics(group, plan)}
-    for run in (run for arm in several for run in arm.runs):
+    for run in runs:
         correct = [right(outcome, group, plan) for outcome in run.outcomes]
         for metric, columns in made.items():
             columns.append(np.mean([one[metric] for one in correct], axis=0))
@@ -138,30 +151,8 @@ def shares(several: Sequence[Arm], group: Group, plan: Plan) -> dict[str, Floats
 
 
 def _over_seeds(resampled: Floats, arm: Arm, group: Group, plan: Plan) -> Floats:
-    """Draw an arm's seeds for each resample: [B, S] becomes [B]; every arm draws its own."""
-    return over_seeds(resampled, seed=derive(group.seed(plan), *arm.keys.values()))
-
-
-def comparison_table(runs: Sequence[Run], plan: Plan) -> pd.DataFrame:
-    """Compare mixtures of one kind over their seeds, in the test domain and the natural domain.
-
-    Every mixture is compared with each of BASELINES among them, each pair once: of two baselines, the one that stands
-    first in BASELINES is the baseline.
-
-    Returns:
-        `kind, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm, n, n_classes, seeds,
-        checkpoints, detectable`. p_holm is corrected over the family of all comparisons of one kind on one group of
-        cells by one metric; `detectable` is the minimum detectable difference.
-    """
-    every = arms(runs)
-    rows: list[dict[str, Any]] = []
-    for group in groups(runs[0].final.rows, plan):
-        if group.domain in (plan.test_domain, plan.natural_domain):
-            rows += _compare(every, group, plan)
-    frame = pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
-    if len(frame):
-        frame["p_holm"] = frame.groupby(FAMILY, sort=False)["p_value"].transform(lambda p: holm(p.to_numpy()))
-    return frame
+    """Draw an arm's seeds for each resample: of [B, R] its models', to [B]; every arm draws its own."""
+    return over_seeds(resampled[:, arm.places], seed=derive(group.seed(plan), *arm.keys.values()))
 
 
 def pairs(every: Sequence[Arm]) -> Iterator[tuple[int, int]]:
@@ -174,16 +165,18 @@ def pairs(every: Sequence[Arm]) -> Iterator[tuple[int, int]]:
                 yield other, base
 
 
-def _compare(every: Sequence[Arm], group: Group, plan: Plan) -> list[dict[str, Any]]:
+def _compare(
+    every: Sequence[Arm],
+    compared: Sequence[tuple[int, int]],
+    values: Mapping[str, Floats],
+    resampled: Mapping[str, Resamples],
+    group: Group,
+    plan: Plan,
+) -> list[dict[str, Any]]:
     """Return a group's rows of the comparisons, p_holm still empty."""
-    compared = list(pairs(every))
-    if not compared:
-        return []
-    values = shares(every, group, plan)
-    resampled = resample_jointly(values, group, plan)
     rows = []
-    for metric, made in resampled.items():
-        over = _by_arm(every, made, group, plan)
+    for metric, made in resampled.items() if compared else ():
+        over = [_over_seeds(made.balanced, arm, group, plan) for arm in every]
         means = [values[metric][:, arm.places].mean(axis=1) for arm in every]
         change = np.stack([means[other] - means[base] for other, base in compared], axis=1)  # [n, P]
         tested = p_values(change, group, plan)
@@ -197,11 +190,6 @@ def _compare(every: Sequence[Arm], group: Group, plan: Plan) -> list[dict[str, A
             kind = {"kind": every[other].keys["kind"]}
             rows.append(kind | group.keys | names | {"baseline": every[base].keys["mixture"]} | ends | found | least)
     return rows
-
-
-def _by_arm(every: Sequence[Arm], made: Resamples, group: Group, plan: Plan) -> Mapping[int, Floats]:
-    """Return each arm's resampled balanced accuracy over its seeds: [B] each."""
-    return {i: _over_seeds(made.balanced[:, arm.places], arm, group, plan) for i, arm in enumerate(every)}
 
 
 def _class_mean(group: Group, values: Floats) -> float:
