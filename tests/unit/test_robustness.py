@@ -142,11 +142,12 @@ def test_the_table_has_a_row_a_model_set_view_and_metric(models):
     assert list(table.columns) == COLUMNS
     views = [("imagenet", ALL), ("imagenet", "classes of imagenet-r"), ("imagenet", "classes of objectnet")]
     views += [("imagenet-r", ALL), ("imagenet-r", SUBSET), ("objectnet", ALL), ("objectnet", SUBSET), ("own", ALL)]
-    metrics = ["top1", "top5", "balanced_top1"]
+    three, few = ["top1", "top5", "balanced_top1"], ["top1", "balanced_top1"]  # few: imagenet-r has three labels here
+    metrics = {view: few if view in (views[1], views[4]) else three for view in views}
     for model in models:
         part = table[table["kind"] == model.kind]
         there = views[:-1] if model.kind == "supervised" else views
-        expected = [(name, labels, metric) for name, labels in there for metric in metrics]
+        expected = [(name, labels, metric) for name, labels in there for metric in metrics[name, labels]]
         assert list(part[["set", "labels", "metric"]].itertuples(index=False, name=None)) == expected
         assert set(part["seed"]) == {model.seed}
     sizes = table[["set", "labels", "n", "n_classes"]].drop_duplicates().set_index(["set", "labels"])
@@ -184,6 +185,8 @@ def test_its_estimates_are_those_of_an_obvious_loop(models):
                 "balanced_top1": right.groupby(label[some]).mean().mean(),
             }
             for metric, value in expected.items():
+                if metric == "top5" and subset == [0, 3, 7]:
+                    continue  # all labels are among the best five
                 assert table[model.kind, name, labels, metric] == pytest.approx(value)
 
 

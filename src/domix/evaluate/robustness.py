@@ -157,7 +157,7 @@ class _Judge:
 
 
 def robustness_table(models: Iterable[Model], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
-    """Return COLUMNS: one row a model, set, view and metric (top1, top<k>, balanced_top1).
+    """Return COLUMNS: one row a model, set, view and metric (top1, top<k> of more than k labels, balanced_top1).
 
     Intervals of top1 and top<k> are Clopper and Pearson's, which take the pictures for independent, as published
     comparisons do; those of balanced_top1 are bootstrapped over classes and pictures.
@@ -219,14 +219,17 @@ def _rows_of_set(
     for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
         head = model.keys | {"set": name, "labels": view.name}
         size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
-        for metric, interval in _measure(judged, plan, derive(plan.seed, name, view.name)):
+        labels = len(scored.classes if view.subset is None else view.subset)
+        for metric, interval in _measure(judged, labels, plan, derive(plan.seed, name, view.name)):
             numbers = {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
             yield head | {"metric": metric} | numbers | size | {"method": interval.method}
 
 
-def _measure(judged: Judged, plan: Plan, seed: int) -> Iterator[tuple[str, Interval]]:
-    """Yield the metrics of the pictures of a view, with their intervals."""
+def _measure(judged: Judged, labels: int, plan: Plan, seed: int) -> Iterator[tuple[str, Interval]]:
+    """Yield the metrics of the pictures of a view, with their intervals; `labels` is how many may be given."""
     for top_k in sorted({1, plan.top_k}):
+        if top_k > 1 and top_k >= labels:
+            continue  # all of the labels are among the best k
         right = judged.right(top_k)
         low, high = clopper_pearson(right.sum(), len(right), plan.confidence)
         yield f"top{top_k}", Interval(metrics.accuracy(right), float(low), float(high), CLOPPER_PEARSON)
