@@ -17,6 +17,7 @@ from domix.data.sources.folder import Tree
 from domix.data.sources.imagenet_captions import plain_spaces
 from domix.data.sources.pictures import Cell, make_keys, make_parts
 from tests.fixtures import write_zip
+from tests.objectnet import make_objectnet
 from tests.source_trees import WNIDS, check_source, make_tar, make_tree, picture, read, read_part, tar_bytes
 
 words = st.text(string.ascii_lowercase + string.digits + "_- .é", min_size=1, max_size=6).filter(
@@ -126,6 +127,9 @@ def one_of_each(root: Path) -> list[tuple[str, Path]]:
     (root / "imagenet-sketch").mkdir()
     sketches = {f"sketch/{wnid}/{name}": picture(name) for wnid, name in names.items()}
     write_zip(root / "imagenet-sketch/ImageNet-Sketch.zip", sketches)
+    make_tar(root / "imagenet-v2/imagenetv2-matched-frequency.tar", {"a/10/a.jpeg": b"x", "a/2/a.jpeg": b"y"})
+    make_tree(root / "imagenet-r", "imagenet-r/n01443537/a.jpg")
+    make_objectnet(root / "objectnet")
     make_tar(root / "cc3m/00000.tar", {"0.jpg": picture("0.jpg"), "0.txt": b"x"})
     make_tree(root / "cc12m", "a.jpg")
     (root / "cc12m/cc12m.tsv").write_text("filepath\ttitle\na.jpg\tx\n")
@@ -134,7 +138,7 @@ def one_of_each(root: Path) -> list[tuple[str, Path]]:
 
 def test_parts_are_read_alike_in_another_process(tmp_path):
     found = one_of_each(tmp_path)
-    assert len(found) == 6
+    assert len(found) == 9
     parts = [part for name, root in found for part in get_source(name).parts(root, size=2, poses=1)]
     here: list[list[RawSample]] = [read_part(part) for part in parts]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
