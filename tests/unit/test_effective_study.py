@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from domix.evaluate.effective import STUDY_COLUMNS, TRANSFORMS, backward, fit_line, forward, study_rows
+from tests.scored_sets import PLAN
 
-DOMAINS = {"test_domain": "sketch", "natural_domain": "real"}
 EPOCHS = range(0, 9, 2)
 
 
@@ -33,7 +33,7 @@ def curve(kind: str, mixture: str, seed: int, lift: float, epochs=EPOCHS, n: int
 
 
 def measured(*curves: list[dict[str, object]], reference: str | None = "natural-only") -> pd.DataFrame:
-    return study_rows(pd.DataFrame([row for rows in curves for row in rows]), reference=reference, **DOMAINS)
+    return study_rows(pd.DataFrame([row for rows in curves for row in rows]), PLAN, reference=reference)
 
 
 def test_residuals_are_measured_from_the_references_curve() -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from scipy import special
 
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from domix.evaluate.outcomes import Plan
 
 Floats = NDArray[np.float64]
 Transform = Literal["logit", "probit", "linear"]
@@ -142,15 +145,7 @@ def _lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return slope, (mean_y[:, 0] - slope * mean_x[:, 0])
 
 
-def study_rows(
-    curves: pd.DataFrame,
-    *,
-    test_domain: str,
-    natural_domain: str,
-    reference: str | None,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> pd.DataFrame:
+def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd.DataFrame:
     """Return how far each checkpoint of a study lies from the curve of the mixture `reference`, by each transform.
 
     Classifiers are measured by the reference's classifiers, all other models by its CLIP models. Without a reference,
@@ -158,17 +153,15 @@ def study_rows(
 
     Args:
         curves: the table curves.parquet.
-        test_domain: y is balanced top-1 accuracy on its withheld cells,
-        natural_domain: x that on its cells of the same classes.
+        plan: y is balanced top-1 accuracy on the withheld cells of its test domain, x that on the cells of the same
+            classes in its natural domain; confidence of the band, and seed of its resamples.
         reference: the study's name of the mixture of natural pictures alone, if it was trained.
-        confidence: coverage of the band.
-        seed: of the band's resamples.
 
     Returns:
         Columns STUDY_COLUMNS: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
         reference drawn with replacement), `residual` is y - expected; shares, not percentage points.
     """
-    points = _points(curves, test_domain, natural_domain)
+    points = _points(curves, plan.test_domain, plan.natural_domain)
     parts = []
     for kind in ("clip", "supervised"):
         mine = points[(points["kind"] == "supervised") == (kind == "supervised")]
@@ -183,10 +176,10 @@ def study_rows(
                 LEAST,
             )
             continue
-        parts += [_residuals(mine, own, transform, confidence, seed) for transform in TRANSFORMS]
+        parts += [_residuals(mine, own, transform, plan.confidence, plan.seed) for transform in TRANSFORMS]
     if not parts:
         return pd.DataFrame(columns=STUDY_COLUMNS)
-    names = {"x_name": f"{natural_domain} tested {METRIC}", "y_name": f"{test_domain} withheld {METRIC}"}
+    names = {"x_name": f"{plan.natural_domain} tested {METRIC}", "y_name": f"{plan.test_domain} withheld {METRIC}"}
     return pd.concat(parts, ignore_index=True).assign(reference=reference, **names)[STUDY_COLUMNS]
 
 
