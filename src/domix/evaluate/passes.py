@@ -169,10 +169,12 @@ class Passes(ABC):
         Raises:
             DataError: they are missing, damaged or another model's.
         """
-        if weights.path is not None and weights.sha256 != self._held:
-            logger.info("on to the weights %s", weights.path)
-            fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are")
-            self._held = weights.sha256
+        if weights.sha256 == self._held:
+            return
+        assert weights.path is not None, "the last weights come first"
+        logger.info("on to the weights %s", weights.path)
+        fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are")
+        self._held = weights.sha256
 
 
 def write_batches(
