@@ -57,7 +57,7 @@ def parse(params: Params, arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("model", help="a name of `models`, an open_clip tag, a file of weights, or a folder")
     parser.add_argument("--architecture", help="of a tag or a file: an open_clip name, one of Domix's, or a JSON file")
-    parser.add_argument("--source", choices=params.sources, default=params.sources[0], help="pictures to classify")
+    parser.add_argument("--source", default=params.sources[0], help="a packed source (default: the study's)")
     return parser.parse_args(arguments)
 
 
