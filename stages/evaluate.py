@@ -10,6 +10,7 @@ from domix.evaluate import tables
 from domix.evaluate.curves import follow
 from domix.evaluate.effective import study_rows
 from domix.evaluate.outcomes import Model, Plan, check_same_pictures
+from domix.evaluate.robustness import robustness_table
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json
@@ -52,6 +53,7 @@ def main(params: Params) -> None:
         "comparisons": comparisons,
         "curves": curves,
         "curves_per_class": pd.concat([course.by_class for course in courses], ignore_index=True),
+        "robustness": robustness_table([run.model for run in runs], params.embed.sets, plan),
         "effective": study_rows(curves, plan, reference=natural),
     }
     with atomic_folder(ARTIFACTS / "eval") as folder:
