@@ -88,6 +88,8 @@ bench: $(READY) ## measure the data side at real size, then training (ARGS='--on
 	@$(BIN)/python -m tools.bench_data
 	@echo "Measuring embedding with generated pictures and weights."
 	@$(BIN)/python -m tools.bench_embed
+	@echo "Measuring the evaluation with generated answers."
+	@$(BIN)/python -m tools.bench_evaluate
 	@echo "Measuring the study view with made-up tables."
 	@$(BIN)/python -m tools.bench_study
 	@echo "Bringing the packed data up to date, then measuring training."
