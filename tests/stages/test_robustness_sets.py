@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
@@ -14,11 +16,14 @@ from domix.data.imagenet_classes import imagenet_classes
 from domix.data.imagenet_subsets import subset_labels
 from domix.evaluate.evaluation_sets import further_set
 from domix.evaluate.label_spaces import LabelSpace, label_space
+from domix.evaluate.robustness import COLUMNS
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_json
-from stages import captions, fetch, pack
+from stages import captions, evaluate, fetch, pack
 from stages.common import load_params
+from tests.fakes import make_index, write_embeddings
 from tests.objectnet import LABELS_OF, make_objectnet
+from tests.scored_sets import write_set
 from tests.source_trees import WNIDS, make_tar, make_tree, picture
 from tests.tiny import REPOSITORY
 
@@ -146,6 +151,28 @@ def test_captions_can_be_written_of_every_source(params, name):
 def test_answers_are_kept_of_objectnet_alone(params):
     for name in ("objectnet", "imagenet-a"):
         assert (prepare(params, name) / "answers.json").is_file() == (name == "objectnet")
+
+
+def test_the_stage_evaluate_writes_a_table_of_the_sets_asked_for(params):
+    index = make_index({d: [1] * 4 for d in ("clipart", "real", "sketch")}, 3)
+    classes = sorted(set(index["class"]))
+    summary = {"test_domain": "sketch", "natural_domain": "real", "domains": ["clipart", "real", "sketch"]}
+    mixtures = [{"name": "cg-low", "standard_name": "cg-low"}]
+    summary |= {"classes": classes, "test_classes": classes[:2], "mixtures": mixtures}
+    write_json(Path("artifacts/mixtures/summary.json"), summary)
+    folder = Path("artifacts/embeddings/clip/cg-low-s0")
+    write_embeddings(folder, index, right=lambda domain, name: 0.5, seed=0)
+    for name in ("imagenet", "imagenet-r"):
+        label = np.repeat([1, 2, 988], 3) if name == "imagenet" else np.repeat([1, 988], 3)
+        scores = np.random.default_rng(0).normal(size=(len(label), 1000)).astype(np.float32)
+        write_set(folder, name, label, scores, subset=subset_labels(name))
+    params = replace(params, mixtures=["cg-low"], evaluate=replace(params.evaluate, bootstrap=100))
+    for sets, count in (["imagenet", "imagenet-r"], 4 * 3), ([], 0):
+        evaluate.main(replace(params, embed=replace(params.embed, sets=sets)))
+        table = pd.read_parquet("artifacts/eval/robustness.parquet")
+        assert list(table.columns) == COLUMNS
+        assert len(table) == count
+        assert set(table["kind"]) <= {"clip"}
 
 
 # Faults -------------------------------------------------------------------------------------------

@@ -194,6 +194,7 @@ def test_no_sets_make_an_empty_table(models):
     table = robustness_table(models, [], PLAN)
     assert list(table.columns) == COLUMNS
     assert table.empty
+    assert table.dtypes.equals(robustness_table(models, SETS, PLAN).dtypes)
 
 
 def test_resampling_is_the_same_for_all_models_and_every_time(models):

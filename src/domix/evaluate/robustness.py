@@ -36,6 +36,8 @@ IMAGENET = "imagenet"
 ALL, SUBSET, CLASSES_OF = "all", "subset", "classes of {}"
 KEYS = ("kind", "mixture", "seed", "set", "labels", "metric")
 COLUMNS = [*KEYS, "estimate", "low", "high", "n", "n_classes", "method"]
+NUMBERS = dict.fromkeys(("estimate", "low", "high"), "float64") | dict.fromkeys(("seed", "n", "n_classes"), "int64")
+TYPES = {name: NUMBERS.get(name, "str") for name in COLUMNS}  # also of a table without rows
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def robustness_table(models: Iterable[Model], sets: Sequence[str], plan: Plan) -
                     f"{first.folder} and {model.folder} were tested on different pictures of {name}: run dvc repro"
                 )
             rows += _rows_of_set(model, name, scored, list(views_of(name, opened)), plan)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
 
 
 def views_of(name: str, opened: dict[str, Scored]) -> Iterator[View]:
