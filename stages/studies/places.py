@@ -66,10 +66,14 @@ def _of_domain(root: Path, sweep: dict[str, Any], domain: str) -> Place:
     return read_place(folder, label, (*runs, *public))
 
 
-def _data_digest(path: Path) -> str | None:
+def stages_of(lock: Path) -> dict[str, Any]:
+    """Return what dvc.lock says of each stage that has run; nothing where there is no such file."""
+    return (_read_yaml(lock) or {}).get("stages") or {}
+
+
+def _data_digest(lock: Path) -> str | None:
     """Return what dvc.lock says of the packed pictures that the mixtures were made from; None where it says nothing."""
-    lock = _read_yaml(path) or {}
-    deps = ((lock.get("stages") or {}).get("mixtures") or {}).get("deps") or []
+    deps = stages_of(lock).get("mixtures", {}).get("deps") or []
     return next((dep.get("md5") for dep in deps if dep.get("path") == "artifacts/shards"), None)
 
 

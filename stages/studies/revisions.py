@@ -11,12 +11,12 @@ from pathlib import Path
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.scm import RevError
+from dvc.scm import RevError, resolve_rev
 
 from domix.report.view.place import FILES, Place
 from domix.runtime.errors import DataError, ParameterError
 from stages.common import ARTIFACTS
-from stages.studies.places import LOCK, PARAMS, read_place
+from stages.studies.places import LOCK, PARAMS, read_place, stages_of
 
 
 def experiments(root: Path) -> list[str]:
@@ -46,27 +46,41 @@ def of_revisions(root: Path, names: Sequence[str]) -> Generator[list[Place]]:
 
 def _bring(root: Path, name: str, folder: Path) -> Place:
     """Copy what the study view reads of one revision into `folder`."""
-    files = DVCFileSystem(str(root), rev=name)
-    try:
-        for path in (PARAMS, LOCK):
-            _copy(files, path, folder)
-    except RevError:
-        raise ParameterError(
-            f"--rev {name!r} is no commit, branch, tag or experiment (git log, dvc exp list)"
-        ) from None
     label = f"revision {name}"
+    files = DVCFileSystem(str(root), rev=_resolve(root, name))
+    for path in (PARAMS, LOCK):
+        _copy(files, path, folder)
     if not (folder / PARAMS).exists():
         raise DataError(f"{label} has no {PARAMS}: leave it out")
-    problem = ""
+    place = read_place(folder, label)
     try:
         for path in FILES:
             _copy(files, (ARTIFACTS / path).as_posix(), folder)
     except (OSError, DvcException):
-        problem = (
-            f"its {ARTIFACTS / 'eval'} and {ARTIFACTS / 'mixtures'} are not all in DVC's cache: run git checkout {name}"
-            f" (an experiment: dvc exp apply {name}) and dvc pull, or dvc repro evaluate there"
-        )
-    return dataclasses.replace(read_place(folder, label), problem=problem)
+        return dataclasses.replace(place, problem=_not_cached(name))
+    made = stages_of(folder / LOCK)
+    outs = {"mixtures": "mixtures/summary.json", "evaluate": "eval/metrics.parquet"}
+    if any(stage in made and not (place.artifacts / path).exists() for stage, path in outs.items()):
+        return dataclasses.replace(place, problem=_not_cached(name))
+    return place
+
+
+def _resolve(root: Path, name: str) -> str:
+    """Return the commit that a name stands for."""
+    try:
+        with Repo(str(root)) as repo:
+            return resolve_rev(repo.scm, name)
+    except RevError:
+        raise ParameterError(
+            f"--rev {name!r} is no commit, branch, tag or experiment: look at git log and dvc exp list"
+        ) from None
+
+
+def _not_cached(name: str) -> str:
+    return (
+        f"its {ARTIFACTS / 'eval'} and {ARTIFACTS / 'mixtures'} are not all in DVC's cache: run git checkout {name} (an"
+        f" experiment: dvc exp apply {name}), and dvc pull there, or dvc repro evaluate"
+    )
 
 
 def _copy(files: DVCFileSystem, path: str, folder: Path) -> None:

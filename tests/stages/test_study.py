@@ -14,7 +14,9 @@ import pytest
 
 from domix.report.view.collection import collect
 from domix.runtime.errors import DataError, ParameterError
+from stages.common import load_params
 from stages.studies.revisions import experiments, of_revisions
+from stages.study import main
 from tests.tiny import REPOSITORY
 from tools.made_study import Asked, make_sweep, make_workspace
 
@@ -25,10 +27,11 @@ TINY = Asked(
     test_domains=("clipart", "sketch"),
     mixtures=("natural-only", "cg-high"),
     seeds=(0,),
-    checkpoints=(0, 4),
+    checkpoints=(4,),
     classes=8,
     test_classes=3,
 )
+OF_MAIN = "metrics-of-main.parquet"
 PIPELINE = """
 stages:
   mixtures:
@@ -50,7 +53,7 @@ def call(root: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository whose commit `first` is of clipart, whose branch tip is of sketch, with an experiment on top."""
+    """Return a repository: its commit `first` is of clipart, `main` of sketch, an experiment on top of that."""
     root = tmp_path_factory.mktemp("history")
     call(root, "git", "init", "-q", "-b", "main")
     call(root, *DVC, "init", "-q")
@@ -60,11 +63,11 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "artifacts" / "shards" / "index.parquet").write_text("pictures")
     commit(root, "clipart", TINY, "first")
     commit(root, "sketch", TINY, "second")
+    shutil.copy(root / "artifacts" / "eval" / "metrics.parquet", root / OF_MAIN)
     make_workspace(root, "sketch", replace(TINY, seeds=(1,)))
+    (root / "dvc.lock").unlink()
     call(root, *DVC, "commit", "-q", "-f")
     call(root, *DVC, "exp", "save", "-q", "-n", "other-seed")
-    call(root, "git", "checkout", "-q", "-f", "main")
-    call(root, *DVC, "checkout", "-q", "-f")
     return root
 
 
@@ -77,9 +80,9 @@ def commit(root: Path, test_domain: str, asked: Asked, tag: str) -> None:
     call(root, "git", "tag", tag)
 
 
-def study(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    words = (sys.executable, "-m", "stages.study", *arguments)
-    return subprocess.run(words, cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+def study(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.chdir(root)
+    main(load_params(), *arguments)
 
 
 def test_two_revisions_are_one_study(history: Path) -> None:
@@ -90,7 +93,7 @@ def test_two_revisions_are_one_study(history: Path) -> None:
     assert found.test_domains == ["clipart", "sketch"]
     assert found.places == ["revision first", "revision main"]
     assert (found.asked, found.mark, found.notes) == (4, "", [])
-    now = pd.read_parquet(history / "artifacts" / "eval" / "metrics.parquet")
+    then = pd.read_parquet(history / OF_MAIN)
     of_main = (
         found.tables["metrics"].query("test_domain == 'sketch'").drop(columns="test_domain").reset_index(drop=True)
     )
@@ -134,34 +137,35 @@ def test_what_is_not_in_the_cache_says_what_to_run(history: Path, tmp_path: Path
         collect(places)
 
 
-def test_the_command_shows_a_sweep_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_command_shows_a_sweep_and_says_what_is_missing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     make_sweep(tmp_path, replace(TINY, unfinished=("sketch",), states={"sketch/cg-high-0": "failed"}))
     shutil.copy(REPOSITORY / "presets" / "mini.yaml", tmp_path / "params.yaml")
-    done = study(tmp_path, "--sweep", "made", "--out", "view")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "view/index.html"
-    assert "incomplete: 2 of 4 runs" in done.stderr
-    assert "fontTools" not in done.stderr
+    stale = tmp_path / "view" / "study.json"  # of a view before: it is replaced
+    stale.parent.mkdir()
+    stale.write_text("{}")
+    study(tmp_path, monkeypatch, "--sweep", "made", "--out", "view")
+    assert capsys.readouterr().out.strip() == "view/index.html"
+    assert "study: incomplete: 2 of 4 runs" in caplog.text
     assert "train@cg-high-0.log" in (tmp_path / "view" / "tables" / "missing.md").read_text().replace("\\", "")
-    assert study(tmp_path, "--sweep", "made", "--out", "view").returncode == 0  # its own folder is replaced
+    assert stale.read_text() != "{}"
 
 
-def test_the_command_does_not_replace_a_folder_of_others(tmp_path: Path) -> None:
+def test_the_command_does_not_replace_a_folder_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_workspace(tmp_path, "clipart", TINY)
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "draft.tex").write_text("years of work")
-    done = study(tmp_path, "--out", "papers")
-    assert (done.returncode, done.stderr.strip()) == (
-        2,
-        "study: --out papers is there already and holds no study view: name another folder",
-    )
+    with pytest.raises(ParameterError, match="--out papers is there already and holds no study view"):
+        study(tmp_path, monkeypatch, "--out", "papers")
     assert (tmp_path / "papers" / "draft.tex").read_text() == "years of work"
-    assert study(tmp_path).stdout.strip() == "artifacts/study/index.html"
 
 
-def test_a_workspace_without_results_is_one_sentence(tmp_path: Path) -> None:
+def test_a_workspace_without_results_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(REPOSITORY / "presets" / "mini.yaml", tmp_path / "params.yaml")
-    done = study(tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.strip().startswith("study: nothing to show: none of the 5 runs asked for is evaluated")
+    with pytest.raises(DataError, match="nothing to show: none of the 5 runs asked for is evaluated"):
+        study(tmp_path, monkeypatch)
     assert not (tmp_path / "artifacts").exists()

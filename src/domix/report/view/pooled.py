@@ -12,7 +12,7 @@ from domix.evaluate.effective import study_rows
 from domix.evaluate.measures import AMONG_TEST
 from domix.evaluate.outcomes import Model, Outcome, Plan, Run, check_same_pictures
 from domix.evaluate.ranking import Ranks
-from domix.evaluate.seeds_tables import comparison_table, mixture_table
+from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.view.place import Part, runs_of
 from domix.report.view.shown import BASELINE
 from domix.runtime.errors import DataError
@@ -39,19 +39,12 @@ def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFr
         )
     runs = _runs(parts, plan)
     check_same_pictures([run.final for run in runs])
-    evaluation = parts[0].place.params["evaluate"]
+    mixtures, comparisons = seeds_tables(runs, metrics, plan)
     trained = {(kind, mixture) for kind, mixture, _ in runs_of(metrics)}
     return {
-        "mixtures": _without_among(mixture_table(runs, metrics, plan)),
-        "comparisons": _without_among(comparison_table(runs, plan)),
-        "effective": study_rows(
-            curves,
-            test_domain=plan.test_domain,
-            natural_domain=plan.natural_domain,
-            reference=BASELINE if ("clip", BASELINE) in trained else None,
-            confidence=evaluation["confidence"],
-            seed=evaluation["seed"],
-        ),
+        "mixtures": _without_among(mixtures),
+        "comparisons": _without_among(comparisons),
+        "effective": study_rows(curves, plan, reference=BASELINE if ("clip", BASELINE) in trained else None),
     }
 
 
