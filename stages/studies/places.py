@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _of_domain(root: Path, sweep: dict[str, Any], domain: str) -> Place:
     if not (folder / PARAMS).exists():  # the copy is not made yet
         return Place(label, domain, folder / ARTIFACTS, {}, None, runs)
     public = tuple(run for run in asked_runs(_read_yaml(folder / PARAMS) or {}) if run.kind == "public")
-    return read_place(folder, label, (*runs, *public))
+    return replace(read_place(folder, label, (*runs, *public)), test_domain=domain)  # not what it has since become
 
 
 def stages_of(lock: Path) -> dict[str, Any]:

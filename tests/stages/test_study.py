@@ -97,7 +97,7 @@ def test_two_revisions_are_one_study(history: Path) -> None:
     of_main = (
         found.tables["metrics"].query("test_domain == 'sketch'").drop(columns="test_domain").reset_index(drop=True)
     )
-    pd.testing.assert_frame_equal(of_main, now)
+    pd.testing.assert_frame_equal(of_main, then)
 
 
 def test_experiments_are_listed_by_dvc(history: Path) -> None:

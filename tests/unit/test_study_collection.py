@@ -143,6 +143,14 @@ def test_tables_of_another_test_domain_are_stale(finished: Path, tmp_path: Path)
         collect([this_workspace(folder_of(root, "clipart"))])
 
 
+def test_a_sweeps_copy_that_has_become_another_study_is_missing(finished: Path, tmp_path: Path) -> None:
+    root = copy_of(finished, tmp_path)
+    make_workspace(folder_of(root, "sketch"), "painting", SMALL)
+    study = collect(of_sweep(root, "made"))
+    assert (study.test_domains, study.mark) == (["clipart"], "incomplete: 8 of 16 runs")
+    assert study.notes == ["sweep made, sketch: its tables are of the test domain painting."]
+
+
 def test_tables_of_an_older_version_are_told(finished: Path, tmp_path: Path) -> None:
     root = copy_of(finished, tmp_path)
     path = folder_of(root, "clipart") / "artifacts" / "eval" / "metrics.parquet"
