@@ -133,6 +133,15 @@ def test_a_folder_of_ones_own_is_told_apart_by_its_own_classes(params):
     assert set(found.rows["domain"]) == {"photo", "plan"}
 
 
+def test_a_folder_of_wnids_is_told_apart_by_imagenets_classes(params):
+    """A model would read nothing from `a photo of a n01443537`."""
+    wnids = ("n12267677", "n01443537")
+    make_tree(Path(params.fetch.paths["mine"]), *[f"fog/{wnid}/{n}.png" for wnid in wnids for n in range(12)])
+    shards = prepare(params, "mine")
+    assert label_space("mine", shards) == LabelSpace(TEXTS, [1, 988], [[1], [988]], "test")
+    assert set(further_set(shards).rows["label"]) == {0, 1}
+
+
 def test_sketches_are_evaluated_although_mixtures_train_on_them(params):
     shards = prepare(params, "imagenet-sketch")
     assert set(pd.read_parquet(shards / "index.parquet")["split"]) == {"train"}

@@ -7,7 +7,8 @@ imagenet-r, -a           the same; besides, answers may be restricted to the 200
 objectnet                its classes are its own, and each is one or more of ImageNet's, any of which is right; besides,
                          answers may be restricted to all those together
 
-Every other set is told apart by its own classes. Sources: Hendrycks et al. 2021 (R, A), Barbu et al. 2019 (ObjectNet).
+So are sets whose classes are named by ImageNet's wnids, whatever their labels (a folder <domain>/<wnid>/<file>). Every
+other set is told apart by its own classes. Sources: Hendrycks et al. 2021 (R, A), Barbu et al. 2019 (ObjectNet).
 """
 
 from __future__ import annotations
@@ -59,7 +60,12 @@ def label_space(source: str, shards: Path) -> LabelSpace:
         return LabelSpace(texts, subset_labels(source), None, split)
     if index["class"].isna().any():
         raise DataError(f"{shards / INDEX} holds pictures without a class: take {source} out of embed.sets")
-    return LabelSpace(list(count_cells(index).classes), None, None, split)
+    classes = count_cells(index).classes
+    if all(name in imagenet_classes() for name in classes):
+        answers = [[imagenet_classes()[name].label] for name in classes]
+        whole = len(classes) == len(texts)
+        return LabelSpace(texts, None if whole else sorted(label for (label,) in answers), answers, split)
+    return LabelSpace(list(classes), None, None, split)
 
 
 def has_imagenet_labels(index: pd.DataFrame) -> bool:
