@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,23 @@ from tests.public_models import (
 from tests.tiny import CONFIG
 
 TAG = "laion2b_s34b_b79k"
+WEIGHTS = save(weights_of(tiny_clip()))
 NO_CACHE = Caches(hub=Path("nowhere"), open_clip=Path("nowhere"))
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let every attempt to reach a network fail the test, also where it would be forgiven."""
+
+    def connect(*_: object) -> None:
+        attempts.append(1)
+        raise OSError("no network in tests")
+
+    attempts: list[int] = []
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    yield
+    assert attempts == []
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +159,7 @@ def test_a_tag_in_the_cache(tmp_path: Path) -> None:
 
 
 def test_a_tag_is_found_where_open_clip_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     caches = tag_in_cache(tmp_path)
     path, described = find_tag("ViT-B-32", TAG, caches)
     theirs = open_clip.download_pretrained(open_clip.get_pretrained_cfg("ViT-B-32", TAG), cache_dir=str(caches.hub))
@@ -256,6 +273,10 @@ FAULTS: dict[str, tuple[Place, str]] = {
         lambda p: (saved(p, model_cfg=VIT | {"text_cfg": VIT["text_cfg"] | {"hf_tokenizer_name": "t5"}}), None),
         "the model .*: the text tower needs 't5' from a network",
     ),
+    "a tower from elsewhere": (
+        lambda p: (saved(p, model_cfg=VIT | {"vision_cfg": {"timm_model_name": "hf-hub:a/b", "image_size": 32}}), None),
+        "has an image tower from a network",
+    ),
     "another shape": (
         lambda p: (bare(p), architecture(p, WIDER)),
         "another model's: text_projection is 8x16 there and 8x20 in the architecture",
@@ -286,3 +307,34 @@ def test_faults_are_told_in_a_sentence(place: Place, message: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
     assert "model.name" not in str(caught.value)
     assert isinstance(caught.value, (DataError, ParameterError))
+
+
+@pytest.mark.parametrize("section", ["", "vision_cfg", "text_cfg"])
+def test_nonsense_in_a_description_is_told_in_a_sentence(section: str, tmp_path: Path) -> None:
+    """Whatever stands where a number should: the model loads as it was saved, or is refused in one line."""
+    refused = 0
+    for key in VIT[section] if section else VIT:
+        for value in (-1, "x"):
+            config = VIT | ({section: VIT[section] | {key: value}} if section else {key: value})
+            (tmp_path / "m").mkdir(exist_ok=True)
+            (tmp_path / "m/open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+            (tmp_path / "m/open_clip_model.safetensors").write_bytes(WEIGHTS)
+            try:
+                load_public(str(tmp_path / "m"))
+            except DomixError as error:
+                assert "\n" not in str(error), (key, value)
+                refused += 1
+    assert refused >= 5
+
+
+@pytest.mark.parametrize("value", [-1, "x", [], {"x": 1}], ids=str)
+def test_nonsense_about_pictures_is_told_in_a_sentence(value: Any, tmp_path: Path) -> None:
+    for key in ("mean", "std", "size", "interpolation", "resize_mode"):
+        with pytest.raises(DomixError) as caught:
+            load_public(saved(tmp_path, preprocess_cfg={key: value}))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_word_for_a_description_of_pictures(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the description of the model .* makes no sense: AttributeError"):
+        load_public(saved(tmp_path, preprocess_cfg="x"))

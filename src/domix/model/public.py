@@ -28,7 +28,7 @@ from domix.model.hub import WEIGHTS as OPEN_CLIP_WEIGHTS
 from domix.model.hub import Caches, find_repository, find_tag
 from domix.model.preprocess import Preprocess, from_open_clip, from_transformers
 from domix.model.weight_files import SUFFIXES, read_tensors
-from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.errors import DataError, DomixError, ParameterError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,16 +74,32 @@ def load_public(weights: str, architecture: str | None = None, *, caches: Caches
         DataError: weights are absent, damaged, unsafe to read or another model's, or the model reads pictures or texts
             in a way that is not possible here.
     """
-    found = _find(weights, architecture, caches or Caches())
-    with _speaking_of(f"the model {weights}"):
-        model = build(found.config, seed=0)
-        tokenizer(found.config)
-        image_size(found.config)
+    try:
+        found = _find(weights, architecture, caches or Caches())
+        model = _build(found.config, weights)
+    except DomixError:
+        raise
+    except Exception as error:  # a description of others may hold anything, and open_clip and timm trust what they get
+        raise DataError(f"the description of the model {weights} makes no sense: {_in_a_line(error)}") from error
     tensors = read_tensors(found.file)
     if any(name.startswith("vision_model.") for name in tensors) and not found.transformers:
         raise DataError(f"{found.file} has transformers' names of weights: name its folder, which says what it is")
     _fill(model, open_clip_weights(tensors) if found.transformers else tensors, found)
     return PublicClip(model.eval(), found.config, found.preprocess, found.file, found.transformers)
+
+
+def _build(config: dict[str, Any], weights: str) -> Clip:
+    """Build a described model, and try whether its texts and pictures can be prepared here."""
+    if ":" in str(config["vision_cfg"].get("timm_model_name", "")):
+        raise DataError(f"the model {weights} has an image tower from a network: {config['vision_cfg']}")
+    with _speaking_of(f"the model {weights}"):
+        tokenizer(config)
+        image_size(config)
+        return build(config, seed=0)
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _find(weights: str, architecture: str | None, caches: Caches) -> _Description:
@@ -156,7 +172,7 @@ def _open_clip_folder(folder: Path, file: Path | None) -> _Description:
     config = described.get("model_cfg")
     if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in SECTIONS.items()):
         raise DataError(f"{path} describes no model: its model_cfg lacks embed_dim, vision_cfg or text_cfg")
-    preprocess = from_open_clip(described.get("preprocess_cfg", {}), size=_size(config, path), which=str(folder))
+    preprocess = from_open_clip(described.get("preprocess_cfg") or {}, size=_size(config, path), which=str(folder))
     return _Description(config, preprocess, file or _weights_in(folder, OPEN_CLIP_WEIGHTS + TRANSFORMERS_WEIGHTS))
 
 
