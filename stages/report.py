@@ -9,11 +9,12 @@ from pathlib import Path
 
 from domix.config import Params
 from domix.data.shards import ShardReader
-from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables
+from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables, tracked
 from domix.report.study import Study, load_study
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
+from stages.tracking import study_name, tracker_of
 
 METRICS = Path("metrics")
 
@@ -32,6 +33,7 @@ def main(params: Params, folder: str | None = None) -> None:
         numbers = tables.results(study) | beside.results(study) | leakage.results(study)
         write(study, params, ARTIFACTS / "report")
         write_json(METRICS / "results.json", numbers)
+        record(params, study)
     elif Path(folder).exists():
         raise ParameterError(f"{folder} exists: name a new folder for the page")
     else:
@@ -53,6 +55,21 @@ def write(study: Study, params: Params, target: Path) -> None:
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
         html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
         write_text(folder / "index.html", html)
+
+
+def record(params: Params, study: Study) -> None:
+    """Tell MLflow of the study: its accuracies and figures; its trainings become parts of its record."""
+    inputs = {f"mixture.{mixture['name']}": mixture["digest"] for mixture in study.summary["mixtures"]}
+    tracker = tracker_of(params, "report", study_name(params), inputs)()
+    tracker.params(
+        {key: getattr(params, key) for key in ("test_domain", "natural_domain", "sources", "mixtures", "seeds")}
+    )
+    tracker.metrics(tracked.headline(study), step=0)
+    for file in (ARTIFACTS / "report" / "study.svg", ARTIFACTS / "report" / "index.html", METRICS / "results.json"):
+        tracker.file(file.name, file.read_bytes())
+    for weights, results in tracked.models(study).items():
+        tracker.adopt(weights, results)
+    tracker.finish(succeeded=True)
 
 
 def digests(params: Params, study: Study) -> dict[str, str]:

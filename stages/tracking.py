@@ -16,6 +16,7 @@ from stages.common import STATE, git_state, original_root
 # A server that stops answering must not hold up the end of a stage; MLflow's own settings, where set, win.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+KINDS = {"train": "clip", "train_supervised": "supervised"}  # of the models that stages train
 REMINDER = "mlflow_run"
 PROGRESS = "DOMIX_PROGRESS"  # the file in which a training is to tell how far it has come
 
@@ -57,7 +58,7 @@ def tracker_of(
             root=original_root(),
             experiment=tracking.experiment,
             run_name=run_name,
-            tags=_tags(stage, run_name, inputs),
+            tags=_tags(params, stage, run_name, inputs),
             reminder=resume and resume / REMINDER,
             watch_machine=tracking.system_metrics,
             registry=Registry(tracking.experiment, save) if save is not None and tracking.register else None,
@@ -72,9 +73,17 @@ def _own(run_name: str, resume: Path | None) -> str:
     return f"{run_name}-{resume.name[:8]}" if resume else run_name
 
 
-def _tags(stage: str, run_name: str, inputs: Mapping[str, str]) -> dict[str, str]:
+def study_name(params: Params) -> str:
+    """Return what the records of one study are grouped by: its data and its test domain."""
+    return f"{params.sources[0]}: {params.test_domain}"
+
+
+def _tags(params: Params, stage: str, run_name: str, inputs: Mapping[str, str]) -> dict[str, str]:
     commit, dirty = git_state()
-    tags = {
+    mixture, _, seed = run_name.rpartition("-s")
+    model = {"kind": KINDS[stage], "mixture": mixture, "seed": seed} if stage in KINDS else {}
+    tags = model | {
+        "study": study_name(params),
         "git_commit": commit,
         "git_dirty": str(dirty).lower() if commit else None,
         "dvc_stage": f"{stage}@{run_name}",

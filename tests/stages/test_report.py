@@ -47,7 +47,8 @@ def params(tmp_path, monkeypatch) -> Params:
     write_shards(tmp_path / "artifacts/shards/emoji", fake)
     monkeypatch.chdir(tmp_path)
     loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    return replace(loaded, sources=["emoji"], mixtures=fake.mixtures, seeds=fake.seeds)
+    quiet = replace(loaded.tracking, enabled=False)
+    return replace(loaded, sources=["emoji"], mixtures=fake.mixtures, seeds=fake.seeds, tracking=quiet)
 
 
 def test_metrics_plots_and_page_are_written(params):

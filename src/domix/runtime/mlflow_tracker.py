@@ -7,6 +7,7 @@ a stop, is not written again.
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import tempfile
@@ -21,6 +22,7 @@ from domix.runtime.registry import Registry, register
 
 DRAIN_TIMEOUT_S = 30.0
 MODEL_TIMEOUT_S = 600.0  # for copying a model into the store
+WEIGHTS, STUDY, PARENT = "weights_sha256", "study", "mlflow.parentRunId"  # tags of runs
 BUSY = "database is locked"  # said at once, where SQLite sees that waiting could last for ever
 BUSY_WAITS_S = (0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -72,10 +74,16 @@ class MlflowTracker:
         self._queue.put(lambda: self._keep(name, content))
 
     def model(self, folder: Path) -> None:
-        """Keep a model folder and register it, where there is a registry."""
+        """Name the run's weights; keep the model folder and register it, where there is a registry."""
+        self._queue.put(lambda: self._name_weights(folder))
         if self.registry is not None:
             self._patience = DRAIN_TIMEOUT_S + MODEL_TIMEOUT_S
             self._queue.put(lambda: self._register(folder))
+
+    def adopt(self, weights: str, values: Mapping[str, float]) -> None:
+        """Make the run that ended in these weights a part of this one: nested in it, with its results and its model."""
+        kept = dict(values)
+        self._queue.put(lambda: self._adopt(weights, kept))
 
     def finish(self, *, succeeded: bool) -> None:
         """Close the record, and wait a while for what is still to be written."""
@@ -129,6 +137,28 @@ class MlflowTracker:
             register(self.client, self.run_id, folder, self.registry)
         except Exception as error:
             logger.warning("the model is not registered in MLflow: %s", first_line(error))
+
+    def _name_weights(self, folder: Path) -> None:
+        done = folder / "done.json"
+        if done.is_file():
+            self.client.set_tag(self.run_id, WEIGHTS, json.loads(done.read_text(encoding="utf-8"))[WEIGHTS])
+
+    def _adopt(self, weights: str, values: Mapping[str, float]) -> None:
+        from mlflow.entities import LoggedModelInput, Metric, RunTag
+
+        own = self.client.get_run(self.run_id)
+        found = self.client.search_runs(
+            [own.info.experiment_id], f"tags.{WEIGHTS} = '{weights}'", max_results=1, order_by=["start_time DESC"]
+        )
+        if not found:
+            return  # trained without a record, or elsewhere
+        models = [output.model_id for output in found[0].outputs.model_outputs] if found[0].outputs else []
+        now, model = int(time.time() * 1000), models[0] if models else None
+        metrics = [Metric(key, float(value), now, 0, model_id=model) for key, value in values.items()]
+        tags = [RunTag(PARENT, self.run_id)] + [RunTag(STUDY, own.data.tags[STUDY])] * (STUDY in own.data.tags)
+        self.client.log_batch(found[0].info.run_id, metrics=metrics, tags=tags)
+        if model is not None:
+            self.client.log_inputs(self.run_id, models=[LoggedModelInput(model)])
 
     def _watch(self) -> None:
         try:

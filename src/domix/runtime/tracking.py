@@ -22,6 +22,9 @@ class Tracker(Protocol):
     def model(self, folder: Path) -> None:
         """Keep a model folder, which stays as it is until `finish` returns."""
 
+    def adopt(self, weights: str, values: Mapping[str, float]) -> None:
+        """Make the run that ended in the weights of this SHA-256 a part of this one, and note what they are worth."""
+
     def finish(self, *, succeeded: bool) -> None:
         """Close the record."""
 
@@ -39,6 +42,9 @@ class NullTracker:
         """Do nothing."""
 
     def model(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def adopt(self, weights: str, values: Mapping[str, float]) -> None:
         """Do nothing."""
 
     def finish(self, *, succeeded: bool) -> None:
@@ -71,6 +77,11 @@ class Trackers:
         """Keep a model folder."""
         for tracker in self.trackers:
             tracker.model(folder)
+
+    def adopt(self, weights: str, values: Mapping[str, float]) -> None:
+        """Make another run a part of this one."""
+        for tracker in self.trackers:
+            tracker.adopt(weights, values)
 
     def finish(self, *, succeeded: bool) -> None:
         """Close the records."""
