@@ -6,9 +6,11 @@ from typing import Any
 import pandas as pd
 
 from domix.config import Params
+from domix.data.index import INDEX
 from domix.evaluate import tables
 from domix.evaluate.curves import follow
 from domix.evaluate.effective import study_rows
+from domix.evaluate.embeddings import check_index
 from domix.evaluate.outcomes import Model, Plan, check_same_pictures
 from domix.evaluate.robustness import robustness_table
 from domix.evaluate.seeds_tables import seeds_tables
@@ -38,6 +40,9 @@ def main(params: Params) -> None:
     )
     courses = [follow(model, plan) for model in models(params, summary)]
     runs = [course.run for course in courses]
+    index = ARTIFACTS / "shards" / params.sources[0] / INDEX
+    for course in courses if index.is_file() else []:  # embeddings may have come without the pictures
+        check_index(course.run.model.folder, index)
     outcomes = [run.final for run in runs]
     check_same_pictures(outcomes)
     metrics = tables.metric_table(outcomes, plan)

@@ -200,6 +200,17 @@ def test_embeddings_that_do_not_fit_are_refused_and_nothing_is_written(params):
     assert not Path("artifacts/eval").exists()
 
 
+def test_embeddings_of_other_pictures_than_the_index_lists_are_refused(params):
+    index = Path("artifacts/shards/emoji/index.parquet")
+    index.parent.mkdir(parents=True)
+    INDEX.to_parquet(index)
+    meta = Path("artifacts/embeddings/clip/cg-high-s1/meta.json")
+    write_json(meta, read_json(meta) | {"index_sha256": "0" * 64})
+    with pytest.raises(DataError, match="cg-high-s1 was made of other pictures than .* lists: run dvc repro"):
+        evaluate.main(params)
+    assert not Path("artifacts/eval").exists()
+
+
 def test_the_stage_imports_no_torch():
     code = "import json, sys, stages.evaluate; print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 from torch import nn
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from domix.data.index import INDEX
 from domix.data.resized_pictures import ResizedPictures, open_resized
@@ -193,9 +194,9 @@ def write_batches(
 
 @contextlib.contextmanager
 def _bar(total: int, name: str) -> Generator[Advance]:
-    """Show a bar on stderr, counted in pictures; nothing where stderr is no terminal."""
+    """Show a bar on stderr, counted in pictures; nothing where stderr is no terminal. The log's lines go above it."""
     options = {"unit": " pictures", "unit_scale": True, "leave": False, "disable": None}
-    with tqdm(total=total, desc=name, file=sys.stderr, **options) as bar:
+    with logging_redirect_tqdm(), tqdm(total=total, desc=name, file=sys.stderr, **options) as bar:
         yield bar.update
 
 
