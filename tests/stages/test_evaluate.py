@@ -206,7 +206,7 @@ def test_embeddings_of_other_pictures_than_the_index_lists_are_refused(params):
     INDEX.to_parquet(index)
     meta = Path("artifacts/embeddings/clip/cg-high-s1/meta.json")
     write_json(meta, read_json(meta) | {"index_sha256": "0" * 64})
-    with pytest.raises(DataError, match="cg-high-s1 was made of other pictures than .* lists: run dvc repro"):
+    with pytest.raises(DataError, match=r"cg-high-s1 was made of other pictures than .* lists: run dvc repro"):
         evaluate.main(params)
     assert not Path("artifacts/eval").exists()
 
