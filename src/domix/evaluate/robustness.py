@@ -137,15 +137,14 @@ class _Judge:
     def take(self, scores_BC: NDArray[np.float32], part: slice) -> None:
         """Judge the next pictures."""
         chosen = self.pictures[part]
-        scores = scores_BC[chosen] if self.allowed is None else scores_BC[np.ix_(chosen, self.allowed)]
+        scores = scores_BC[chosen] if self.allowed is None else scores_BC[np.ix_(chosen, self.allowed)]  # a copy
         right = self.right_NA[part][chosen]
         own = np.arange(len(scores))
         right_scores = np.take_along_axis(scores, right, axis=1)
         best = right[own, right_scores.argmax(axis=1)]
-        wrong = scores.copy()
-        np.put_along_axis(wrong, right, -np.inf, axis=1)
-        rank = 1 + (wrong >= right_scores.max(axis=1, keepdims=True)).sum(axis=1)
-        said = np.where(rank == 1, best, wrong.argmax(axis=1))
+        np.put_along_axis(scores, right, -np.inf, axis=1)  # what is left are the wrong ones
+        rank = 1 + (scores >= right_scores.max(axis=1, keepdims=True)).sum(axis=1)
+        said = np.where(rank == 1, best, scores.argmax(axis=1))
         where = np.flatnonzero(chosen) + part.start
         self.rank[where] = rank
         self.predicted[where] = said if self.allowed is None else self.allowed[said]
