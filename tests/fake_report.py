@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 
@@ -346,3 +347,17 @@ def picture(row: int) -> bytes:
 def read(source: str, row: int) -> bytes:
     """A PNG that stands for the picture of a row of any source."""
     return picture(row + len(source))
+
+
+@functools.cache
+def _large() -> bytes:
+    """A PNG of 256 pixels whose every pixel is drawn by chance."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def large_picture(source: str, row: int) -> bytes:
+    """A large PNG in place of `read`'s small ones."""
+    return _large()

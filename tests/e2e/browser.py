@@ -102,6 +102,18 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def press(self, key: str) -> None:
+        """Press and release a key that is named as in JavaScript: Tab, Enter."""
+        named = {"Tab": (9, ""), "Enter": (13, "\r")}
+        code, text = named[key]
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def type(self, text: str) -> None:
+        """Write text into what has the focus."""
+        self.call("Input.insertText", text=text)
+
     def complaints(self) -> list[str]:
         """Return the console's errors and warnings, and uncaught exceptions, since the page was opened."""
         said = []

@@ -16,6 +16,7 @@ from domix.runtime.seeds import numpy_generator
 
 SEED = 0
 SIDE, QUALITY = 64, 80  # of a thumbnail: pixels of the long side, and WebP's quality
+LARGE, LARGE_SIDE = 16_000, 176  # bytes above which a picture is made smaller, and to how many pixels
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}  # what browsers show, by file name
 
 
@@ -88,7 +89,7 @@ def spaced(name: str) -> str:
 
 
 def data_uri(picture: bytes) -> str:
-    """Write an encoded picture as a data URI.
+    """Write an encoded picture as a data URI; one of many bytes is made smaller.
 
     Raises:
         DataError: the bytes are neither PNG, JPEG nor WebP.
@@ -96,11 +97,13 @@ def data_uri(picture: bytes) -> str:
     media = MEDIA.get(kind_of(picture) or "")
     if media is None:
         raise DataError("a packed picture is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
+    if len(picture) > LARGE:
+        return thumbnail(picture, LARGE_SIDE)
     return f"data:{media};base64,{base64.b64encode(picture).decode()}"
 
 
-def thumbnail(picture: bytes) -> str:
-    """Write an encoded picture as the data URI of a small one.
+def thumbnail(picture: bytes, side: int = SIDE) -> str:
+    """Write an encoded picture as the data URI of one of at most `side` pixels.
 
     Raises:
         DataError: the bytes are no picture.
@@ -110,7 +113,7 @@ def thumbnail(picture: bytes) -> str:
     except BadPicture as error:
         message = f"a packed picture is damaged ({error.reason}): delete artifacts/shards and run dvc repro"
         raise DataError(message) from error
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -68,7 +68,7 @@
   // On paper: everything open, dark ink on white.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open]):not(.class-view)")];
+    folded = [...document.querySelectorAll("details:not([open]):not(.class-view):not(.model-card)")];
     folded.forEach((part) => { part.open = true; });
     root.dataset.theme = "light";
   });
