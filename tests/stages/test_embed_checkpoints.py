@@ -180,6 +180,17 @@ def test_only_what_is_new_is_embedded(params: Params, passes: list[str]) -> None
     assert passes == ["text"] * 4
 
 
+def test_a_checkpoint_of_the_last_weights_takes_no_pass_of_its_own(params: Params, passes: list[str]) -> None:
+    write_model(0, {8: 0})  # beside 0 and 7
+    embed.main(params, "tiny", "0")
+    assert checkpoints_of(OUT) == [0, 7, 8]
+    assert passes == ["image", "text"] * 3
+    last = load_embeddings(OUT)
+    np.testing.assert_array_equal(np.load(OUT / "checkpoints/008/image.npy"), last.image.astype(np.float16))
+    np.testing.assert_array_equal(np.load(OUT / "checkpoints/008/text.npy"), last.text)
+    assert last.meta["epochs"] == 8
+
+
 def test_other_code_or_weights_embed_anew(
     params: Params, passes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

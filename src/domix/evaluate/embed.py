@@ -135,7 +135,7 @@ class _ClipPasses(Passes):
 
         image_key = self.key("image", weights, dtype=dtype, cells=cells, **self.seen(opened))
         text_key = self.key("text", weights, prompts=digest_of(prompts=self.prompts(what.classes)))
-        return [Job(image_key, out, image, len(what.rows)), Job(text_key, out, text)]
+        return [Job(image_key, out, image, len(what.rows), "image.npy"), Job(text_key, out, text)]
 
     def meta(self, opened: Opened, out: Path, *, of_study: bool) -> dict[str, Any]:
         """Return the templates, the classes, and of the study's pictures the layers."""

@@ -96,7 +96,7 @@ class _ClassifierPasses(Passes):
             write_batches(path / "scores.npy", batches, count, dtype, advance)
 
         key = self.key("scores", weights, dtype=dtype, outputs=outputs, **self.seen(opened))
-        return [Job(key, out, scores, count)]
+        return [Job(key, out, scores, count, "scores.npy")]
 
     def meta(self, opened: Opened, out: Path, *, of_study: bool) -> dict[str, Any]:
         """Return the classes; of a set, how its answers are judged and which of its classes were never learned."""

@@ -14,7 +14,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,6 +79,7 @@ class Job:
     out: Path
     make: Callable[[Path, Advance], None]
     pictures: int = 0  # that it reads
+    array: str = ""  # the file with what it makes of the pictures
 
 
 class Passes(ABC):
@@ -130,7 +131,8 @@ class Passes(ABC):
                 weights = Weights(sha256_file(path), path, last=False)
                 epochs = epoch if weights.sha256 == self.sha256 else epochs
                 out = temporary / CHECKPOINTS / checkpoint_name(epoch)
-                jobs += self.jobs(main, weights, out, of_study=True)
+                more = self.jobs(main, weights, out, of_study=True)
+                jobs += [_from_the_last(job, temporary) for job in more] if weights.sha256 == self.sha256 else more
             self._do(jobs, folder.name)
             for opened, out in places:
                 about = {
@@ -176,6 +178,18 @@ class Passes(ABC):
         logger.info("on to the weights %s", weights.path)
         fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are")
         self._held = weights.sha256
+
+
+def _from_the_last(job: Job, folder: Path) -> Job:
+    """Return a job on the last weights' pictures that takes what it makes from their `folder`, in half precision."""
+    if not job.pictures:
+        return job
+
+    def make(path: Path, advance: Advance) -> None:
+        last = np.load(folder / job.array, mmap_mode="r")
+        write_batches(path / job.array, iter([last]), len(last), np.float16, lambda count: None)
+
+    return replace(job, make=make, pictures=0)
 
 
 def write_batches(
