@@ -50,7 +50,7 @@ LAYERS = {
     "analysis": 5,
     "report": 6,
 }
-TORCH_FREE = ("evaluate", "separation", "cka", "report")
+TORCH_FREE = ("evaluate", "separation", "cka", "report", "study")
 HEAVY = ("torch", "torchvision", "open_clip", "lightning", "mlflow")
 
 

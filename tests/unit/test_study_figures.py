@@ -32,7 +32,7 @@ FULL = Asked(
     classes=12,
     test_classes=4,
 )
-BARE = Asked(test_domains=("clipart",), mixtures=("natural-only", "cg-high"), seeds=(0,), checkpoints=(5,), classes=300)
+BARE = Asked(test_domains=("clipart",), mixtures=("natural-only", "cg-high"), seeds=(0,), checkpoints=(5,), classes=30)
 
 
 def collected(root: Path, asked: Asked) -> Collection:
@@ -176,7 +176,7 @@ def test_figures_fit_a_column_and_keep_their_text(folder: Path) -> None:
 
 
 def test_an_unfinished_study_is_marked_in_every_figure_and_table(tmp_path: Path) -> None:
-    asked = replace(BARE, test_domains=("clipart", "sketch"), unfinished=("sketch",), classes=40)
+    asked = replace(BARE, test_domains=("clipart", "sketch"), unfinished=("sketch",))
     study = collected(tmp_path, asked)
     (tmp_path / "out").mkdir()
     publish(study, tmp_path / "out", "x")
