@@ -86,7 +86,7 @@ def _tags(params: Params, stage: str, run_name: str, inputs: Mapping[str, str]) 
         "study": study_name(params),
         "git_commit": commit,
         "git_dirty": str(dirty).lower() if commit else None,
-        "dvc_stage": f"{stage}@{run_name}",
+        "dvc_stage": f"{stage}@{run_name}" if stage in KINDS else stage,
         "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
     }
     return {key: value for key, value in tags.items() if value} | {f"input.{k}": v for k, v in inputs.items()}
