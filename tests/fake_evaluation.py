@@ -96,6 +96,7 @@ def _effective(curves: pd.DataFrame, fake: Fake) -> pd.DataFrame:
     frame = natural[[*keys, "estimate"]].merge(withheld[[*keys, "estimate"]], on=keys, suffixes=("_x", "_y"))
     frame = frame.rename(columns={"estimate_x": "x", "estimate_y": "y"})
     frame["expected"] = 1 / (1 + np.exp(-(0.6 * np.log(frame["x"] / (1 - frame["x"])) - 2.6)))
-    frame = frame.assign(residual=frame["y"] - frame["expected"], transform="logit", reference=BASELINES[0])
+    frame = frame.assign(residual=frame["y"] - frame["expected"], reference=BASELINES[0])
     frame = frame.assign(low=frame["expected"] * 0.9, high=frame["expected"] * 1.1)
-    return frame.assign(x_name="natural pictures of the test classes", y_name="withheld pictures")
+    names = {"x_name": "real tested balanced_top1", "y_name": f"{fake.test_domain} withheld balanced_top1"}
+    return pd.concat([frame.assign(transform=name, **names) for name in ("logit", "probit", "linear")])

@@ -83,14 +83,19 @@ class Trend:
 
 
 def effective(study: Study) -> list[Trend]:
-    """Draw every mixture's accuracies over checkpoints beside the reference's trend; [] where there is no trend."""
+    """Draw every mixture's accuracies over checkpoints beside the reference's trend; [] where there is no trend.
+
+    Figures are of CLIP models; other models stand in the rows.
+    """
     trends = []
     keys = ["x_name", "y_name", "transform", "reference"]
     for key, rows in study.further.effective.groupby(keys, sort=False):
         x_name, y_name, transform, reference = cast("tuple[str, str, Transform, str]", key)
         mine = rows[rows["kind"] == CLIP]
+        if mine.empty:
+            continue
         known = [mixture for mixture in study.mixtures if mixture in set(mine["mixture"])]
-        axes = _Axes(rows, transform)
+        axes = _Axes(mine, transform)
         panels = [(mixture, axes.panel(mine, mixture, reference)) for mixture in known]
         trends.append(Trend(x_name, y_name, transform, reference, panels, _last(rows)))
     return trends
