@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from domix import config
 from domix.config import Params
+from domix.evaluate.curves import final_epoch
 from domix.evaluate.embeddings import load_embeddings
 from domix.evaluation_params import PublicModel
 from domix.runtime.errors import DataError
@@ -150,6 +151,22 @@ def test_estimates_over_seeds_are_means_and_intervals_cover_them(clip_alone):
     pd.testing.assert_series_equal(merged.sort_index(), single.sort_index())
 
 
+def test_seeds_that_differ_widen_the_intervals_of_estimates_and_differences(clip_alone):
+    for seed, skill in zip(SEEDS, (0.1, 0.5, 0.9), strict=True):
+        write_run(EMBEDDINGS / "clip" / f"cg-high-s{seed}", skill, 200 + seed)
+    evaluate.main(clip_alone)
+    chosen = "mixture == 'cg-high' and domain == 'real' and cells == 'all' and metric == 'balanced_top1'"
+    single, over = table("metrics").query(chosen), table("mixtures").query(chosen)
+    change = table("comparisons").query(f"{chosen} and baseline == 'natural-only'")
+    widths = [(frame["high"] - frame["low"]).mean() for frame in (single, over, change)]
+    assert widths[1] > 1.3 * widths[0] and widths[2] > 1.3 * widths[0]
+
+
+@pytest.mark.parametrize(("meta", "kept", "expected"), [({}, [], 0), ({}, [0, 6], 7), ({"epochs": 9}, [0, 6], 9)])
+def test_last_weights_come_after_those_that_were_kept(meta, kept, expected):
+    assert final_epoch(meta, kept) == expected
+
+
 def test_with_one_seed_a_mixture_is_its_model(clip_alone):
     evaluate.main(replace(clip_alone, seeds=[1]))
     metrics, over = table("metrics"), table("mixtures")
@@ -227,9 +244,7 @@ def test_the_last_checkpoints_are_averaged(clip_alone):
 
 def test_too_few_checkpoints_to_average_are_an_error(clip_alone):
     asked = replace(clip_alone, evaluate=replace(clip_alone.evaluate, last=3))
-    with pytest.raises(
-        DataError, match=r"last 3 checkpoints, but .*natural-only-s0 holds 1: ask for more in train"
-    ):
+    with pytest.raises(DataError, match=r"last 3 checkpoints, but .*natural-only-s0 holds 1: ask for more in train"):
         evaluate.main(asked)
 
 
