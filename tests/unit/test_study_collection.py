@@ -155,7 +155,7 @@ def test_tables_of_an_older_version_are_told(finished: Path, tmp_path: Path) -> 
     root = copy_of(finished, tmp_path)
     path = folder_of(root, "clipart") / "artifacts" / "eval" / "metrics.parquet"
     write_table(path, read_table(path).drop(columns="kind"))
-    with pytest.raises(DataError, match=r"metrics\.parquet is of an older version, without the column 'kind'"):
+    with pytest.raises(DataError, match=r"clipart: artifacts/eval/metrics\.parquet is of an older version, without"):
         collect(of_sweep(root, "made"))
 
 
@@ -205,6 +205,13 @@ def test_studies_of_other_classes_are_refused(finished: Path, tmp_path: Path, ke
     summary = read_json(path)
     write_json(path, summary | {key: summary[key][:-1]})
     with pytest.raises(DataError, match=f"differ in {told} "):
+        collect(of_sweep(root, "made"))
+
+
+def test_a_table_that_is_missing_beside_others_is_told(finished: Path, tmp_path: Path) -> None:
+    root = copy_of(finished, tmp_path)
+    (folder_of(root, "sketch") / "artifacts" / "eval" / "curves.parquet").unlink()
+    with pytest.raises(DataError, match=r"^sweep made, sketch: artifacts/eval/curves\.parquet is missing: run"):
         collect(of_sweep(root, "made"))
 
 

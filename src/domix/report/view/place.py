@@ -81,7 +81,7 @@ def read_part(place: Place) -> Part:
     """Read what a place holds of the runs asked for.
 
     Raises:
-        DataError: a table that is there is damaged.
+        DataError: a table is missing beside others, damaged, or of an older version.
     """
     if place.problem:
         return Part(place, place.runs, problem=place.problem)
@@ -95,7 +95,10 @@ def read_part(place: Place) -> Part:
         return Part(place, runs, summary, problem="it is not evaluated")
     if summary["test_domain"] != place.test_domain:
         return Part(place, runs, summary, problem=f"its tables are of the test domain {summary['test_domain']}")
-    tables = {name: _read(place.artifacts / "eval" / f"{name}.parquet", standard) for name in TABLES}
+    try:
+        tables = {name: _read(place.artifacts / "eval" / f"{name}.parquet", standard) for name in TABLES}
+    except DataError as error:  # a revision's files lie in a folder that says nothing to anybody
+        raise DataError(f"{place.label}: {str(error).replace(f'{place.artifacts.parent}/', '')}") from error
     others = runs_of(tables["metrics"]) - {(run.kind, run.mixture, run.seed) for run in runs}
     if others:
         kind, mixture, seed = min(others)

@@ -67,8 +67,9 @@ def comparisons(study: Collection, frame: pd.DataFrame) -> Typeset:
     heads += ["pictures", "seeds"]
     caption = (
         "Paired differences on the withheld cells, percentage points, with"
-        f" {study.confidence * 100:g} % intervals; p corrected by Holm's method; detectable: the least difference that"
-        " such a comparison finds with a power of 80 %."
+        f" {study.confidence * 100:g} % intervals; p corrected by Holm's method over all"
+        " comparisons of a test domain, kind of model and metric; detectable: the least difference that such a"
+        " comparison finds with a power of 80 %."
     )
     right = [False] * 5 + [True] * (len(heads) - 5)
     return Typeset("comparisons", "Comparisons", caption, heads, right, rows, starts(list(frame["test_domain"])))
