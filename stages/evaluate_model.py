@@ -66,7 +66,7 @@ def open_asked(params: Params, model: str, architecture: str | None) -> ClipSubj
     if model not in params.models:
         return open_public(from_root(model), architecture and from_root(architecture))
     if architecture is not None:
-        raise ParameterError(f"models.{model} has an architecture in params.yaml: leave --architecture out")
+        raise ParameterError(f"models.{model} is described in params.yaml: leave --architecture out")
     return open_named(params, model)
 
 

@@ -171,7 +171,7 @@ def test_the_command_knows_other_sources(params: Params, capsys: pytest.CaptureF
 
 
 def test_the_command_takes_an_architecture_once(params: Params) -> None:
-    with pytest.raises(ParameterError, match=r"models\.file has an architecture in params\.yaml: leave --arch"):
+    with pytest.raises(ParameterError, match=r"models\.file is described in params\.yaml: leave --arch"):
         evaluate_model.main(params, "file", "--architecture", "mini")
 
 
