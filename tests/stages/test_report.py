@@ -16,7 +16,7 @@ from domix.config import Params
 from domix.data.index import make_index, shard_name, write_index
 from domix.data.shards import ShardWriter, make_block
 from domix.report import beside, leakage, tables
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from stages import report
 from tests.fake_report import Fake, picture
@@ -108,3 +108,15 @@ def test_a_damaged_input_leaves_the_earlier_report_whole(params):
 def test_the_stage_needs_no_torch():
     code = "import stages.report, sys; sys.exit(any(m in sys.modules for m in ('torch', 'open_clip', 'lightning')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_an_unfinished_study_is_written_into_a_folder_of_its_own(params, tmp_path):
+    (tmp_path / "artifacts/models/clip/cg-low-s0/done.json").unlink()
+    with pytest.raises(DataError, match=r"cg-low-s0/done\.json is missing"):
+        report.main(params)
+    report.main(params, "so-far")
+    text = Path("so-far/index.html").read_text(encoding="utf-8")
+    assert "This study is not finished" in text and "<li>the evaluation of cg-low seed 0</li>" in text
+    assert not Path("metrics").exists() and not Path("artifacts/report").exists()
+    with pytest.raises(ParameterError, match="so-far exists: name a new folder"):
+        report.main(params, "so-far")
