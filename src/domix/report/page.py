@@ -118,6 +118,7 @@ def _further(study: Study) -> dict[str, Any]:
         "places": [place for place, _, _ in tables.panels(study)],
         "metric_names": list(dict.fromkeys([*estimates["metric"], *compared["metric"]])),
         "most_seeds": int(estimates["seeds"].max()) if len(estimates) else 1,
+        "most_checkpoints": int(estimates["checkpoints"].max()) if len(estimates) else 1,
         "robustness_rows": robust,
         "robustness_metrics": list(dict.fromkeys(name for row in robust for name in row["metrics"])),
         "trends": curves.effective(study),
