@@ -48,6 +48,7 @@ def set_params(root: Path, tree: dict, **changes: object) -> None:
     tree["train"] |= {"samples": 160, "batch": 16, "checkpoints": [0]}
     tree["supervised"] |= {"mixtures": ["cg-high"], "samples": 160, "batch": 16}
     tree["trainer"]["threads"] = 1
+    tree["embed"]["checkpoints"] = True
     tree["separation"] |= {"pictures": 24, "neighbours": 5}
     tree |= changes
     with open(root / "params.yaml", "w", encoding="utf-8") as file:
@@ -96,7 +97,7 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
         "captions@emoji",
         "mixtures",
         *(f"{stage}@{mixture}-0" for stage in ("train", "embed") for mixture in MIXTURES),
-        "train_supervised@cg-high-0",
+        *(f"{stage}@cg-high-0" for stage in ("train_supervised", "embed_supervised")),
         "evaluate",
         "separation",
         "cka",
@@ -109,6 +110,8 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
     assert "sketch" in page and "cg-high" in page
     assert (project / "artifacts/models/clip/cg-high-s0/checkpoints/epoch_000.safetensors").is_file()
     assert (project / "artifacts/models/supervised/cg-high-s0/model.safetensors").is_file()
+    assert (project / "artifacts/embeddings/clip/cg-high-s0/checkpoints/000/image.npy").is_file()
+    assert (project / "artifacts/embeddings/supervised/cg-high-s0/scores.npy").is_file()
     assert (project / "mlflow.db").is_file()
 
 
@@ -121,7 +124,8 @@ def test_another_test_domain_reruns_only_what_depends_on_it(project: Path, first
     again = ran(dvc(project, "exp", "run", "-n", "clipart", "-S", "test_domain=clipart"))
     try:
         analyses = {"evaluate", "separation", "cka", "leakage", "report"}
-        trained = {"train@cg-high-0", "train_supervised@cg-high-0", "embed@cg-high-0"}
+        stages = ("train", "embed", "train_supervised", "embed_supervised")
+        trained = {f"{stage}@cg-high-0" for stage in stages}
         assert again == {"mixtures"} | trained | analyses
         assert results(project)["test_domain"] == "clipart"
         changed = dvc(project, "metrics", "diff", "HEAD", "--md")  # lists what differs, and the test domain does
