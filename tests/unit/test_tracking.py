@@ -124,7 +124,7 @@ def test_a_store_that_cannot_be_opened_costs_one_warning(
     tracker.metrics({"loss": 1.0}, 1)
     tracker.finish(succeeded=True)
     (record,) = [record for record in caplog.records if record.name == "domix.runtime.mlflow_store"]
-    assert "training goes on without a record" in record.getMessage()
+    assert "work goes on without a record" in record.getMessage()
     assert "\n" not in record.getMessage()
 
 
@@ -158,7 +158,7 @@ def test_a_store_that_fails_midway_costs_one_warning_and_no_more_calls(caplog: p
         tracker.finish(succeeded=True)
     assert client.calls == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "MLflow fails, training goes on without a record: the disk is full"
+        "MLflow fails, work goes on without a record: the disk is full"
     ]
 
 

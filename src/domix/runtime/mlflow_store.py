@@ -66,7 +66,7 @@ def open_tracker(
         resumed = old is not None
         return MlflowTracker(client, run_id, resumed=resumed, watch_machine=watch_machine, registry=registry)
     except Exception as error:
-        logger.warning("MLflow cannot be used, training goes on without a record: %s", first_line(error))
+        logger.warning("MLflow cannot be used, work goes on without a record: %s", first_line(error))
         return NullTracker()
 
 

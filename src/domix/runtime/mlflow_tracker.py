@@ -105,7 +105,7 @@ class MlflowTracker:
                 _insist(write)
             except Exception as error:
                 self._broken = True
-                logger.warning("MLflow fails, training goes on without a record: %s", first_line(error))
+                logger.warning("MLflow fails, work goes on without a record: %s", first_line(error))
                 self._unwatch()
 
     def _recall(self) -> tuple[set[str], dict[str, int]]:

@@ -1,0 +1,72 @@
+"""The stage report's record of the study in MLflow: what it holds, and that no store stops the report."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from domix import config
+from domix.config import Params
+from domix.report.study import Study, load_study
+from domix.runtime.files import write_text
+from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
+from stages import report
+from stages.tracking import PATIENCE, QUIET
+from tests.fake_report import CONFIDENCE, Fake
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {"study.svg": "<svg/>", "index.html": "<!doctype html>", "results.json": "{}"}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch) -> tuple[Params, Study]:
+    for name in ("MLFLOW_TRACKING_URI", *PATIENCE, *QUIET):
+        monkeypatch.setenv(name, "")  # what the stage sets itself is then undone after the test
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    fake = Fake(tmp_path / "artifacts", copies=0)
+    study = load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    for name, text in FILES.items():
+        write_text(Path("metrics" if name == "results.json" else "artifacts/report") / name, text)
+    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    quiet = replace(loaded.tracking, system_metrics=False)
+    return replace(loaded, mixtures=fake.mixtures, seeds=fake.seeds, tracking=quiet), study
+
+
+def test_the_record_holds_accuracies_and_figures(made, tmp_path) -> None:
+    params, study = made
+    report.record(params, study)
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / DATABASE}")
+    experiment = client.get_experiment_by_name(params.tracking.experiment)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("emoji: infograph", "FINISHED")
+    assert (run.data.tags["study"], run.data.tags["dvc_stage"]) == ("emoji: infograph", "report")
+    assert set(run.data.metrics) == {f"{p}/{m}" for p in ("withheld", "seen", "natural") for m in study.mixtures}
+    rows = study.metrics[(study.metrics["mixture"] == "cg-high") & (study.metrics["metric"] == "balanced_top1")]
+    withheld = rows[(rows["cells"] == "withheld") & (rows["domain"] == study.test_domain)]["estimate"].mean()
+    assert run.data.metrics["withheld/cg-high"] == pytest.approx(withheld)
+    folder = tmp_path / ARTIFACTS / run.info.run_id / "artifacts"
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == FILES
+
+
+def test_a_server_that_is_away_costs_one_warning(made, tmp_path, monkeypatch, caplog) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    with caplog.at_level(logging.WARNING):
+        report.record(*made)
+    assert len(caplog.messages) == 1 and "without a record" in caplog.messages[0]
+    assert not (tmp_path / DATABASE).exists()
+
+
+def test_without_tracking_nothing_is_written(made, tmp_path) -> None:
+    params, study = made
+    report.record(replace(params, tracking=replace(params.tracking, enabled=False)), study)
+    assert not (tmp_path / DATABASE).exists() and not (tmp_path / ARTIFACTS).exists()
