@@ -8,7 +8,7 @@ import torch
 
 from domix.config import Params
 from domix.evaluate.passes import Means, kept_checkpoints
-from stages.common import ARTIFACTS, STATE, original_root
+from stages.common import ARTIFACTS, SETS, STATE, original_root
 
 
 def means_of(params: Params) -> Means:
@@ -19,8 +19,8 @@ def means_of(params: Params) -> Means:
 
 def pictures_of(params: Params) -> dict[str, Any]:
     """Return the packed sources: `study`, the multi-domain one, and `sets`, those of embed.sets."""
-    shards = ARTIFACTS / "shards"
-    return {"study": shards / params.sources[0], "sets": [shards / name for name in params.embed.sets]}
+    study = ARTIFACTS / "shards" / params.sources[0]
+    return {"study": study, "sets": [SETS / name for name in params.embed.sets]}
 
 
 def checkpoints_in(model: Path, params: Params) -> dict[int, Path]:

@@ -2,7 +2,7 @@
 
     <model>          a name of `models` in params.yaml, a tag of open_clip's, a file of weights, or a folder
     --architecture   what a tag or a file of weights alone does not say
-    --source         a packed source other than the study's, such as imagenet-r
+    --source         a packed source or set (embed.sets) other than the study's, such as imagenet-r
 
 Prints a table and writes nothing but what is kept in .cache: decoded pictures and embeddings. docs/any-model.md
 """
@@ -24,7 +24,7 @@ from domix.evaluate.public import open_public
 from domix.evaluate.robustness import robustness_table
 from domix.evaluate.tables import metric_table
 from domix.runtime.errors import ParameterError
-from stages.common import ARTIFACTS, run
+from stages.common import ARTIFACTS, SETS, run
 from stages.embed_public import from_root, open_named
 from stages.embedding import means_of
 
@@ -34,7 +34,7 @@ ROW, COLUMN = ["domain", "cells", "n", "n_classes"], "metric"
 def main(params: Params, *arguments: str) -> None:
     asked = parse(params, list(arguments))
     subject = open_asked(params, asked.model, asked.architecture)
-    study, shards = params.sources[0], ARTIFACTS / "shards"
+    study = params.sources[0]
     sets = [] if asked.source == study else [asked.source]
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
@@ -43,11 +43,16 @@ def main(params: Params, *arguments: str) -> None:
             folder,
             means_of(params),
             templates=params.embed.templates,
-            study=shards / study,
-            sets=[shards / name for name in sets],
+            study=ARTIFACTS / "shards" / study,
+            sets=[folder_of(name) for name in sets],
         )
         model = Model("public", asked.model, "", 0, folder)
         print(table_of(params, model, sets))
+
+
+def folder_of(name: str) -> Path:
+    """Return where a source is packed: as an evaluation set, else for training."""
+    return SETS / name if (SETS / name).exists() else ARTIFACTS / "shards" / name
 
 
 def parse(params: Params, arguments: list[str]) -> argparse.Namespace:

@@ -23,7 +23,11 @@ from stages.progress import progress_line
 
 
 def main(params: Params, name: str) -> None:
-    """Fetch one source."""
+    fetch(params, name, ARTIFACTS / "raw" / name)
+
+
+def fetch(params: Params, name: str, out: Path) -> None:
+    """Fetch one source, and write the list of its files into the folder `out`."""
     given = name in params.fetch.paths
     source, manifest, root = get_source(name, has_folder=given), load_manifest(name), source_root(params, name)
     with progress_line(f"fetch {name}") as report:
@@ -31,8 +35,8 @@ def main(params: Params, name: str) -> None:
         if not root.is_dir():
             raise DataError(f"the folder {root} does not exist: make it, or correct fetch.paths.{name}")
         items = fetch_files(source, root, manifest=manifest, verified=verified, report=report)
-    with atomic_folder(ARTIFACTS / "raw" / name) as out:
-        write_files(out, items)
+    with atomic_folder(out) as folder:
+        write_files(folder, items)
 
 
 def _download(params: Params, name: str, manifest: Manifest | None, store: Path, report: Report) -> dict[str, Entry]:

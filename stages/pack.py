@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -26,9 +27,13 @@ POSE_SEED = 0  # part of the set's definition: every study sees the same poses
 
 
 def main(params: Params, name: str) -> None:
-    """Pack one source."""
+    pack_source(params, name, ARTIFACTS / "raw" / name, ARTIFACTS / "shards" / name)
+
+
+def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
+    """Pack the files of one source that the folder `raw` lists into the folder `out`."""
     wanted, root = params.pack, source_root(params, name)
-    files = read_files(ARTIFACTS / "raw" / name)
+    files = read_files(raw)
     check_unchanged(root, files)
     settings = Settings(name, size=wanted.size, format=wanted.format, seed=POSE_SEED)
     source = get_source(name, has_folder=name in params.fetch.paths)
@@ -42,7 +47,7 @@ def main(params: Params, name: str) -> None:
     )
     staging = original_root() / STATE / "pack" / name / digest
     with (
-        atomic_folder(ARTIFACTS / "shards" / name) as out,
+        atomic_folder(out) as folder,
         tqdm(total=len(parts), desc=f"pack {name}", unit="shard", leave=False, disable=None) as bar,
     ):
         total = PackStats(name)
@@ -54,10 +59,10 @@ def main(params: Params, name: str) -> None:
 
         driver = get_driver(wanted.driver, wanted.workers)
         stats = pack(
-            settings, parts, out, staging=staging, driver=driver, max_bad_share=wanted.max_bad_share, progress=show
+            settings, parts, folder, staging=staging, driver=driver, max_bad_share=wanted.max_bad_share, progress=show
         )
         if isinstance(source, Answering):
-            write_json(out / ANSWERS, source.answers(root))
+            write_json(folder / ANSWERS, source.answers(root))
     shutil.rmtree(staging.parent)  # what other settings have left half-done goes, too
     print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
 

@@ -247,9 +247,7 @@ class Params:
         for name in self.supervised.mixtures:
             require(name in self.mixtures, f"supervised.mixtures names {name!r}, which is not among the mixtures")
         for name in self.embed.sets:
-            require(
-                name in self.sources[1:], f"embed.sets names {name!r}, which is not among the sources after the first"
-            )
+            require(name != self.sources[0], f"embed.sets names {name!r}, whose test pictures are embedded anyway")
         for name in self.models:
             good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
             require(good, f"models: a name holds letters, digits, - and _ alone, unlike {name!r}")

@@ -29,7 +29,7 @@ from domix.model.clip import build
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json, write_json
 from stages import embed
-from stages.common import load_params
+from stages.common import SETS, load_params
 from tests.tiny import CONFIG, write_project
 
 SHARDS = Path("artifacts/shards")
@@ -68,7 +68,6 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     write_index(SHARDS / "emoji", index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
     write_model(0, {0: 100, 7: 107})
     loaded = load_params()
-    loaded = replace(loaded, sources=["emoji", "web", "imagenet-r"])
     return replace(loaded, embed=replace(loaded.embed, templates="a {}.", checkpoints=True, batch=16))
 
 
@@ -107,11 +106,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def add_set(name: str, labels: dict[int, str], *, split: str = "test") -> None:
     """Pack the pictures again as a source whose classes are given by label, in turn."""
-    shutil.copytree(SHARDS / "emoji", SHARDS / name)
-    index = read_index(SHARDS / name)
+    shutil.copytree(SHARDS / "emoji", SETS / name)
+    index = read_index(SETS / name)
     label = [list(labels)[row % len(labels)] for row in range(len(index))]
     index = index.assign(source=name, domain=name, label=label, split=split, **{"class": [labels[n] for n in label]})
-    write_index(SHARDS / name, index)
+    write_index(SETS / name, index)
 
 
 def test_checkpoints_lie_beside_the_last_weights_as_if_each_were_embedded_alone(params: Params) -> None:

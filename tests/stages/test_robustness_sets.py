@@ -17,10 +17,10 @@ from domix.data.imagenet_subsets import subset_labels
 from domix.evaluate.evaluation_sets import further_set
 from domix.evaluate.label_spaces import LabelSpace, label_space
 from domix.evaluate.robustness import COLUMNS
-from domix.runtime.errors import DataError
-from domix.runtime.files import write_json
-from stages import captions, evaluate, fetch, pack
-from stages.common import load_params
+from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.files import read_json, write_json
+from stages import captions, evaluate, fetch, fetch_set, pack, pack_set, sets
+from stages.common import SETS, load_params
 from tests.fakes import make_index, write_embeddings
 from tests.objectnet import LABELS_OF, make_objectnet
 from tests.scored_sets import write_set
@@ -80,7 +80,6 @@ LABELS = {  # of the pictures that are evaluated
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """Write params.yaml into a folder, which becomes the working directory."""
     tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
-    tree["sources"] = ["emoji", *WRITERS]
     tree["embed"]["sets"] = list(WRITERS)
     tree["fetch"] |= {"paths": {name: str(tmp_path / "raw" / name) for name in WRITERS}, "offline": True}
     tree["pack"] |= {"size": 8, "shard_samples": 4, "workers": 1}
@@ -99,9 +98,9 @@ def write(params: Params, name: str) -> Path:
 def prepare(params: Params, name: str) -> Path:
     if name in params.fetch.paths and not Path(params.fetch.paths[name]).exists():
         write(params, name)
-    fetch.main(params, name)
-    pack.main(params, name)
-    return Path("artifacts/shards") / name
+    fetch_set.main(params, name)
+    pack_set.main(params, name)
+    return SETS / name
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -151,10 +150,19 @@ def test_sketches_are_evaluated_although_mixtures_train_on_them(params):
 @pytest.mark.parametrize("name", ["imagenet-r", "objectnet"])
 def test_captions_can_be_written_of_every_source(params, name):
     """The stage runs for all sources, also those that nothing trains on."""
-    prepare(params, name)
+    write(params, name)
+    fetch.main(params, name)
+    pack.main(params, name)
     captions.main(params, name)
     table = pd.read_parquet(f"artifacts/captions/{name}.parquet")
     assert len(table) == len(LABELS[name])
+
+
+def test_sets_that_are_asked_for_are_checked_first(params):
+    sets.main(params)
+    assert read_json(SETS / "asked.json") == list(WRITERS)
+    with pytest.raises(ParameterError, match="imagenet-w"):
+        sets.main(replace(params, embed=replace(params.embed, sets=["imagenet-w"])))
 
 
 def test_answers_are_kept_of_objectnet_alone(params):
@@ -176,8 +184,8 @@ def test_the_stage_evaluate_writes_a_table_of_the_sets_asked_for(params):
         scores = np.random.default_rng(0).normal(size=(len(label), 1000)).astype(np.float32)
         write_set(folder, name, label, scores, subset=subset_labels(name))
     params = replace(params, mixtures=["cg-low"], evaluate=replace(params.evaluate, bootstrap=100))
-    for sets, count in (["imagenet", "imagenet-r"], 4 * 3), ([], 0):
-        evaluate.main(replace(params, embed=replace(params.embed, sets=sets)))
+    for asked, count in (["imagenet", "imagenet-r"], 4 * 3), ([], 0):
+        evaluate.main(replace(params, embed=replace(params.embed, sets=asked)))
         table = pd.read_parquet("artifacts/eval/robustness.parquet")
         assert list(table.columns) == COLUMNS
         assert len(table) == count

@@ -121,6 +121,7 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"trainer__keep_states": 0}, "trainer.keep_states"),
         ({"embed__batch": 0}, "embed.batch"),
         ({"embed__templates": "a photo"}, "embed.templates"),
+        ({"embed__sets": ["emoji"]}, "embed.sets"),
         ({"evaluate__bootstrap": 10}, "evaluate.bootstrap"),
         ({"evaluate__confidence": 1.0}, "evaluate.confidence"),
         ({"evaluate__top_k": 0}, "evaluate.top_k"),

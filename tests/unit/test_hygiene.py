@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -195,6 +196,20 @@ def test_only_the_report_is_written_outside_the_cache() -> None:
     """`cache: false` and `persist: true` switch DVC's run cache off: an expensive stage would always run again."""
     text = {name: json.dumps(stage) for name, stage in dvc_stages().items()}
     assert [n for n, stage in text.items() if '"cache": false' in stage or '"persist": true' in stage] == ["report"]
+
+
+def test_a_further_evaluation_set_trains_nothing_again() -> None:
+    stages, seen, waiting = dvc_stages(), set(), ["train", "train_supervised"]
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        needs = [Path(re.sub(r"\$\{.*", "", str(dep))) for dep in stages[name].get("deps", [])]
+        for other, stage in stages.items():
+            made = [Path(re.sub(r"\$\{.*", "", str(out))) for out in stage["outs"] if isinstance(out, str)]
+            if other not in seen and any(a.is_relative_to(b) or b.is_relative_to(a) for a in needs for b in made):
+                waiting.append(other)
+    assert {"fetch", "pack", "mixtures"} <= seen and not {"sets", "fetch_set", "pack_set"} & seen
+    assert not [name for name in seen if any("embed" in str(param) for param in stages[name]["params"])]
 
 
 def test_data_dvc_pins_the_bundled_set() -> None:

@@ -1,0 +1,13 @@
+"""Stage fetch_set: bring the files of an evaluation set, as fetch does: `python -m stages.fetch_set <source>`."""
+
+from domix.config import Params
+from stages.common import ARTIFACTS, run
+from stages.fetch import fetch
+
+
+def main(params: Params, name: str) -> None:
+    fetch(params, name, ARTIFACTS / "raw_sets" / name)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,16 @@
+"""Stage pack_set: pack an evaluation set, as the stage pack does: `python -m stages.pack_set <source>`.
+
+Its pictures lie apart from those that mixtures choose from, so that a further set leaves every trained model as it is.
+"""
+
+from domix.config import Params
+from stages.common import ARTIFACTS, SETS, run
+from stages.pack import pack_source
+
+
+def main(params: Params, name: str) -> None:
+    pack_source(params, name, ARTIFACTS / "raw_sets" / name, SETS / name)
+
+
+if __name__ == "__main__":
+    run(main)
