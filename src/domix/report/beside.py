@@ -23,7 +23,7 @@ def models(study: Study) -> list[tuple[str, str]]:
 def estimates(study: Study, kind: str) -> pd.DataFrame:
     """Merge the metrics of the models of a kind over seeds, as `tables.estimates` does those of CLIP models."""
     others = study.further.others
-    return tables.merged(others[others["kind"] == kind])
+    return tables.over_seeds(tables.merged(others[others["kind"] == kind]), study.further.mixtures, kind)
 
 
 def result_table(study: Study) -> list[dict[str, object]]:
@@ -40,8 +40,8 @@ def result_table(study: Study) -> list[dict[str, object]]:
 def results(study: Study) -> dict[str, float | int]:
     """Return the flat, rounded numbers for metrics/results.json.
 
-    `<kind>.<name>.<panel>.<metric>` of each model that stands beside; over several seeds or checkpoints, of each CLIP
-    mixture `<mixture>.<panel>.<metric>.all_seeds`, with an interval that covers the choice of seeds too.
+    `<kind>.<name>.<panel>.<metric>` of each model that stands beside, and the least difference of each CLIP mixture
+    from the baseline that the study would find.
     """
     flat: dict[str, float | int] = {}
     for kind, name in models(study):
@@ -53,20 +53,7 @@ def results(study: Study) -> dict[str, float | int]:
             for metric in frame["metric"].unique():
                 found = tables.pick(frame, name, domain, cells, metric)
                 flat |= tables.entries(f"{kind}.{name}.{panel}.{metric}", found)
-    return flat | _all_seeds(study) | _detectable(study)
-
-
-def _all_seeds(study: Study) -> dict[str, float | int]:
-    frame = study.further.mixtures
-    frame = frame[(frame["kind"] == CLIP) & ((frame["seeds"] > 1) | (frame["checkpoints"] > 1))]
-    flat: dict[str, float | int] = {}
-    for panel, domain, cells in tables.panels(study):
-        rows = frame[(frame["domain"] == domain) & (frame["cells"] == cells)]
-        for _, row in rows.iterrows():
-            name = f"{row['mixture']}.{panel}.{row['metric']}.all_seeds"
-            flat |= tables.entries(name, row)
-            flat |= {f"{name}.seeds": int(row["seeds"]), f"{name}.checkpoints": int(row["checkpoints"])}
-    return flat
+    return flat | _detectable(study)
 
 
 def _detectable(study: Study) -> dict[str, float]:

@@ -1,9 +1,11 @@
 """The numbers of the report: estimates and differences merged over seeds, and the content of metrics/results.json.
 
-Over several seeds an estimate is the mean of the seeds' estimates, and its interval runs from the mean of their lower
-ends to the mean of their upper ends. All seeds are tested on the same pictures, so that this interval still covers the
-choice of pictures; the spread between seeds stands beside it. The p-value of a difference over several seeds is the
-largest of theirs, corrected over the mixtures compared (Holm, 1979): a difference must show in every seed to count.
+Over several seeds or last checkpoints, numbers are those of the evaluation's tables over seeds (docs/statistics.md):
+their intervals cover the choice of classes, pictures and seeds; the spread between seeds stands beside them. P-values
+are corrected over the mixtures that are compared (Holm, 1979).
+
+Where these tables are missing (artifacts of an older version), an interval runs from the mean of the seeds' lower ends
+to the mean of their upper ends, and a difference has the largest of their p-values.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from domix.evaluate.statistics import holm
+from domix.report.further import CLIP
 from domix.report.study import Study
 from domix.runtime.errors import DataError
 
@@ -27,7 +30,24 @@ def estimates(study: Study) -> pd.DataFrame:
     Returns one row a mixture, domain, cells and metric, mixtures in the study's order: `estimate, low, high, n,
     n_classes, chance`, the number of `seeds`, and the least and greatest seed's estimate, `seed_low` and `seed_high`.
     """
-    return merged(study.metrics)
+    return over_seeds(merged(study.metrics), study.further.mixtures, CLIP)
+
+
+def over_seeds(frame: pd.DataFrame, mixtures: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Put estimates and intervals over seeds (mixtures.parquet), where there are any, in the place of merged ones."""
+    mine = mixtures[(mixtures["kind"] == kind) & _several(mixtures)]
+    if mine.empty:
+        return frame
+    found = frame[KEYS].merge(mine[[*KEYS, "estimate", "low", "high"]], on=KEYS, how="left")
+    known = found["estimate"].notna().to_numpy()
+    frame = frame.copy()
+    for name in ("estimate", "low", "high"):
+        frame.loc[known, name] = found.loc[known, name].to_numpy()
+    return frame
+
+
+def _several(frame: pd.DataFrame) -> pd.Series:
+    return (frame["seeds"] > 1) | (frame["checkpoints"] > 1)
 
 
 def merged(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +76,9 @@ def differences(study: Study, baseline: str, cells: str = "withheld", metric: st
     Returns one row a mixture that was compared, in the study's order: `mixture, baseline, difference, low, high,
     p_value` (after Holm's correction; NaN where none was given), `n`, and `verdict`: "more", "fewer" or "open".
     """
-    rows = _oriented(study.paired, baseline)
+    comparisons = study.further.comparisons
+    together = comparisons[(comparisons["kind"] == CLIP) & _several(comparisons)]
+    rows = _oriented(study.paired if together.empty else together, baseline)
     rows = rows[(rows["domain"] == study.test_domain) & (rows["cells"] == cells) & (rows["metric"] == metric)]
     groups = rows.groupby("mixture")
     merged = groups[["difference", "low", "high", "n"]].mean()
@@ -118,6 +140,7 @@ def results(study: Study) -> dict[str, float | int | str]:
             if row is None:
                 continue
             flat[f"{mixture}.{panel}.n"] = int(row["n"])
+            flat[f"{mixture}.{panel}.seeds"] = int(row["seeds"])
             for metric in frame["metric"].unique():
                 flat |= entries(f"{mixture}.{panel}.{metric}", pick(frame, mixture, domain, cells, metric))
         if pick(frame, mixture, study.test_domain, "withheld") is None:
