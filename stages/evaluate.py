@@ -12,7 +12,7 @@ from domix.evaluate.curves import follow
 from domix.evaluate.effective import study_rows
 from domix.evaluate.embeddings import check_index
 from domix.evaluate.outcomes import Model, Plan, check_same_pictures
-from domix.evaluate.robustness import robustness_table
+from domix.evaluate.robustness import robustness_table, set_curves
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json
@@ -47,7 +47,8 @@ def main(params: Params) -> None:
     check_same_pictures(outcomes)
     metrics = tables.metric_table(outcomes, plan)
     mixtures, comparisons = seeds_tables(runs, metrics, plan)
-    curves = pd.concat([course.curve for course in courses], ignore_index=True)
+    further = set_curves(runs, params.embed.sets, plan)
+    curves = pd.concat([*(course.curve for course in courses), further], ignore_index=True)
     natural = next((run.model.mixture for run in runs if run.model.standard_name == NATURAL_ONLY), None)
     made = {
         "metrics": metrics,

@@ -26,16 +26,25 @@ PLAN = Plan(
 
 
 def write_set(
-    folder: Path, name: str, label: np.ndarray, scores: np.ndarray, *, kind: str = "clip", **judged: Any
+    folder: Path,
+    name: str,
+    label: np.ndarray,
+    scores: np.ndarray,
+    *,
+    kind: str = "clip",
+    checkpoints: dict[int, np.ndarray] | None = None,
+    **judged: Any,
 ) -> None:
-    """Write the embeddings of a set such that the scores come out as given."""
+    """Write the embeddings of a set such that the scores, also those of `checkpoints`, come out as given."""
     home = folder / "sets" / name
-    home.mkdir(parents=True)
-    if kind == "supervised":
-        np.save(home / "scores.npy", scores)
-    else:
-        np.save(home / "image.npy", scores)
-        np.save(home / "text.npy", np.eye(scores.shape[1], dtype=np.float32))
+    kept = {home / "checkpoints" / f"{epoch:03d}": array for epoch, array in (checkpoints or {}).items()}
+    for place, array in ({home: scores} | kept).items():
+        place.mkdir(parents=True)
+        if kind == "supervised":
+            np.save(place / "scores.npy", array)
+        else:
+            np.save(place / "image.npy", array)
+            np.save(place / "text.npy", np.eye(array.shape[1], dtype=np.float32))
     rows = {"row": np.arange(len(label)), "key": [f"k{n}" for n in range(len(label))], "domain": name}
     write_table(home / "rows.parquet", pd.DataFrame(rows | {"class": [f"c{n}" for n in label], "label": label}))
     meta = {"format": 1, "model_sha256": "0" * 64, "source": name, "templates": "clip"}

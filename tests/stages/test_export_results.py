@@ -96,16 +96,19 @@ def test_arrays_are_in_the_index_order(params) -> None:
     assert not Path("out/val_pred.npy").exists()
 
 
-def test_imagenet_is_known_of_the_last_weights(params) -> None:
-    scores = np.eye(6, dtype=np.float32)[[0, 1, 1, 3]]
-    write_set(RUN, "imagenet", np.array([0, 1, 2, 3]), scores)
+def test_imagenet_is_known_of_every_checkpoint(params) -> None:
+    said = {0: [5, 5, 5, 5], 2: [0, 1, 5, 5], 4: [0, 1, 1, 3]}
+    scores = {epoch: np.eye(6, dtype=np.float32)[columns] for epoch, columns in said.items()}
+    write_set(RUN, "imagenet", np.array([0, 1, 2, 3]), scores.pop(4), checkpoints=scores)
     export_results.main(params, "cg-high", "1", "out")
-    assert read_json(Path("out/results.json"))["imagenet-val"]["accuracy"]["total"] == [None, None, 0.75]
-    shutil.rmtree(RUN / "checkpoints")
-    export_results.main(params, "cg-high", "1", "out")
-    assert read_json(Path("out/results.json"))["steps"] == [4]
-    assert np.load("out/val_pred.npy").tolist() == [[0, 1, 1, 3]]
+    assert read_json(Path("out/results.json"))["imagenet-val"]["accuracy"]["total"] == [0, 0.5, 0.75]
+    assert np.load("out/val_pred.npy").tolist() == list(said.values())
     assert np.load("out/val_labels.npy").tolist() == [0, 1, 2, 3]
+    evaluate.main(replace(params, embed=replace(params.embed, sets=["imagenet"])))
+    curves = read_table(Path("artifacts/eval/curves.parquet")).query("domain == 'imagenet' and cells == 'all'")
+    top1 = curves[curves["metric"] == "top1"].sort_values("checkpoint")
+    assert (top1["checkpoint"].tolist(), top1["estimate"].tolist()) == ([0, 2, 4], [0, 0.5, 0.75])
+    assert set(curves["n"]) == {4} and set(curves["n_classes"]) == {4}
 
 
 def test_classifiers_have_their_accuracies_alone(params) -> None:

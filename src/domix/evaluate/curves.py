@@ -43,19 +43,24 @@ def follow(model: Model, plan: Plan) -> Course:
     if model.kind == PUBLIC:
         outcome = classify(final, plan, model, 0)
         return Course(Run(model, [outcome]), pd.DataFrame(columns=CURVE_COLUMNS), pd.DataFrame(columns=CLASS_COLUMNS))
-    kept = checkpoints_of(model.folder)
-    last = final_epoch(final.meta, kept)
-    epochs = [*(epoch for epoch in kept if epoch != last), last]
+    epochs = epochs_of(model)
     _require_enough(model, len(epochs), plan.last)
     outcomes, curve, by_class = [], [], []
-    for epoch in epochs:
-        scored = final if epoch == last else load_scored(model.folder, model.kind, checkpoint=epoch)
+    for place, (epoch, checkpoint) in enumerate(epochs):
+        scored = final if checkpoint is None else load_scored(model.folder, model.kind, checkpoint=checkpoint)
         outcome = classify(scored, plan, model, epoch)
         curve.append(_curve(outcome, plan))
         by_class.append(_by_class(outcome, plan))
-        if epoch in epochs[-plan.last :]:
+        if place >= len(epochs) - plan.last:
             outcomes.append(outcome)
     return Course(Run(model, outcomes), pd.concat(curve, ignore_index=True), pd.concat(by_class, ignore_index=True))
+
+
+def epochs_of(model: Model) -> list[tuple[int, int | None]]:
+    """List a run's checkpoints, rising: after how many epochs, and as which checkpoint (None: the last weights)."""
+    kept = checkpoints_of(model.folder)
+    last = final_epoch(load_scored(model.folder, model.kind).meta, kept)
+    return [*((epoch, epoch) for epoch in kept if epoch != last), (last, None)]
 
 
 def final_epoch(meta: Mapping[str, Any], kept: Sequence[int]) -> int:

@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from domix.evaluate.robustness import IMAGENET
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
@@ -154,14 +155,26 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
     Args:
         curves: the table curves.parquet.
         plan: y is balanced top-1 accuracy on the withheld cells of its test domain, x that on the cells of the same
-            classes in its natural domain; confidence of the band, and seed of its resamples.
+            classes in its natural domain, and once more, where it was measured, top-1 accuracy on ImageNet's validation
+            pictures; confidence of the band, and seed of its resamples.
         reference: the study's name of the mixture of natural pictures alone, if it was trained.
 
     Returns:
         Columns STUDY_COLUMNS: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
         reference drawn with replacement), `residual` is y - expected; shares, not percentage points.
     """
-    points = _points(curves, plan.test_domain, plan.natural_domain)
+    axes = {f"{plan.natural_domain} tested {METRIC}": (plan.natural_domain, "tested", METRIC)}
+    if (curves["domain"] == IMAGENET).any():
+        axes[f"{IMAGENET} top1"] = (IMAGENET, "all", "top1")
+    found = [
+        _by_curve(_points(curves, plan.test_domain, x), plan, reference).assign(x_name=name) for name, x in axes.items()
+    ]
+    names = {"reference": reference, "y_name": f"{plan.test_domain} withheld {METRIC}"}
+    return pd.concat(found, ignore_index=True).assign(**names)[STUDY_COLUMNS]
+
+
+def _by_curve(points: pd.DataFrame, plan: Plan, reference: str | None) -> pd.DataFrame:
+    """Return the rows of one choice of x, the names of its axes still missing."""
     parts = []
     for kind in ("clip", "supervised"):
         mine = points[(points["kind"] == "supervised") == (kind == "supervised")]
@@ -177,18 +190,14 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
             )
             continue
         parts += [_residuals(mine, own, transform, plan.confidence, plan.seed) for transform in TRANSFORMS]
-    if not parts:
-        return pd.DataFrame(columns=STUDY_COLUMNS)
-    names = {"x_name": f"{plan.natural_domain} tested {METRIC}", "y_name": f"{plan.test_domain} withheld {METRIC}"}
-    return pd.concat(parts, ignore_index=True).assign(reference=reference, **names)[STUDY_COLUMNS]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=STUDY_COLUMNS)
 
 
-def _points(curves: pd.DataFrame, test_domain: str, natural_domain: str) -> pd.DataFrame:
+def _points(curves: pd.DataFrame, test_domain: str, x: tuple[str, str, str]) -> pd.DataFrame:
     """Return each checkpoint's two accuracies: KEYS, x, y, and both half a picture away from 0 and 1."""
-    rows = curves[curves["metric"] == METRIC]
     sides = []
-    for axis, domain, cells in (("x", natural_domain, "tested"), ("y", test_domain, "withheld")):
-        side = rows[(rows["domain"] == domain) & (rows["cells"] == cells)]
+    for axis, (domain, cells, metric) in (("x", x), ("y", (test_domain, "withheld", METRIC))):
+        side = curves[(curves["domain"] == domain) & (curves["cells"] == cells) & (curves["metric"] == metric)]
         clamped = clamp(side["estimate"], side["n"])
         sides.append(
             side[[*KEYS, "estimate"]].rename(columns={"estimate": axis}).assign(**{f"clamped_{axis}": clamped})

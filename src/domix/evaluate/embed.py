@@ -81,7 +81,7 @@ def embed_clip(
         means: to do it.
         templates: see domix.evaluate.prompts.
         study: the packed multi-domain source: its test pictures, of every domain.
-        sets: other packed sources, whose pictures only the last weights read.
+        sets: other packed sources, whose pictures are embedded as well.
         checkpoints: epochs -> a file with the weights after as many.
         epochs: after how many the last weights came, if that is known.
 

@@ -197,7 +197,7 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
         folder: artifacts/embeddings/<kind>/<run>.
         kind: clip, supervised or public.
         checkpoint: epochs after which the weights were kept; None: the last weights.
-        source: another set of pictures (see `sets_of`), which only the last weights have; None: those of the study.
+        source: another set of pictures (see `sets_of`); None: those of the study.
 
     Raises:
         DataError: a file is missing or damaged, or the parts do not fit each other.

@@ -116,7 +116,7 @@ class Passes(ABC):
         checkpoints: Mapping[int, Path],
         epochs: int | None,
     ) -> None:
-        """Write a run's `folder`: the last weights on all sets, and the `checkpoints` on the study's pictures.
+        """Write a run's `folder`: the last weights and the `checkpoints` on all sets of pictures.
 
         After how many `epochs` the last weights came is written with them: where one of the checkpoints has the same
         weights, as many as its.
@@ -130,9 +130,10 @@ class Passes(ABC):
             for epoch, path in sorted(checkpoints.items()):
                 weights = Weights(sha256_file(path), path, last=False)
                 epochs = epoch if weights.sha256 == self.sha256 else epochs
-                out = temporary / CHECKPOINTS / checkpoint_name(epoch)
-                more = self.jobs(main, weights, out, of_study=True)
-                jobs += [_from_the_last(job, temporary) for job in more] if weights.sha256 == self.sha256 else more
+                for opened, home in places:
+                    out = home / CHECKPOINTS / checkpoint_name(epoch)
+                    more = self.jobs(opened, weights, out, of_study=opened is main)
+                    jobs += [_from_the_last(job, home) for job in more] if weights.sha256 == self.sha256 else more
             self._do(jobs, folder.name)
             for opened, out in places:
                 about = {

@@ -40,7 +40,7 @@ class Answers:
     rows: pd.DataFrame  # N rows: domain, label
     predicted: Ints  # [E, N]
     rank: Ints  # [E, N] of the true class, 1 = right
-    imagenet: Judged | None = None  # what the last checkpoint said of ImageNet's validation pictures, if they are there
+    imagenet: Sequence[Judged] = ()  # what each said of ImageNet's validation pictures; empty: they are not there
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,24 @@ def read_answers(folder: Path, kind: str, names: Names) -> Answers:
         ranks = rank_blocks(scored.blocks(), label, np.empty(0, dtype=np.int64))
         said.append((ranks.predicted[where], ranks.rank[where]))
     predicted, rank = (np.stack(part) for part in zip(*said, strict=True))
-    imagenet = None
-    if IMAGENET in sets_of(folder):
-        scored = load_scored(folder, kind, source=IMAGENET)
-        imagenet = classify_set(scored.blocks(), scored.rows["label"].to_numpy(dtype=np.int64))
-    return Answers(steps, final.rows[where][["domain", "label"]].reset_index(drop=True), predicted, rank, imagenet)
+    imagenet = [_imagenet(folder, kind, None if step == last else step) for step in steps]
+    rows = final.rows[where][["domain", "label"]].reset_index(drop=True)
+    return Answers(steps, rows, predicted, rank, [judged for judged in imagenet if judged is not None])
+
+
+def _imagenet(folder: Path, kind: str, checkpoint: int | None) -> Judged | None:
+    """Return what a checkpoint says of ImageNet's validation pictures; None where they were not embedded."""
+    if IMAGENET not in sets_of(folder):
+        return None
+    scored = load_scored(folder, kind, checkpoint=checkpoint, source=IMAGENET)
+    return classify_set(scored.blocks(), scored.rows["label"].to_numpy(dtype=np.int64))
 
 
 def results(answers: Answers, names: Names, *, imagenet: bool = True) -> dict[str, Any]:
     """Return the tree of results.json; without the part `imagenet-val`, as of classifiers, unless `imagenet`."""
     tree = _head(answers, names)
     if imagenet:
-        tree[VAL] = {"accuracy": {"total": _last(answers, lambda val: metrics.accuracy(val.right()))}}
+        tree[VAL] = {"accuracy": {"total": _series(answers, lambda val: metrics.accuracy(val.right()))}}
     accuracy, samples = _accuracies(answers, names, answers.rank == 1)
     return tree | {DOMAINNET: {"accuracy": accuracy, "num-samples": samples}}
 
@@ -101,8 +107,8 @@ def results_topk(answers: Answers, names: Names, k: int) -> dict[str, Any]:
         label = answers.rows["label"].to_numpy()[where]
         f1[f"{domain}-lso-{group}"] = [_known(metrics.macro_f1(label, said[where])) for said in answers.predicted]
     val = {
-        f"top-{k}-accuracy": {"total": _last(answers, lambda val: metrics.accuracy(val.right(k)))},
-        "f1-score": {"total": _last(answers, lambda val: metrics.macro_f1(val.label, val.predicted))},
+        f"top-{k}-accuracy": {"total": _series(answers, lambda val: metrics.accuracy(val.right(k)))},
+        "f1-score": {"total": _series(answers, lambda val: metrics.macro_f1(val.label, val.predicted))},
     }
     domainnet = {f"top-{k}-accuracy": accuracy, "f1-score": f1, "num-samples": samples}
     return _head(answers, names) | {VAL: val, DOMAINNET: domainnet}
@@ -111,7 +117,7 @@ def results_topk(answers: Answers, names: Names, k: int) -> dict[str, Any]:
 def arrays(answers: Answers, names: Names) -> dict[str, Ints]:
     """Return `domain_labels` [N], `domain_pred` [E, N] and `domain_ids` [N], the domain's place among the study's.
 
-    Of a run of one checkpoint also `val_labels` and `val_pred` [1, ...], where ImageNet's pictures were embedded.
+    Also `val_labels` and `val_pred` [E, ...], where ImageNet's pictures were embedded.
     """
     order = {domain: place for place, domain in enumerate(names.domains)}
     kept = {
@@ -119,8 +125,9 @@ def arrays(answers: Answers, names: Names) -> dict[str, Ints]:
         "domain_pred": answers.predicted,
         "domain_ids": answers.rows["domain"].map(order).to_numpy(),
     }
-    if answers.imagenet is not None and len(answers.steps) == 1:
-        kept |= {"val_labels": answers.imagenet.label, "val_pred": answers.imagenet.predicted[None]}
+    if answers.imagenet:
+        kept["val_labels"] = answers.imagenet[0].label
+        kept["val_pred"] = np.stack([val.predicted for val in answers.imagenet])
     return {name: array.astype(np.int64) for name, array in kept.items()}
 
 
@@ -129,10 +136,9 @@ def _head(answers: Answers, names: Names) -> dict[str, Any]:
     return {"steps": list(answers.steps), "classes": classes, "domain": names.test_domain}
 
 
-def _last(answers: Answers, measure: Callable[[Judged], float]) -> list[float | None]:
-    """Return a series that knows its last value at most: other sets of pictures are embedded with the last weights."""
-    val = answers.imagenet
-    return [None] * (len(answers.steps) - 1) + [None if val is None else measure(val)]
+def _series(answers: Answers, measure: Callable[[Judged], float]) -> list[float | None]:
+    """Measure each checkpoint on ImageNet's pictures; without them, nothing is known of any."""
+    return [measure(val) for val in answers.imagenet] if answers.imagenet else [None] * len(answers.steps)
 
 
 def _accuracies(answers: Answers, names: Names, right: NDArray[np.bool_]) -> tuple[Series, Series]:

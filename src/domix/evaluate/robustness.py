@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import bootstrap
+from domix.evaluate.curves import CURVE_COLUMNS, PUBLIC, epochs_of
 from domix.evaluate.embeddings import SUPERVISED, Scored, load_scored, sets_of
-from domix.evaluate.outcomes import Model, Plan
+from domix.evaluate.outcomes import Model, Plan, Run
 from domix.evaluate.statistics import CLOPPER_PEARSON, Interval, clopper_pearson, percentile_interval
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
@@ -184,6 +185,27 @@ def robustness_table(models: Iterable[Model], sets: Sequence[str], plan: Plan) -
                 )
             rows += _rows_of_set(model, name, scored, list(views_of(name, opened)), plan)
     return pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
+
+
+def set_curves(runs: Iterable[Run], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
+    """Return rows of the table over checkpoints (curves.CURVE_COLUMNS) for further sets, without public models.
+
+    `domain` is the set, `cells` the view: all, or subset.
+    """
+    rows = []
+    for model in (run.model for run in runs if run.model.kind != PUBLIC):
+        for name in (name for name in sets if name in sets_of(model.folder)):
+            for epoch, checkpoint in epochs_of(model):
+                scored = load_scored(model.folder, model.kind, checkpoint=checkpoint, source=name)
+                views = list(views_of(name, {name: scored}))[:2]
+                label = scored.rows["label"].to_numpy(dtype=np.int64)
+                for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
+                    head = model.keys | {"checkpoint": epoch, "domain": name, "cells": view.name}
+                    size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
+                    found = {"top1": metrics.accuracy(judged.right())}
+                    found["balanced_top1"] = metrics.balanced_accuracy(judged.label, judged.right())
+                    rows += [head | {"metric": metric, "estimate": value} | size for metric, value in found.items()]
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
 
 def views_of(name: str, opened: dict[str, Scored]) -> Iterator[View]:
