@@ -281,7 +281,7 @@ FAULTS = {
         r"epoch_007.safetensors are another model's: text_projection is 8x32 there and 8x16 in the",
     ),
     "a checkpoint cut short": (cut, [], r"epoch_007.safetensors are damaged"),
-    "a diverged checkpoint": (diverged, [], "picture embeddings that are not finite: its training diverged"),
+    "a diverged checkpoint": (diverged, [], "picture embeddings that are not finite: its weights are damaged"),
     "a set without test pictures": (without_test_pictures, ["web"], "web/index.parquet holds no test pictures"),
     "a set without classes": (without_classes, ["web"], "holds pictures without a class: take web out of embed.sets"),
     "a set that is not packed": (lambda: None, ["web"], "web/index.parquet is missing"),

@@ -121,9 +121,9 @@ def test_a_diverged_model_is_named_as_such() -> None:
     with torch.no_grad():
         for parameter in [*model.parameters(), *classifier.parameters()]:
             parameter.fill_(float("nan"))
-    with pytest.raises(DataError, match=r"picture embeddings that are not finite: its training diverged"):
+    with pytest.raises(DataError, match=r"picture embeddings that are not finite: its weights are damaged"):
         list(embed_pictures(model, [make_pictures()], READING))
-    with pytest.raises(DataError, match=r"prompt embeddings that are not finite: its training diverged"):
+    with pytest.raises(DataError, match=r"prompt embeddings that are not finite: its weights are damaged"):
         class_prototypes(model, tokenizer(CONFIG), PROMPTS)
-    with pytest.raises(DataError, match=r"gives logits that are not finite: its training diverged"):
+    with pytest.raises(DataError, match=r"gives logits that are not finite: its weights are damaged"):
         list(score_pictures(classifier, [make_pictures()], READING, outputs=[0]))

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from domix.evaluate.passes import trained_epochs
+from domix.runtime.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,10 @@ def test_a_begun_epoch_counts_whole_and_one_ends_with_the_step_that_has_seen_all
 
 def test_a_folder_without_a_log_does_not_say(tmp_path):
     assert trained_epochs(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "step,epoch\n", "step,loss\n1,2\n", "step,epoch\n1,\x00many\n"])
+def test_a_damaged_log_is_named(tmp_path, text):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(DataError, match="log.csv is damaged"):
+        trained_epochs(tmp_path)

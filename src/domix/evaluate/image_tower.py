@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DIVERGED = "its training diverged; lower train.lr and train again"
+DIVERGED = "its weights are damaged, or its training diverged: then lower the learning rate and train again"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from domix.evaluate.embeddings import CHECKPOINTS, SETS, checkpoint_name, write_
 from domix.evaluate.evaluation_sets import EvaluationSet, further_set, study_set
 from domix.evaluate.image_tower import Reading
 from domix.model.checkpoint import fill, load_tensors
+from domix.runtime.errors import DataError
 from domix.runtime.arrays import new_array
 from domix.runtime.files import atomic_folder, sha256_file
 from domix.runtime.kept import Kept
@@ -225,9 +226,16 @@ def trained_epochs(model: Path) -> int | None:
     """Return after how many epochs the weights of a model folder came, one that was begun counted whole.
 
     An epoch ends with the first step that has seen all its samples. None where the folder has no log of a training.
+
+    Raises:
+        DataError: the log is damaged.
     """
-    if not (model / "log.csv").is_file():
+    path = model / "log.csv"
+    if not path.is_file():
         return None
-    last = pd.read_csv(model / "log.csv", usecols=["step", "epoch"]).iloc[-1]
-    step, epoch = float(last["step"]), float(last["epoch"])
+    try:
+        last = pd.read_csv(path, usecols=["step", "epoch"]).iloc[-1]
+        step, epoch = float(last["step"]), float(last["epoch"])
+    except (ValueError, IndexError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): train again (dvc repro -f)") from None
     return int(epoch) if epoch - int(epoch) < epoch / step else math.ceil(epoch)
