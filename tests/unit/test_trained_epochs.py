@@ -36,5 +36,5 @@ def test_a_folder_without_a_log_does_not_say(tmp_path):
 @pytest.mark.parametrize("text", ["", "step,epoch\n", "step,loss\n1,2\n", "step,epoch\n1,\x00many\n"])
 def test_a_damaged_log_is_named(tmp_path, text):
     (tmp_path / "log.csv").write_text(text)
-    with pytest.raises(DataError, match="log.csv is damaged"):
+    with pytest.raises(DataError, match=r"log\.csv is damaged"):
         trained_epochs(tmp_path)

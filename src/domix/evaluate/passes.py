@@ -33,8 +33,8 @@ from domix.evaluate.embeddings import CHECKPOINTS, SETS, checkpoint_name, write_
 from domix.evaluate.evaluation_sets import EvaluationSet, further_set, study_set
 from domix.evaluate.image_tower import Reading
 from domix.model.checkpoint import fill, load_tensors
-from domix.runtime.errors import DataError
 from domix.runtime.arrays import new_array
+from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, sha256_file
 from domix.runtime.kept import Kept
 
