@@ -21,6 +21,7 @@ def labelled(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(draw(label)), np.array(draw(label))
 
 
+@settings(deadline=None)  # its first example imports and compiles
 @given(labelled())
 def test_metrics_equal_scikit_learns(pair):
     label, predicted = pair

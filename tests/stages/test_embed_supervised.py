@@ -21,7 +21,7 @@ from domix.model.supervised import build
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, sha256_file, write_json
 from stages import embed_supervised
-from stages.common import load_params
+from stages.common import SETS, load_params
 from tests.tiny import WORDS, make_pictures, write_project
 from tests.tiny_supervised import RESNET
 
@@ -49,8 +49,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     index = read_index(SHARDS / "emoji")
     write_index(SHARDS / "emoji", index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
     write_classifier(list(WORDS), 0)
-    loaded = load_params()
-    return replace(loaded, sources=["emoji", "web", "imagenet"])
+    return load_params()
 
 
 def changed(params: Params, **changes: object) -> Params:
@@ -59,11 +58,11 @@ def changed(params: Params, **changes: object) -> Params:
 
 def add_set(name: str, labels: dict[int, str]) -> None:
     """Pack the pictures again as a source for tests, whose classes are given by label, in turn."""
-    shutil.copytree(SHARDS / "emoji", SHARDS / name)
-    index = read_index(SHARDS / name)
+    shutil.copytree(SHARDS / "emoji", SETS / name)
+    index = read_index(SETS / name)
     label = [list(labels)[row % len(labels)] for row in range(len(index))]
     index = index.assign(source=name, domain=name, label=label, split="test", **{"class": [labels[n] for n in label]})
-    write_index(SHARDS / name, index)
+    write_index(SETS / name, index)
 
 
 def logits(rows: list[int], *, outputs: int, seed: int = 0) -> np.ndarray:

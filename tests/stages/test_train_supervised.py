@@ -20,7 +20,7 @@ from domix.model.supervised import load_classifier
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.training_params import DECIDING, Supervised
-from stages import train_supervised
+from stages import train_supervised, training
 from tests.tiny import REPOSITORY, WORDS, write_project
 from tests.tiny_supervised import RECIPE
 
@@ -107,7 +107,7 @@ def test_curves_are_measured_on_the_way(project: Path) -> None:
 
 def test_the_list_of_mixtures_does_not_make_it_another_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = []
-    monkeypatch.setattr(train_supervised, "fit", lambda job, **named: folders.append(named["resume"]))
+    monkeypatch.setattr(training, "fit", lambda job, **named: folders.append(named["resume"]))
     for changes in ({"mixtures": []}, {"mixtures": ["cg-high"]}, {"lr": 0.2}):
         train_supervised.main(params_of(**changes), "tiny", "0")
     assert folders[0] == folders[1] != folders[2]
@@ -115,7 +115,7 @@ def test_the_list_of_mixtures_does_not_make_it_another_training(project: Path, m
 
 def test_other_labels_make_it_another_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = []
-    monkeypatch.setattr(train_supervised, "fit", lambda job, **named: folders.append(named["resume"]))
+    monkeypatch.setattr(training, "fit", lambda job, **named: folders.append(named["resume"]))
     for exchanged in ({}, {1: 2, 2: 1}):
         index = read_index(SHARDS / "emoji")
         label = index["label"].replace(exchanged)
