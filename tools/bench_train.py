@@ -130,8 +130,7 @@ def rivals(bench: Bench, parts: Sequence[str], turns: int) -> dict[str, Any]:
     if "bare" in parts:
         specs[BARE] = replace(spec, kind="bare")
     if "open_clip" in parts:
-        native = bf16_on_gpu() if torch.cuda.is_available() else bf16_on_cpu()
-        for precision in ("fp32", "amp_bf16") if native else ("fp32",):  # elsewhere bf16 is many times slower
+        for precision in ("fp32", "amp_bf16") if native_bf16() else ("fp32",):  # elsewhere bf16 is many times slower
             for workers in worker_counts():
                 name = f"open_clip {precision}, {workers} workers"
                 specs[name] = replace(spec, kind="open_clip", workers=workers, precision=precision)
@@ -167,15 +166,15 @@ def use(bench: Bench, ours: float) -> dict[str, Any]:
 
 def levers(bench: Bench, turns: int) -> dict[str, Any]:
     """Measure each lever alone and turned off among all; then what saves memory, with all levers on."""
-    gpu = torch.cuda.is_available()
-    mine = {key: values for key, values in LEVERS.items() if gpu or key not in GPU_ALONE}
-    plain = _with(bench.spec, {key: off for key, (off, _) in mine.items()})
-    pays = {key: on for key, (_, on) in mine.items() if key != "trainer.precision" or native_bf16()}
-    every = _with(plain, pays)
+    idle = () if torch.cuda.is_available() else GPU_ALONE
+    slow = () if native_bf16() else ("trainer.precision",)  # bf16 would take many times as long
+    mine = {key: values for key, values in LEVERS.items() if key not in (*idle, *slow)}
+    plain = _with(bench.spec, {key: off for key, (off, _) in LEVERS.items() if key not in idle})
+    every = _with(plain, {key: on for key, (_, on) in mine.items()})
     specs = {"plain": plain, "all": every}
     for key, (off, on) in mine.items():
         specs[f"{key} alone"] = _with(plain, {key: on})
-        specs[f"{key} flipped"] = _with(every, {key: off if key in pays else on})
+        specs[f"{key} flipped"] = _with(every, {key: off})
     specs |= {name: _with(every, changes) for name, changes in PRICES.items()}
     found = in_turns(specs, turns)
     base, top = _rate(found["plain"]), _rate(found["all"])
@@ -184,7 +183,7 @@ def levers(bench: Bench, turns: int) -> dict[str, Any]:
     print(f"  {'lever':<40} {'alone':>12} {'of plain':>9} {'without':>12} {'of all':>9}")
     for key, (_, on) in mine.items():
         alone, flipped = found[f"{key} alone"], found[f"{key} flipped"]
-        name = f"{key}: {on}" + ("" if key in pays else " (second: with)")
+        name = f"{key}: {on}"
         print(
             f"  {name:<40} {_cell(alone):>12} {_over(_rate(alone), base):>9.2f}"
             f" {_cell(flipped):>12} {_over(_rate(flipped), top):>9.2f}"

@@ -83,8 +83,7 @@ def test_each_lever_is_measured_alone_and_left_out_of_all(monkeypatch: pytest.Mo
     assert plain["trainer.channels_last"] is False
     assert every["trainer.channels_last"] is True
     assert every["trainer.precision"] == "32"  # bf16 is no lever where it is not native
-    assert seen["trainer.precision alone"].changes == plain | {"trainer.precision": "bf16"}
-    assert seen["trainer.precision flipped"].changes == every | {"trainer.precision": "bf16"}
+    assert not any("precision" in name for name in seen)
     assert seen["trainer.fused alone"].changes == plain | {"trainer.fused": True}
     assert seen["trainer.fused flipped"].changes == every | {"trainer.fused": False}
     assert seen["accumulate 2"].changes == every | {"train.accumulate": 2}
