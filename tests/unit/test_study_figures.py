@@ -108,6 +108,16 @@ def test_the_domain_figure_orders_by_how_many_domains_are_shown(full: Collection
     assert len([line for line in above.lines if line.get_marker() in ("o", "D")]) == 6
 
 
+def test_last_weights_alone_are_no_learning_curve(full: Collection) -> None:
+    """Their epochs differ from mixture to mixture, as a small mixture is seen more often."""
+    curves = full.tables["curves"]
+    last = curves[curves["checkpoint"] == curves["checkpoint"].max()]
+    last = last.assign(checkpoint=last["checkpoint"] + last["mixture"].astype("category").cat.codes)
+    alone = replace(full, tables=full.tables | {"curves": last})
+    assert names(learning.draw(alone)) == []
+    assert "embed.checkpoints" in learning.draw(alone)[0].caption
+
+
 def test_learning_curves_count_samples(full: Collection) -> None:
     shown = full.shown["clipart"]["cg-low"]
     checkpoints = full.rows("curves", "clipart", "clip", mixture="cg-low")["checkpoint"].drop_duplicates()
