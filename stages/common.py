@@ -27,9 +27,7 @@ from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
 
 ARTIFACTS = Path("artifacts")
-SETS = (
-    ARTIFACTS / "sets"
-)  # packed sources of which only the test pictures count (embed.sets): no training depends on them
+SETS = ARTIFACTS / "sets"  # packed sources that only evaluation reads (embed.sets): no training depends on them
 STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
 SWEEPS = STATE / "sweep"  # copies of the repository in which stages.sweep runs
 COPIES = (Path(".dvc/tmp/exps"), SWEEPS)

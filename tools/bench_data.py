@@ -332,21 +332,26 @@ BENCHES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print; return the exit code."""
+def run(module: str, benches: dict[str, Callable[[Path], None]], arguments: Sequence[str]) -> int:
+    """Run the `benches` of a module of tools that are named, else all, each in a process; return the exit code."""
     if arguments[:1] == ["--one"]:
         with tempfile.TemporaryDirectory() as folder:
-            BENCHES[arguments[1]](Path(folder))
+            benches[arguments[1]](Path(folder))
         return 0
-    unknown = [name for name in arguments if name not in BENCHES]
+    unknown = [name for name in arguments if name not in benches]
     if unknown:
-        print(f"bench_data: unknown measurement {unknown[0]!r}: known are {', '.join(BENCHES)}", file=sys.stderr)
+        print(f"{module}: unknown measurement {unknown[0]!r}: known are {', '.join(benches)}", file=sys.stderr)
         return 2
-    for name in arguments or BENCHES:
-        command = [sys.executable, "-m", "tools.bench_data", "--one", name]
+    for name in arguments or benches:
+        command = [sys.executable, "-m", f"tools.{module}", "--one", name]
         if code := subprocess.run(command, check=False).returncode:
             return code
     return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; return the exit code."""
+    return run("bench_data", BENCHES, arguments)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ Each measurement runs in a process of its own, so that its peak memory is its ow
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +26,7 @@ from domix.evaluate.seeds_tables import seeds_tables
 from domix.evaluate.tables import class_table, metric_table, paired_table, prediction_table
 from domix.runtime.files import write_json
 from domix.runtime.tables import write_table
+from tools import bench_data
 from tools.bench_data import memory, say
 
 PICTURES, CLASSES, TESTED, SEEDS = 150_000, 345, 15, 3
@@ -102,19 +101,7 @@ BENCHES: dict[str, Callable[[Path], None]] = {"model": bench_model, "study": ben
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; return the exit code."""
-    if arguments[:1] == ["--one"]:
-        with tempfile.TemporaryDirectory() as folder:
-            BENCHES[arguments[1]](Path(folder))
-        return 0
-    unknown = [name for name in arguments if name not in BENCHES]
-    if unknown:
-        print(f"bench_evaluate: unknown measurement {unknown[0]!r}: known are {', '.join(BENCHES)}", file=sys.stderr)
-        return 2
-    for name in arguments or BENCHES:
-        command = [sys.executable, "-m", "tools.bench_evaluate", "--one", name]
-        if code := subprocess.run(command, check=False).returncode:
-            return code
-    return 0
+    return bench_data.run("bench_evaluate", BENCHES, arguments)
 
 
 if __name__ == "__main__":
