@@ -7,9 +7,10 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from domix.analyses.contract import Section
 from domix.config import Params
 from domix.data.shards import ShardReader
-from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables, tracked
+from domix.report import beside, card, datacards, modelcards, page, plots, sections, tables, tracked
 from domix.report.study import Study, load_study
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
@@ -27,12 +28,13 @@ def main(params: Params, folder: str | None = None) -> None:
         params.evaluate.confidence,
         supervised=params.supervised.mixtures,
         public=list(params.models),
+        analyses=params.analyses,
         unfinished=folder is not None,
     )
     if folder is None:
-        numbers = tables.results(study) | beside.results(study) | leakage.results(study)
-        write(study, params, ARTIFACTS / "report")
-        write_json(METRICS / "results.json", numbers)
+        numbers = tables.results(study) | beside.results(study)
+        analyses = write(study, params, ARTIFACTS / "report")
+        write_json(METRICS / "results.json", numbers | sections.metrics(analyses))
         record(params, study)
     elif Path(folder).exists():
         raise ParameterError(f"{folder} exists: name a new folder for the page")
@@ -40,21 +42,29 @@ def main(params: Params, folder: str | None = None) -> None:
         write(study, params, Path(folder))
 
 
-def write(study: Study, params: Params, target: Path) -> None:
-    """Write the page, its pictures' data and the cards into a folder, whole or not at all."""
+def write(study: Study, params: Params, target: Path) -> dict[str, Section]:
+    """Write the page, its pictures' data and the cards into a folder, whole or not at all.
+
+    Returns what the analyses say, by name.
+    """
     shards = {source: ARTIFACTS / "shards" / source for source in params.sources}
     origin = page.Provenance(made=provenance(), times=stage_times(), digests=digests(params, study))
     cards = [datacards.read_card(folder, source) for source, folder in shards.items()]
     licences = datacards.licences(cards)
     with ExitStack() as stack:
         readers = {source: stack.enter_context(ShardReader(folder)) for source, folder in shards.items()}
+
+        def read(source: str, row: int) -> bytes:
+            return readers[source].read(row)
+
+        analyses = sections.make_sections(study, params, read)
         folder = stack.enter_context(atomic_folder(target))
-        plots.write(study, folder / "plots")
+        plots.write(study, analyses.values(), folder / "plots")
         write_text(folder / "study.svg", card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
-        html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
-        write_text(folder / "index.html", html)
+        write_text(folder / "index.html", page.render(study, params, origin, cards, read, list(analyses.values())))
+    return analyses
 
 
 def record(params: Params, study: Study) -> None:

@@ -11,8 +11,8 @@ files under presets/ are complete params.yaml files.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -93,44 +93,6 @@ class Model:
     """The CLIP model."""
 
     name: str = doc("an open_clip model name, a configuration shipped with Domix (mini), or the path of a JSON file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Separation:
-    """How far apart the domains lie in the embedding."""
-
-    pictures: int = doc("pictures a domain in the UMAP, drawn by seed")
-    neighbours: int = doc("UMAP's n_neighbors")
-    min_distance: float = doc("UMAP's min_dist")
-    densmap: bool = doc("preserve local density too (densMAP), as the reference study does; slower")
-    seed: int = doc("seed of the draw and of UMAP")
-
-    def __post_init__(self) -> None:
-        require(self.pictures >= 10, f"separation.pictures must be at least 10, not {self.pictures}")
-        require(self.neighbours >= 2, f"separation.neighbours must be at least 2, not {self.neighbours}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cka:
-    """How alike two domains are represented, layer by layer."""
-
-    kernels: list[Literal["linear", "rbf"]] = doc("kernels to compare with")
-
-    def __post_init__(self) -> None:
-        require(len(self.kernels) > 0, "cka.kernels must name at least one kernel: linear, rbf")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leakage:
-    """The search for withheld test pictures, and pictures like them, in the training mixtures."""
-
-    encoder: str | None = doc("run whose model embeds the pictures (cg-high-all-s0); null: the one that was shown most")
-    similarity: float = doc("cosine similarity of two embeddings above which pictures count as duplicates")
-    examples: int = doc("test pictures that the report shows with their nearest training pictures")
-
-    def __post_init__(self) -> None:
-        require(0 < self.similarity <= 1, f"leakage.similarity must lie in 0..1, not {self.similarity}")
-        require(self.examples >= 0, f"leakage.examples must not be negative, but is {self.examples}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,9 +188,9 @@ class Params:
     )
     embed: Embed = doc("embeddings")
     evaluate: Evaluate = doc("accuracy and statistics")
-    separation: Separation = doc("UMAP and domain distances")
-    cka: Cka = doc("representational similarity")
-    leakage: Leakage = doc("duplicates of withheld pictures")
+    analyses: dict[str, Any] = doc(
+        "analyses to run: name -> its settings, each of which may be left out (docs/adding-an-analysis.md)"
+    )
     report: Report = doc("the report")
     tracking: Tracking = doc("MLflow")
 
@@ -262,8 +224,17 @@ def load(text: str) -> Params:
     Raises:
         ParameterError: text that is not YAML, or a key that is unknown, missing, mistyped or out of range.
     """
+    from domix.analyses.registry import read_settings  # their settings lie with them
+
     try:
         tree = YAML(typ="safe", pure=True).load(text)  # YAML 1.2, as DVC reads and writes it: 1e-3 is a number
     except YAMLError as error:
         raise ParameterError(f"not valid YAML: {' '.join(str(error).split())}") from error
-    return build(Params, tree)
+    params = build(Params, tree)
+    return replace(params, analyses=read_settings(params.analyses))
+
+
+def as_tree(params: Params) -> dict[str, Any]:
+    """Return parameters as they stand in a file: mappings, lists and plain values."""
+    analyses = {name: settings.model_dump() for name, settings in params.analyses.items()}
+    return asdict(replace(params, analyses={})) | {"analyses": analyses}

@@ -52,6 +52,8 @@ def has_default(declared: Field[Any]) -> bool:
 def _convert(hint: Any, value: Any, path: str) -> Any:
     """Check `value` against a type hint; the only conversion made is int to float."""
     origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:  # read by another: see config.load
+        return value
     if is_dataclass(hint):
         return build(hint, value, f"{path}.")
     if origin is Literal:

@@ -13,6 +13,7 @@ from domix.data.images import BadPicture, decode, kind_of
 from domix.report.study import Study
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
+from domix.runtime.wording import spaced
 
 SEED = 0
 SIDE, QUALITY = 64, 80  # of a thumbnail: pixels of the long side, and WebP's quality
@@ -81,11 +82,6 @@ def load(
         guesses = [(mixture, spaced(str(name)), bool(rank == 1)) for mixture, name, rank in answers]
         examples.append(Example(spaced(str(names[row])), (write or data_uri)(read(row)), guesses))
     return examples
-
-
-def spaced(name: str) -> str:
-    """Write a class's name as words."""
-    return name.replace("_", " ")
 
 
 def data_uri(picture: bytes) -> str:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from domix.report import tables, words
 from domix.report.study import Study
 from domix.report.style import ACCENT, GRID, HOT, INK, LETTER, MUTE, PAPER, SMALL, TEXT, Canvas, scale, ticks, wrap
+from domix.runtime.wording import MINUS
 
 PANEL = 300  # width of a panel of which several stand side by side
 WIDE = 400  # width of a panel of which two do
@@ -110,7 +111,7 @@ def forest(bars: Sequence[Bar], marks: Sequence[Mark], description: str, signed:
     canvas = Canvas(WIDE, bottom + 36, description)
     for tick in grid:
         canvas.line(x(tick), top - 4, x(tick), bottom)
-        text = f"{tick * 100:{'+' if signed and tick else ''}g}".replace("-", words.MINUS)
+        text = f"{tick * 100:{'+' if signed and tick else ''}g}".replace("-", MINUS)
         canvas.text(x(tick), bottom + 16, text, text_anchor="middle", font_size=SMALL, fill=MUTE)
     unit = "percentage points" if signed else "balanced accuracy, %"
     canvas.text((left + WIDE - right) / 2, bottom + 32, unit, text_anchor="middle", font_size=SMALL, fill=MUTE)

@@ -160,8 +160,8 @@ def _limitations(study: Study, mixture: str, data: dict[str, Any] | None) -> Fac
         facts.append(
             ("One seed", "Another training on the mixture would give other numbers; how far off is not known.")
         )
-    known = study.leakage.summary
-    if len(known):
+    if "leakage" in study.analyses and study.analyses["leakage"].facts:
+        known = study.analyses["leakage"].tables["summary"]
         mine = known[known["mixture"] == mixture].set_index("kind")["samples"]
         found = f"{mine.get('exact', 0):,} by an equal file, {mine.get('near', 0):,} by a nearly equal picture"
         facts.append(("Leakage", f"Training samples that may copy a withheld picture: {found}."))

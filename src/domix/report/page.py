@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from domix.config import Params
+from domix.analyses.contract import Section
+from domix.config import Params, as_tree
 from domix.report import (
     beside,
     curves,
@@ -22,14 +22,12 @@ from domix.report import (
     drilldown,
     examples,
     figures,
-    leakage,
-    maps,
     modelcards,
     tables,
     words,
 )
 from domix.report.study import Study
-from domix.report.style import domain_colours
+from domix.runtime import wording
 
 EXAMPLES = 6  # pictures in each of the two groups
 CLASS_ROWS = 14  # best and worst classes shown; all of them where there are not more than both together
@@ -55,12 +53,18 @@ def render(
     provenance: Provenance,
     cards: Sequence[datacards.SourceCard],
     read: Callable[[str, int], bytes],
+    sections: Sequence[Section] = (),
 ) -> str:
-    """Return the page as HTML text; `read` returns the encoded picture of a source and a row of its index."""
+    """Return the page as HTML text.
+
+    Args:
+        read: returns the encoded picture of a source and a row of its index.
+        sections: what the analyses say, in their order.
+    """
     context = {"study": study, "params": params, "title": params.report.title}
-    context |= _result(study) | _analyses(study, params) | _origin(study, params, provenance)
+    context |= _result(study) | _analyses(sections) | _origin(study, params, provenance)
     own = partial(read, params.sources[0])
-    context |= _further(study) | _pictures(study, own) | _closer(study, own) | _leakage(study, params, read)
+    context |= _further(study) | _pictures(study, own) | _closer(study, own)
     context |= _data(study, cards, read)
     context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
     return environment().get_template("page.html").render(context)
@@ -72,18 +76,27 @@ def environment() -> jinja2.Environment:
         loader=TEMPLATES, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {
-        "percent": words.percent,
+        "percent": wording.percent,
         "points": words.points,
-        "plain": lambda share: words.percent(share).removesuffix(words.UNIT),
+        "plain": wording.plain,
         "duration": duration,
         "thousands": lambda number: f"{int(number):,}",
-        "spaced": examples.spaced,
-        "listed": words.listed,
+        "spaced": wording.spaced,
+        "listed": wording.listed,
+        "paragraphs": paragraphs,
         "measure": words.measure,
         "bytes": datacards.size_text,
     }
     made.tests |= {"nan": lambda value: bool(np.isnan(value))}
     return made
+
+
+def paragraphs(text: str) -> Markup:
+    """Return Markup as it is; plain text escaped, each of its paragraphs as HTML."""
+    if isinstance(text, Markup):
+        return text
+    parts = [part.strip() for part in text.split("\n\n") if part.strip()]
+    return Markup("").join(Markup("<p>{}</p>").format(part) for part in parts)
 
 
 def source(file: str) -> str:
@@ -133,23 +146,12 @@ def _closer(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
     }
 
 
-def _analyses(study: Study, params: Params) -> dict[str, Any]:
-    """Return the figures of the analyses."""
-    chosen = maps.highlighted(study)
-    kernel = params.cka.kernels[0]
-    kinds = [(kind, classes) for kind in params.cka.kernels for classes in ("test", "seen", "all")]
-    every = {f"{kind}, {classes} classes": maps.cka(study, kind, classes) for kind, classes in kinds}
-    first = f"{kernel}, test classes"
+def _analyses(sections: Sequence[Section]) -> dict[str, Any]:
+    """Return the analyses' sections by chapter, those that say something."""
+    said = [section for section in sections if section.parts]
     return {
-        "cka_kernel": kernel,
-        "cka_first": every.pop(first),
-        "cka_more": {name: panels for name, panels in every.items() if panels},
-        "umap_domains": maps.umap_domains(study),
-        "umap_classes": maps.umap_classes(study, chosen),
-        "class_key": [(name, maps.class_colour(position)) for position, name in enumerate(chosen)],
-        "domain_key": list(domain_colours(study.domains, study.test_domain, study.natural_domain).items()),
-        "distances": maps.distances(study, "domain"),
-        "class_distances": maps.distances(study, "class"),
+        "model_sections": [section for section in said if section.chapter == "model"],
+        "data_sections": [section for section in said if section.chapter == "data"],
     }
 
 
@@ -167,24 +169,6 @@ def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
         "classes_worst": None if worst is None else figures.classes(study, worst, "Worst read test classes"),
         "class_count": len(table),
         "class_unread": int((table[blind].max(axis=1) == 0).sum()),
-    }
-
-
-def _leakage(study: Study, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Any]:
-    """Return what the section on leakage shows; nothing where an unfinished study has no audit."""
-    if not study.leakage.meta:
-        return {"leak_verdict": None}
-    chosen = leakage.choose(study, params.leakage.examples)
-    return {
-        "leak_verdict": leakage.verdict(study),
-        "leak_advice": leakage.advice(study, params.mixing.drop),
-        "leak_likeness": leakage.likeness(study),
-        "leak_left_out": leakage.left_out(study),
-        "leak_rows": leakage.table(study),
-        "leak_examples": leakage.load(study, chosen, read, params.sources[0]),
-        "leak_domains": leakage.domain_table(study),
-        "leak_domain_sentence": leakage.domain_sentence(study),
-        "leak_rates": study.leakage.meta["probe_rates"],
     }
 
 
@@ -213,7 +197,7 @@ def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, A
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(dataclasses.asdict(params), text)
+    yaml.dump(as_tree(params), text)
     runs = [
         {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, int | float)}
         for (m, s), model in study.models.items()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from domix.analyses.contract import Section
 from domix.report import tables
 from domix.report.further import CLIP
 from domix.report.study import Study
+from domix.runtime.errors import DataError
 from domix.runtime.files import write_text
 
 PLACES = 4
@@ -23,18 +26,23 @@ def frames(study: Study) -> dict[str, pd.DataFrame]:
         "accuracy": _accuracy(study),
         "differences": _differences(study),
         "loss": study.log.dropna(subset=["loss"])[["mixture", "seed", "step", "samples", "loss"]],
-        "cka": _cka(study),
-        "umap": study.first(study.umap)[["mixture", "domain", "class", "withheld", "x", "y"]],
-        "distances": _distances(study),
         "per_class": _per_class(study),
         "curves": _curves(study),
         "effective": _effective(study),
     }
 
 
-def write(study: Study, folder: Path) -> None:
-    """Write `frames` as CSV files into `folder`, numbers rounded so that equal runs give equal files."""
-    for name, frame in frames(study).items():
+def write(study: Study, sections: Iterable[Section], folder: Path) -> None:
+    """Write `frames` and the sections' plots as CSV files into `folder`, rounded so that equal runs give equal files.
+
+    Raises:
+        DataError: two plots have one name.
+    """
+    parts = [frames(study), *(section.plots for section in sections)]
+    names = [name for part in parts for name in part]
+    if twice := sorted(name for name in set(names) if names.count(name) > 1):
+        raise DataError(f"two plots are called {twice[0]!r}: an analysis must name its own otherwise")
+    for name, frame in [pair for part in parts for pair in part.items()]:
         write_text(folder / f"{name}.csv", frame.round(PLACES).to_csv(index=False, lineterminator="\n"))
 
 
@@ -56,26 +64,6 @@ def _differences(study: Study) -> pd.DataFrame:
     if study.baseline is None:
         return pd.DataFrame(columns=columns)
     return tables.differences(study, study.baseline)[columns]
-
-
-def _cka(study: Study) -> pd.DataFrame:
-    """Return mean CKA a layer over the test classes, of the pairs with the test domain and of the others."""
-    parts = []
-    for kernel in study.cka["kernel"].unique():
-        layers = tables.cka_layers(study, kernel, "test")
-        means = layers.groupby(["mixture", "layer", "depth", "group"], sort=False, as_index=False)["value"].mean()
-        parts.append(means.assign(kernel=kernel))
-    names = {"test": "with the test domain", "other": "other pairs"}
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["mixture", "group"])
-    return frame.assign(pairs=frame["group"].map(names)).drop(columns="group")
-
-
-def _distances(study: Study) -> pd.DataFrame:
-    rows = study.distances[study.distances["kind"] == "domain"]
-    keys = ["mixture", "domain_a", "domain_b"]
-    means = rows.groupby(keys, sort=False, as_index=False)["distance"].mean()
-    turned = means.rename(columns={"domain_a": "domain_b", "domain_b": "domain_a"})[means.columns]
-    return pd.concat([means, turned], ignore_index=True).drop_duplicates(keys)
 
 
 def _per_class(study: Study) -> pd.DataFrame:

@@ -6,36 +6,25 @@ this module needs to care.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from domix.analyses.contract import Findings
+from domix.analyses.registry import find
+from domix.analyses.results import read_findings
 from domix.report.further import CLIP, Asked, Further, read_further, read_model, with_kind
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 from domix.runtime.tables import read_table
+from domix.study import Run
 
 BASELINE = "natural-only"
 UPPER_BOUNDS = ("cg-high-all", "cg-low-all")  # in order of preference
 KINDED = ("metrics.parquet", "per_class.parquet", "predictions.parquet")  # tables that hold models of all kinds
-ANALYSES = {  # columns, for where an unfinished study lacks a table
-    "umap.parquet": ["mixture", "seed", "row", "domain", "class", "withheld", "x", "y"],
-    "distances.parquet": ["mixture", "seed", "kind", "domain_a", "domain_b", "distance"],
-    "cka.parquet": ["mixture", "seed", "layer", "depth", "kernel", "classes", "domain_a", "domain_b", "n", "value"],
-}
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """What the stage leakage found in the mixtures asked for: its tables, and how it searched (`meta`)."""
-
-    duplicates: pd.DataFrame
-    summary: pd.DataFrame
-    domains: pd.DataFrame
-    meta: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ class Study:
     `mixtures` and `seeds` keep the order of the parameters. Frames hold the columns of docs/architecture.md, rows of
     CLIP models alone; what is known of other models, and of all seeds together, is in `further`. `log` holds every
     run's log.csv with `mixture` and `seed` added; `models` maps (mixture, seed) to its two JSON files. `missing` names
-    what an unfinished study lacks: its `leakage` may be empty.
+    what an unfinished study lacks: an analysis may hold no rows and no facts. `analyses` are those asked for, by name.
     """
 
     test_domain: str
@@ -62,10 +51,7 @@ class Study:
     per_class: pd.DataFrame
     paired: pd.DataFrame
     predictions: pd.DataFrame
-    umap: pd.DataFrame
-    distances: pd.DataFrame
-    cka: pd.DataFrame
-    leakage: Leakage
+    analyses: dict[str, Findings]
     log: pd.DataFrame
     models: dict[tuple[str, int], dict[str, Any]]
     further: Further
@@ -111,6 +97,7 @@ def load_study(
     *,
     supervised: Sequence[str] = (),
     public: Sequence[str] = (),
+    analyses: Iterable[str] = (),
     unfinished: bool = False,
 ) -> Study:
     """Read the tables of the runs `mixtures` x `seeds` below the folder `artifacts`.
@@ -118,6 +105,7 @@ def load_study(
     Args:
         supervised: mixtures of the classifiers that stand beside.
         public: names of the public models that do.
+        analyses: names of those that have run.
         unfinished: read what is there of a study some of whose stages have yet to run; `missing` names the rest.
 
     Raises:
@@ -137,8 +125,9 @@ def load_study(
     def table(name: str) -> pd.DataFrame:
         return read_runs(artifacts / name, wanted)
 
-    def analysis(name: str) -> pd.DataFrame:
-        return read_runs(artifacts / "analysis" / name, wanted, missing if unfinished else None)
+    def findings(name: str) -> Findings:
+        runs = [Run(CLIP, mixture, seed) for mixture, seed in wanted]
+        return read_findings(find(name), artifacts / "analysis" / name, runs, missing if unfinished else None)
 
     return Study(
         test_domain=summary["test_domain"],
@@ -155,10 +144,7 @@ def load_study(
         per_class=table("eval/per_class.parquet"),
         paired=_read_paired(artifacts / "eval" / "paired.parquet", wanted),
         predictions=table("eval/predictions.parquet"),
-        umap=analysis("separation/umap.parquet"),
-        distances=analysis("separation/distances.parquet"),
-        cka=analysis("cka/cka.parquet"),
-        leakage=_read_leakage(artifacts / "analysis" / "leakage", asked.mixtures, missing if unfinished else None),
+        analyses={name: findings(name) for name in analyses},
         log=_read_logs(artifacts / "models" / "clip", wanted),
         models=models,
         further=read_further(artifacts, asked, partial=unfinished),
@@ -185,15 +171,12 @@ def complete_runs(artifacts: Path, wanted: Sequence[tuple[str, int]]) -> list[tu
     return complete
 
 
-def read_runs(path: Path, wanted: Sequence[tuple[str, int]], missing: list[str] | None = None) -> pd.DataFrame:
+def read_runs(path: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
     """Read the rows of CLIP models asked for, ordered by run; the order inside a run stays.
 
-    Args:
-        missing: where to name a table or runs that are not there; None: that is an error.
+    Raises:
+        DataError: there are none for one of them.
     """
-    if missing is not None and not path.exists():
-        missing.append(f"{path.parent.name}/{path.name}")
-        return pd.DataFrame(columns=ANALYSES[path.name])
     frame = read_table(path)
     if path.name in KINDED:
         frame = with_kind(frame)
@@ -202,9 +185,7 @@ def read_runs(path: Path, wanted: Sequence[tuple[str, int]], missing: list[str] 
     runs = pd.Series(list(zip(frame["mixture"], frame["seed"], strict=True)), index=frame.index, dtype=object)
     frame = frame[runs.isin(set(wanted))]
     if lacking := sorted(set(wanted) - set(runs)):
-        if missing is None:
-            raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}: run dvc repro")
-        missing += [f"{m} seed {s} in {path.parent.name}/{path.name}" for m, s in lacking]
+        raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}: run dvc repro")
     return frame.sort_values("mixture", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
 
@@ -229,23 +210,6 @@ def _read_paired(path: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
     pairs = zip(frame["mixture"], frame["baseline"], frame["seed"], strict=True)
     asked = [(m, s) in runs and (b, s) in runs for m, b, s in pairs]
     return frame[(frame["kind"] == CLIP) & pd.Series(asked, index=frame.index, dtype=bool)].reset_index(drop=True)
-
-
-def _read_leakage(folder: Path, mixtures: Sequence[str], missing: list[str] | None) -> Leakage:
-    """Read what was found in the mixtures asked for; pairs keep those of them that show the training sample."""
-    if missing is not None:
-        summary = folder / "summary.parquet"
-        if not summary.exists() or set(mixtures) - set(read_table(summary)["mixture"]):
-            missing.append("the leakage audit of all these mixtures")
-            return Leakage(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {})
-    pairs = read_table(folder / "duplicates.parquet")
-    pairs["mixtures"] = [[name for name in mixtures if name in set(shown)] for shown in pairs["mixtures"]]
-    return Leakage(
-        duplicates=pairs[pairs["mixtures"].map(len) > 0].reset_index(drop=True),
-        summary=read_mixtures(folder / "summary.parquet", mixtures),
-        domains=read_mixtures(folder / "domains.parquet", mixtures),
-        meta=read_json(folder / "meta.json"),
-    )
 
 
 def _read_logs(folder: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:

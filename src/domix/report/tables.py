@@ -219,16 +219,3 @@ def class_table(study: Study) -> pd.DataFrame:
     order = table[blind(study)].mean(axis=1).rename("mean").reset_index()
     order = order.sort_values(["mean", "class"], ascending=[False, True], kind="stable")
     return table.loc[order["class"]]
-
-
-def cka_layers(study: Study, kernel: str, classes: str) -> pd.DataFrame:
-    """Return CKA by layer, mean over seeds: `mixture, layer, depth, domain_a, domain_b, group, value`.
-
-    `group` is "test" for pairs that hold the test domain, else "other".
-    """
-    rows = study.cka[(study.cka["kernel"] == kernel) & (study.cka["classes"] == classes)]
-    rows = rows[rows["domain_a"] != rows["domain_b"]]
-    with_test = (rows["domain_a"] == study.test_domain) | (rows["domain_b"] == study.test_domain)
-    rows = rows.assign(group=np.where(with_test, "test", "other"))
-    keys = ["mixture", "layer", "depth", "domain_a", "domain_b", "group"]
-    return rows.groupby(keys, sort=False, as_index=False)["value"].mean()

@@ -7,15 +7,13 @@ otherwise the sentence says that it is open. A missing baseline or upper bound t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from domix.report import tables
 from domix.report.study import Study
-
-MINUS, UNIT = "\u2212", "\u00a0%"  # a real minus sign; a percent sign that stays with its number
+from domix.runtime.wording import UNIT, listed, percent
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,6 @@ class Conclusion:
     verdict: str
     answer: str
     more: list[str]
-
-
-def percent(share: float, sign: bool = False) -> str:
-    """Write a share as a percentage with one decimal, the minus sign a real one."""
-    return f"{share * 100:{'+' if sign else ''}.1f}".replace("-", MINUS) + UNIT
 
 
 def points(difference: float) -> str:
@@ -46,13 +39,6 @@ def interval(row: pd.Series, confidence: float) -> str:
     """Write an estimate's interval in brackets."""
     low, high = (percent(row[end]).removesuffix(UNIT) for end in ("low", "high"))
     return f"({confidence * 100:g}{UNIT} interval {low} to {high})"
-
-
-def listed(items: Sequence[str], empty: str = "") -> str:
-    """Join words: "a", "a and b", "a, b and c"."""
-    if not items:
-        return empty
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def shown(study: Study, mixture: str) -> str:

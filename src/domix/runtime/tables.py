@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,61 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
         return file.read(columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro") from error
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table; `dtype` is str, bool, int, float, or object for lists."""
+
+    name: str
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A table as it is declared: its columns, what they mean, and who writes it where."""
+
+    name: str
+    columns: Sequence[Column]
+    meaning: str
+    path: str = ""
+    written_by: str = ""
+
+    def write(self, frame: pd.DataFrame, path: Path, **metadata: Any) -> None:
+        """Check a frame and write it.
+
+        Raises:
+            DataError: a column is missing, mistyped or not declared.
+        """
+        self.check(frame, str(path))
+        write_table(path, frame[[column.name for column in self.columns]], metadata or None)
+
+    def read(self, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the table, or some of its columns.
+
+        Raises:
+            DataError: the file is missing or damaged, or a column is missing or mistyped.
+        """
+        wanted = [column for column in self.columns if columns is None or column.name in columns]
+        frame = read_table(path, [column.name for column in wanted])
+        TableSchema(self.name, wanted, self.meaning).check(frame, str(path))
+        return frame
+
+    def check(self, frame: pd.DataFrame, where: str) -> None:
+        """Raise DataError unless a frame has the declared columns."""
+        for column in self.columns:
+            if column.name not in frame:
+                raise DataError(f"{where} has no column {column.name!r}, which the table {self.name} declares")
+            if len(frame) and not _FITS[column.dtype](frame[column.name]):
+                found = frame[column.name].dtype
+                raise DataError(f"{where}: the column {column.name!r} of {self.name} is {found}, not {column.dtype}")
+
+
+_FITS = {
+    "str": lambda values: pd.api.types.is_string_dtype(values) or values.isna().all() or values.dtype == object,
+    "bool": pd.api.types.is_bool_dtype,
+    "int": lambda values: pd.api.types.is_integer_dtype(values) or (values.dropna() % 1 == 0).all(),
+    "float": pd.api.types.is_float_dtype,
+    "object": lambda values: True,
+}

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.analyses.probe import can_probe, fit_grouped, fit_ridge
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
@@ -28,7 +29,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-FOLDS, RESAMPLES, SEED = 5, 2000, 0
+RESAMPLES, SEED = 2000, 0
 TELLS = 0.1  # t - f below which the probe cannot tell the domains apart, and there is no estimate
 
 
@@ -78,23 +79,18 @@ def fit_probe(
     Raises:
         DataError: fewer than two classes in the test domain, or in the others.
     """
-    from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import GroupKFold
-
     test = list(domains).index(test_domain)
     inside = domain == test
-    folds = min(FOLDS, len(np.unique(label)))
-    if min(len(np.unique(label[inside])), len(np.unique(label[~inside]))) < 2:
+    if not can_probe(inside, label):
         raise DataError(
             f"the domain audit needs training pictures of two classes in {test_domain!r} and in other domains: "
             "add pictures of them to the data"
         )
-    parts = [*GroupKFold(folds).split(image, inside, label), (np.arange(len(image)), np.zeros(0, np.int64))]
-    ridges = [RidgeClassifier(class_weight="balanced").fit(image[learn], inside[learn]) for learn, _ in parts]
-    fold, taken = np.full(classes, folds), np.zeros(len(image), bool)
-    for number, (ridge, (_, held_out)) in enumerate(zip(ridges[:-1], parts, strict=False)):
+    probe = fit_grouped(image, inside, label)
+    ridges = [*probe.ridges, fit_ridge(image, inside)]
+    fold = np.full(classes, len(probe.held_out))
+    for number, held_out in enumerate(probe.held_out):
         fold[label[held_out]] = number
-        taken[held_out] = ridge.predict(image[held_out])
     shape = (len(domains), classes)
     cell = domain * classes + label
     return Probe(
@@ -104,8 +100,8 @@ def fit_probe(
         bias=np.array([np.ravel(ridge.intercept_)[0] for ridge in ridges], dtype=np.float64),
         fold=fold,
         pictures=np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape),
-        hits=np.bincount(cell, weights=taken, minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape),
-        taken=taken,
+        hits=np.bincount(cell, weights=probe.taken, minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape),
+        taken=probe.taken,
     )
 
 

@@ -22,15 +22,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domix.analysis.domain_audit import Probe, audit_table, fit_probe
+from domix.analyses.contract import Findings
+from domix.analyses.leakage.domain_audit import Probe, audit_table, fit_probe
+from domix.analyses.leakage.neighbours import Bools, Ints, Nearest, Samples, gather
+from domix.analyses.sampling import draw_rows
 from domix.analysis.encode import Encoder
-from domix.analysis.neighbours import Bools, Ints, Nearest, Samples, gather
-from domix.analysis.separation import draw_rows
-from domix.analysis.study import Withheld
 from domix.data.duplicates import hash_bits, in_cells, is_flat, leaked, withheld_pictures
 from domix.data.index import read_index
 from domix.data.shards import ShardReader
 from domix.runtime.errors import DataError, ParameterError
+from domix.study import Run, Study
 
 READ, COMPARED = ["row", "key", "width", "height"], ["row", "sha256", "phash"]  # what the encoder and `leaked` need
 INDEX_COLUMNS = [*READ, "domain", "class", "label", "split", "sha256", "phash"]
@@ -41,21 +42,10 @@ PROBE_PICTURES, PROBE_SEED = 1500, 0  # pictures a domain that the domain probe 
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The tables of the stage: see docs/architecture.md."""
-
-    duplicates: pd.DataFrame
-    summary: pd.DataFrame
-    domains: pd.DataFrame
-    meta: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Search:
     """What to look for, and how."""
 
-    withheld: Withheld
-    natural_domain: str
+    study: Study
     similarity: float
     near_bits: int
     confidence: float
@@ -64,24 +54,26 @@ class Search:
     threads: int = 1
 
 
-def choose_encoder(runs: Sequence[tuple[str, int, str]], cells: pd.DataFrame, wanted: str | None) -> str:
-    """Return the run (mixture, seed, name) whose model embeds the pictures: `wanted`, or the one shown most.
+def choose_encoder(runs: Sequence[Run], cells: pd.DataFrame, wanted: str | None) -> Run:
+    """Return the run whose model embeds the pictures: the one named `wanted`, or the one shown most.
 
     That is the first of those whose mixture holds samples of most cells (`cells`: columns mixture, samples).
 
     Raises:
         ParameterError: `wanted` is no run of the study.
     """
-    names = [name for _, _, name in runs]
     if wanted is not None:
-        if wanted not in names:
-            raise ParameterError(f"leakage.encoder {wanted!r} is no run of this study: name one of {', '.join(names)}")
-        return wanted
+        named = {run.name: run for run in runs}
+        if wanted not in named:
+            raise ParameterError(
+                f"analyses.leakage.encoder {wanted!r} is no run of this study: name one of {', '.join(named)}"
+            )
+        return named[wanted]
     filled = cells[cells["samples"] > 0].groupby("mixture").size()
-    return max(runs, key=lambda run: filled.get(run[0], 0))[2]
+    return max(runs, key=lambda run: filled.get(run.mixture, 0))
 
 
-def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], encoder: Path, search: Search) -> Audit:
+def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], encoder: Path, search: Search) -> Findings:
     """Look for withheld pictures in mixtures.
 
     Args:
@@ -94,7 +86,7 @@ def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], enco
     """
     held = {next(iter(shards)), *(name for table in mixtures.values() for name in table["source"].unique())}
     shards = {name: folder for name, folder in shards.items() if name in held}
-    material = _gather_material(mixtures, {n: read_index(f, INDEX_COLUMNS) for n, f in shards.items()}, search.withheld)
+    material = _gather_material(mixtures, {n: read_index(f, INDEX_COLUMNS) for n, f in shards.items()}, search.study)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(ShardReader(folder)) for name, folder in shards.items()}
         eyes = Encoder(encoder, readers, batch=search.batch, device=search.device, threads=search.threads)
@@ -105,12 +97,14 @@ def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], enco
         for mixture in material.mixtures
         for source in material.indices
     }
-    return Audit(
-        duplicates=pd.concat([_copies_table(material, copies), _nearest_table(material, nearest)], ignore_index=True),
-        summary=_summary(material, copies, nearest),
-        domains=audit_table(probe, material.domains, shown, confidence=search.confidence),
-        meta=_meta(material, probe, search) | {"encoder": encoder.name},
-    )
+    tables = {
+        "duplicates": pd.concat(
+            [_copies_table(material, copies), _nearest_table(material, nearest)], ignore_index=True
+        ),
+        "summary": _summary(material, copies, nearest),
+        "domains": audit_table(probe, material.domains, shown, confidence=search.confidence),
+    }
+    return Findings(tables, _facts(material, probe, search) | {"encoder": encoder.name})
 
 
 @dataclass(frozen=True)
@@ -138,25 +132,23 @@ class _Material:
         return self.samples.shown[:, self.mixtures.index(mixture)]
 
 
-def _gather_material(
-    mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd.DataFrame], withheld: Withheld
-) -> _Material:
+def _gather_material(mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd.DataFrame], study: Study) -> _Material:
     source, main = next(iter(indices.items()))
-    pictures = withheld_pictures(main, withheld.test_domain, withheld.test_classes)
+    pictures = withheld_pictures(main, study.test_domain, study.test_classes)
     if pictures.empty:
-        raise DataError(f"{source} has no test picture of a test class in {withheld.test_domain!r}: run dvc repro")
+        raise DataError(f"{source} has no test picture of a test class in {study.test_domain!r}: run dvc repro")
     none = np.zeros(0, np.int64)
     training = main.loc[main["split"] == "train", "row"].to_numpy()
     samples = gather(list(mixtures.values()), {name: training if name == source else none for name in indices})
     domains = sorted(main["domain"].unique())
     place = {name: number for number, name in enumerate(domains)}
-    label = {name: number for number, name in enumerate(withheld.classes)}
+    label = {name: number for number, name in enumerate(study.classes)}
     parts = []
     for name, index in indices.items():
         rows = index[["domain", "class"]].iloc[samples.row[samples.of_source(name)]]
         domain = rows["domain"].map(place).fillna(len(domains)).to_numpy(np.int64)
         labels = rows["class"].map(label).fillna(-1).to_numpy(np.int64)
-        tested = in_cells(rows, withheld.test_domain, withheld.test_classes) & (name == source)
+        tested = in_cells(rows, study.test_domain, study.test_classes) & (name == source)
         parts.append((domain, labels, tested))
     domain, labels, tested = (np.concatenate(column) for column in zip(*parts, strict=True))
     samples, tested = samples.divided(tested)
@@ -184,9 +176,9 @@ def _look(eyes: Encoder, material: _Material, search: Search) -> tuple[Nearest, 
         material.domain[drawn],
         material.label[drawn],
         material.domains,
-        classes=len(search.withheld.classes),
-        test_domain=search.withheld.test_domain,
-        natural=search.natural_domain,
+        classes=len(search.study.classes),
+        test_domain=search.study.test_domain,
+        natural=search.study.natural_domain,
     )
     taken[drawn] = probe.taken
     waiting = samples.held
@@ -290,7 +282,7 @@ def _by_domain(material: _Material, taken: Bools, mixture: str, source: str) -> 
     return np.bincount(domain, minlength=size), np.bincount(domain[taken[mine]], minlength=size)
 
 
-def _meta(material: _Material, probe: Probe, search: Search) -> dict[str, Any]:
+def _facts(material: _Material, probe: Probe, search: Search) -> dict[str, Any]:
     """Describe the search: numbers, and what was left out of it."""
     samples = material.samples
     shown = samples.held
@@ -300,8 +292,8 @@ def _meta(material: _Material, probe: Probe, search: Search) -> dict[str, Any]:
         flat += int(is_flat(hash_bits(material.index_rows(mine[shown[mine]], name, ["phash"])["phash"])).sum())
     rates = zip(material.domains, probe.rates.tolist(), strict=True)
     return {
-        "test_domain": search.withheld.test_domain,
-        "natural_domain": search.natural_domain,
+        "test_domain": search.study.test_domain,
+        "natural_domain": search.study.natural_domain,
         "withheld": len(material.pictures),
         "samples": int(shown.sum()),
         "similarity": search.similarity,

@@ -14,36 +14,20 @@ from __future__ import annotations
 import logging
 import warnings
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from domix.analysis.study import Withheld
-from domix.config import Separation
-from domix.evaluate.embeddings import Embeddings, load_embeddings
+from domix.analyses.probe import can_probe, fit_grouped
+from domix.analyses.sampling import draw_rows
+from domix.evaluate.embeddings import Embeddings
 from domix.runtime.errors import DataError
-from domix.runtime.seeds import derive, numpy_generator
+from domix.runtime.seeds import derive
 
 log = logging.getLogger(__name__)
 
-FOLDS = 5
 UMAP_SEEDS = 2**32  # UMAP takes NumPy's legacy seeds
-
-
-def draw_rows(domains: NDArray, pictures: int, *, seed: int) -> NDArray[np.int64]:
-    """Draw up to `pictures` pictures of each domain without replacement: sorted positions in `domains` [N].
-
-    The draw from a domain depends on the seed and that domain's pictures alone.
-    """
-    chosen = []
-    for domain in sorted(set(domains.tolist())):
-        here = np.flatnonzero(domains == domain)
-        generator = numpy_generator(seed, "separation", domain)
-        chosen.append(generator.choice(here, size=min(pictures, len(here)), replace=False))
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
 def nearest_neighbours(image: NDArray[np.float32], count: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -72,7 +56,7 @@ def umap_points(
     if len(image) <= neighbours:
         raise DataError(
             f"UMAP needs more pictures than neighbours, but there are {len(image)} and {neighbours}: "
-            "lower separation.neighbours or raise separation.pictures"
+            "lower analyses.separation.neighbours or raise analyses.separation.pictures"
         )
     with warnings.catch_warnings():
         # UMAP says that a seed means one thread, and that neighbours from elsewhere forbid to add points later.
@@ -90,7 +74,9 @@ def umap_points(
         )
         points = reducer.fit_transform(image)
     if not np.isfinite(points).all():
-        raise DataError("UMAP gave points that are not finite: set separation.densmap to false or change its seed")
+        raise DataError(
+            "UMAP gave points that are not finite: set analyses.separation.densmap to false or change its seed"
+        )
     return np.asarray(points, dtype=np.float32)
 
 
@@ -154,54 +140,21 @@ def separability_table(embeddings: Embeddings) -> pd.DataFrame:
     weighs both sides alike, over five folds that share no class: what it learns of a style must hold for new classes.
     `n` is the number of the domain's pictures. A domain without pictures, or one that stands alone, has no row.
     """
-    from sklearn.linear_model import RidgeClassifier
     from sklearn.metrics import balanced_accuracy_score
-    from sklearn.model_selection import GroupKFold, cross_val_predict
 
     domain, label = _domain_numbers(embeddings), embeddings.rows["label"].to_numpy()
-    folds = min(FOLDS, len(np.unique(label)))
     rows = []
     for number, name in enumerate(embeddings.domains):
         inside = domain == number
-        if folds < 2 or inside.all() or not _both_sides(inside, label):
+        if not can_probe(inside, label):
             log.warning("no separability of %s: a probe needs it and another domain, each in two classes", name)
             continue
-        probe = RidgeClassifier(class_weight="balanced")
-        told = cross_val_predict(probe, embeddings.image, inside, groups=label, cv=GroupKFold(folds))
+        told = fit_grouped(embeddings.image, inside, label).taken
         rows.append((name, float(balanced_accuracy_score(inside, told)), int(inside.sum())))
     return pd.DataFrame(rows, columns=["domain", "value", "n"]).astype({"value": "float64", "n": "int64"})
-
-
-def _both_sides(inside: NDArray[np.bool_], label: NDArray[np.int64]) -> bool:
-    """Tell whether pictures inside and outside a domain have at least two classes each."""
-    return min(len(np.unique(label[inside])), len(np.unique(label[~inside]))) >= 2
 
 
 def _domain_numbers(embeddings: Embeddings) -> NDArray[np.int64]:
     """Return the number of each picture's domain: int64 [N]."""
     number = {name: place for place, name in enumerate(embeddings.domains)}
     return embeddings.rows["domain"].map(number).to_numpy(dtype=np.int64)
-
-
-def analyse_run(withheld: Withheld, settings: Separation, folder: Path) -> dict[str, pd.DataFrame]:
-    """Return the tables umap, distances and separability of one run, whose embeddings lie in `folder`.
-
-    Computes with one thread, so that several runs can be analysed side by side.
-
-    Raises:
-        DataError: embeddings are missing or damaged, or of another study than `withheld`.
-    """
-    embeddings = load_embeddings(folder)
-    withheld.check(embeddings)
-    with threadpool_limits(1):
-        points = umap_table(
-            embeddings,
-            pictures=settings.pictures,
-            neighbours=settings.neighbours,
-            min_distance=settings.min_distance,
-            densmap=settings.densmap,
-            seed=settings.seed,
-        )
-        points.insert(3, "withheld", withheld.rows(points))
-        distances, separability = distance_table(embeddings), separability_table(embeddings)
-    return {"umap": points, "distances": distances, "separability": separability}

@@ -1,0 +1,47 @@
+"""How alike two domains are represented, layer by layer: unbiased centred kernel alignment of their class means."""
+
+from domix.analyses.cka.settings import Settings
+from domix.analyses.contract import Analysis
+from domix.runtime.tables import Column, TableSchema
+
+LAYER = (
+    Column("layer", "str", "name of the layer"),
+    Column("depth", "int", "its place, from 0"),
+)
+KERNEL = Column("kernel", "str", "linear or rbf")
+VALUE = Column("value", "float", "CKA, in -1..1")
+
+ANALYSIS = Analysis(
+    name="cka",
+    package=__name__,
+    Settings=Settings,
+    needs="embeddings",
+    tables={
+        "cka": TableSchema(
+            "cka",
+            (
+                *LAYER,
+                KERNEL,
+                Column("classes", "str", "classes that are compared: all, test or seen"),
+                Column("domain_a", "str", "one domain"),
+                Column("domain_b", "str", "the other"),
+                Column("n", "int", "classes that both have"),
+                VALUE,
+            ),
+            "likeness of two domains' class means in a layer",
+        )
+    },
+    plots={
+        "cka": TableSchema(
+            "cka",
+            (
+                Column("mixture", "str", "of the runs"),
+                *LAYER,
+                VALUE,
+                KERNEL,
+                Column("pairs", "str", "pairs with the test domain, or the others"),
+            ),
+            "mean CKA a layer over the test classes",
+        )
+    },
+)

@@ -1,0 +1,255 @@
+"""What an analysis is: a folder that declares itself, computes tables, and turns them into a section of the report.
+
+<name>/__init__.py      ANALYSIS = Analysis(...): its name, its settings, what it needs, the tables and plots it makes
+<name>/settings.py      its block of the parameters, `analyses.<name>`
+<name>/computation.py   run(inputs, settings) -> tables of one run; or run_jointly(inputs, settings) -> Findings
+<name>/section.py       section(results, study) -> Section: text, figures, plots and metrics
+
+Computation and section are imported when they are called, so that listing the analyses costs nothing. What a run's
+tables hang on is the embeddings, the settings and the code of computation.py with all that it imports; so an edit of the
+section computes nothing again.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from markupsafe import Markup
+
+from domix.runtime.errors import DataError
+from domix.runtime.settings import Settings
+from domix.runtime.tables import Column, TableSchema
+from domix.study import Run, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from domix.evaluate.embeddings import Embeddings
+
+Needs = Literal["embeddings", "activations", "encoder"]
+Chapter = Literal["model", "data"]
+RUN_COLUMNS = ("mixture", "seed")  # which lead the tables of all runs together
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the parameters say beside an analysis' own block, and several parts must agree on."""
+
+    confidence: float  # of intervals
+    near_bits: int  # bits, of 64, by which perceptual hashes of near duplicates differ at most
+    drop: str  # which duplicates mixtures leave out: none, exact, near
+    batch: int  # images that an encoder reads at a time
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What the analysis of one run may read. `study` knows of this run alone: others must not change its tables."""
+
+    study: Study
+    run: Run
+    artifacts: Path
+
+    @property
+    def embeddings_folder(self) -> Path:
+        """Where the embeddings of the run's evaluation images lie."""
+        return self.artifacts / "embeddings" / self.run.kind / self.run.name
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the run's weights lie."""
+        return self.artifacts / "models" / self.run.kind / self.run.name
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """The embeddings of the run's evaluation images.
+
+        Raises:
+            DataError: they are missing or damaged, or of other classes or domains than the study.
+        """
+        from domix.evaluate.embeddings import load_embeddings
+
+        found = load_embeddings(self.embeddings_folder)
+        if found.classes != list(self.study.classes) or self.study.test_domain not in found.domains:
+            raise DataError(f"{found.folder} was made from other classes or domains than the mixtures: run dvc repro")
+        return found
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """What an analysis of all runs together may read; `sources` lie in artifacts/shards, the multi-domain one first."""
+
+    study: Study
+    sources: tuple[str, ...]
+    artifacts: Path
+    shared: Shared
+
+    def of_run(self, run: Run) -> RunInputs:
+        """Return what the analysis of one of the runs may read."""
+        return RunInputs(replace(self.study, runs=(run,)), run, self.artifacts)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Tables by name, and `facts`: JSON values that belong to no row, such as how a search was done."""
+
+    tables: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The study's images, for a section to show."""
+
+    uri: Callable[[str, int], str]  # (source, row of its index) -> the image as a data URI
+    class_of: Callable[[int], str]  # row of a test image of the multi-domain source -> its class
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an analysis found in all runs asked for, and what else its section may need."""
+
+    tables: Mapping[str, pd.DataFrame]  # led by mixture and seed, in the order of the study's runs
+    facts: Mapping[str, Any]
+    settings: Any  # the analysis' own
+    shared: Shared
+    images: Images
+    source: str = ""  # the multi-domain one
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `title` stands above it; `draw` returns it as inline SVG with words for those who do not see it."""
+
+    title: str
+    draw: Callable[[], Markup]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a section: a heading, text, figures side by side, and further figures that are folded away.
+
+    `text` is shown as it is if it is Markup; plain text is escaped, an empty line begins a paragraph.
+    """
+
+    title: str
+    text: str
+    figures: Sequence[Figure] = ()
+    folded: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the report says of an analysis.
+
+    `chapter` is where: `model` among what lies inside the model, `data` as a section of its own on the training data,
+    whose link in the page's head is `link`. `plots` are the tables behind `dvc plots`, by the names declared. `metrics`
+    go into metrics/results.json, each led by the analysis' name. No `parts`: the page says nothing.
+    """
+
+    title: str
+    parts: Sequence[Part]
+    plots: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    chapter: Chapter = "model"
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The declaration of an analysis, and its two functions.
+
+    Args:
+        name: as its folder and its block of the parameters are called.
+        package: `__name__` of the folder.
+        Settings: its settings, every field with a default and a description.
+        needs: the dearest thing that its computation reads.
+        tables: the tables of each run, by name, without the columns mixture and seed.
+        joint_tables: the tables of all runs together.
+        plots: the tables behind `dvc plots`.
+        section_settings: those that the section alone reads: a change of them computes nothing.
+        one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
+    """
+
+    name: str
+    package: str
+    Settings: type[Settings]
+    needs: Needs
+    tables: Mapping[str, TableSchema] = field(default_factory=dict)
+    joint_tables: Mapping[str, TableSchema] = field(default_factory=dict)
+    plots: Mapping[str, TableSchema] = field(default_factory=dict)
+    section_settings: tuple[str, ...] = ()
+    one_thread: bool = False
+
+    @property
+    def computation(self) -> str:
+        """The module whose code, with all that it imports, decides the tables."""
+        return f"{self.package}.computation"
+
+    def written(self) -> list[TableSchema]:
+        """Return the tables as they are written: those of runs led by mixture and seed."""
+        head = (Column("mixture", "str", "training mixture of the run"), Column("seed", "int", "its seed"))
+        schemas = {name: replace(s, columns=(*head, *s.columns)) for name, s in self.tables.items()}
+        schemas |= self.joint_tables
+        home, stage = f"artifacts/analysis/{self.name}", f"analyse@{self.name}"
+        return [replace(s, path=f"{home}/{name}.parquet", written_by=stage) for name, s in schemas.items()]
+
+    def run(self, inputs: RunInputs, settings: Any) -> dict[str, pd.DataFrame]:
+        """Compute the tables of one run.
+
+        Raises:
+            DataError: an input is missing or damaged, or the tables are not those declared.
+        """
+        tables = self._module("computation").run(inputs, settings)
+        _check_tables(f"the analysis {self.name}", self.tables, tables)
+        return tables
+
+    def joint_key(self, inputs: StudyInputs, settings: Any) -> Mapping[str, Any]:
+        """Return what decides the tables of all runs together, beside settings and code, as JSON values."""
+        return self._module("computation").joint_key(inputs, settings)
+
+    def run_jointly(self, inputs: StudyInputs, settings: Any) -> Findings:
+        """Compute the tables of all runs together.
+
+        Raises:
+            DataError: as `run`.
+            ParameterError: the settings do not fit the study.
+        """
+        findings = self._module("computation").run_jointly(inputs, settings)
+        _check_tables(f"the analysis {self.name}", self.joint_tables, findings.tables)
+        return findings
+
+    def section(self, results: Results, study: Study) -> Section:
+        """Say what was found.
+
+        Raises:
+            DataError: the section is none, or has other plots than those declared.
+        """
+        section = self._module("section").section(results, study)
+        if not isinstance(section, Section):
+            raise DataError(
+                f"the section of the analysis {self.name} is {type(section).__name__}, no Section: mend {self.package}"
+            )
+        _check_tables(f"the section of the analysis {self.name}", self.plots, section.plots)
+        return section
+
+    def _module(self, part: str) -> ModuleType:
+        return importlib.import_module(f"{self.package}.{part}")
+
+
+def _check_tables(who: str, declared: Mapping[str, TableSchema], tables: Mapping[str, pd.DataFrame]) -> None:
+    """Raise DataError unless the tables are those declared."""
+    if extra := sorted(set(tables) - set(declared)):
+        raise DataError(f"{who} gives the table {extra[0]!r}, which it does not declare: add it to ANALYSIS")
+    if missing := sorted(set(declared) - set(tables)):
+        raise DataError(f"{who} declares the table {missing[0]!r}, but does not give it")
+    for name, schema in declared.items():
+        schema.check(tables[name], f"{who}, table {name}")
+        known = [column.name for column in schema.columns]
+        if extra := [column for column in tables[name] if column not in known]:
+            raise DataError(f"{who} gives the column {extra[0]!r} in {name}, which it does not declare")

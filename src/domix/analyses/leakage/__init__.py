@@ -1,0 +1,65 @@
+"""Withheld test images, and images like them, among the training samples of every mixture."""
+
+from domix.analyses.contract import Analysis
+from domix.analyses.leakage.settings import Settings
+from domix.runtime.tables import Column, TableSchema
+
+MIXTURE = Column("mixture", "str", "training mixture")
+
+ANALYSIS = Analysis(
+    name="leakage",
+    package=__name__,
+    Settings=Settings,
+    needs="encoder",
+    section_settings=("examples",),
+    joint_tables={
+        "duplicates": TableSchema(
+            "duplicates",
+            (
+                Column("kind", "str", "exact (equal files), near (perceptual hash) or embedding"),
+                Column("test_row", "int", "row of the held-out test image"),
+                Column("source", "str", "source of the training sample"),
+                Column("row", "int", "its row there"),
+                Column("domain", "str", "its domain"),
+                Column("class", "str", "its class; none in a corpus without labels"),
+                Column("distance", "int", "bits by which the hashes differ; none for embedding"),
+                Column("similarity", "float", "cosine of the embeddings; NaN for the others"),
+                Column("tested", "bool", "whether the sample lies in a held-out cell"),
+                Column("mixtures", "object", "names of the mixtures that show it"),
+            ),
+            "training samples like a held-out test image; of the kind embedding the nearest five",
+        ),
+        "summary": TableSchema(
+            "summary",
+            (
+                MIXTURE,
+                Column("kind", "str", "as in duplicates"),
+                Column("samples", "int", "samples outside the held-out cells that are like a held-out image"),
+                Column("tested_samples", "int", "samples within them that are"),
+                Column("same_class", "int", "those of `samples` like an image of their own class"),
+                Column("pictures", "int", "held-out images that have such a sample"),
+                Column("withheld", "int", "held-out images"),
+                Column("n", "int", "samples of the mixture"),
+            ),
+            "what was found in each mixture",
+        ),
+        "domains": TableSchema(
+            "domains",
+            (
+                MIXTURE,
+                Column("source", "str", "source of the samples"),
+                Column("domain", "str", "their domain; all: the source whole; none: without one"),
+                Column("n", "int", "samples"),
+                Column("labelled", "int", "of them labelled as the test domain"),
+                Column("taken", "int", "taken for the test domain by a probe"),
+                Column("share", "float", "taken / n"),
+                Column("true_positive", "float", "share of the test domain's images that the probe takes for it"),
+                Column("false_positive", "float", "share of the others'"),
+                Column("estimate", "float", "share of the test domain, corrected for both; of all only"),
+                Column("low", "float", "lower end of its interval"),
+                Column("high", "float", "upper end"),
+            ),
+            "how much of each mixture looks like the test domain",
+        ),
+    },
+)

@@ -1,0 +1,37 @@
+"""The tables of one run: umap, distances and separability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from threadpoolctl import threadpool_limits
+
+from domix.analyses.cells import held_out_rows
+from domix.analyses.separation.measures import distance_table, separability_table, umap_table
+from domix.analyses.separation.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from domix.analyses.contract import RunInputs
+
+
+def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Map and measure one run, with one thread.
+
+    Raises:
+        DataError: embeddings are missing or damaged, or of another study.
+    """
+    embeddings = inputs.embeddings
+    with threadpool_limits(1):
+        points = umap_table(
+            embeddings,
+            pictures=settings.pictures,
+            neighbours=settings.neighbours,
+            min_distance=settings.min_distance,
+            densmap=settings.densmap,
+            seed=settings.seed,
+        )
+        points.insert(3, "withheld", held_out_rows(inputs.study, points))
+        distances, separability = distance_table(embeddings), separability_table(embeddings)
+    return {"umap": points, "distances": distances, "separability": separability}

@@ -1,0 +1,11 @@
+"""What analyses have in common with other parts of the parameters."""
+
+from __future__ import annotations
+
+from domix.analyses.contract import Shared
+from domix.config import Params
+
+
+def shared_of(params: Params) -> Shared:
+    """Return what the parameters say that an analysis and other parts must agree on."""
+    return Shared(params.evaluate.confidence, params.mixing.near_bits, params.mixing.drop, params.embed.batch)
