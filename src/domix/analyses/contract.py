@@ -5,9 +5,9 @@
 <name>/computation.py   run(inputs, settings) -> tables of one run; or run_jointly(inputs, settings) -> Findings
 <name>/section.py       section(results, study) -> Section: text, figures, plots and metrics
 
-Computation and section are imported when they are called, so that listing the analyses costs nothing. What a run's
-tables hang on is the embeddings, the settings and the code of computation.py with all that it imports; so an edit of the
-section computes nothing again.
+Computation and section are imported when they are called, so that listing the analyses costs nothing. A run's tables
+hang on the embeddings, the settings and the code of computation.py with all that it imports: an edit of the section
+computes nothing again.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ from domix.study import Study
 PANEL = 300.0
 SUBSETS = ("test", "seen", "all")
 TEXT = Markup(
-    """<p>Centred kernel alignment (CKA, {kernel} kernel, on the class means of the test classes) is 1 where two domains arrange
-the classes in the same way and about 0 where their arrangements have nothing to do with each other. If the lines for pairs with
-<span class="hot">{test_domain}</span> run below the others, the network has not brought that style into the common arrangement, and the
-layer where they part is where it fails to.</p>
+    """<p>Centred kernel alignment (CKA, {kernel} kernel, on the class means of the test classes) is 1 where two domains
+arrange the classes in the same way and about 0 where their arrangements have nothing to do with each other. If the
+lines for pairs with <span class="hot">{test_domain}</span> run below the others, the network has not brought that
+style into the common arrangement, and the layer where they part is where it fails to.</p>
 <ul class="key"><li><i class="line" style="border-color:var(--hot)"></i> pairs with {test_domain} (thick: mean)</li>
-<li><i class="line" style="border-color:var(--mute);border-top-style:dashed"></i> the other pairs (thick: mean)</li></ul>"""
+<li><i class="line" style="border-color:var(--mute);border-top-style:dashed"></i> the other pairs (thick:
+mean)</li></ul>"""
 )
 
 

@@ -209,8 +209,8 @@ def domain_sentence(audit: Audit) -> str:
     worst = max(above, key=lambda row: row["estimate"] - row["labelled_share"])
     ends = f"{plain(worst['low'])} to {percent(worst['high'])}"
     return (
-        f"More looks like {audit.study.test_domain} than is labelled so: most of all in {worst['mixture']}, where of the "
-        f"{worst['n']:,} samples of {worst['source']} an estimated {percent(worst['estimate'])} do ({ends}), and "
+        f"More looks like {audit.study.test_domain} than is labelled so: most of all in {worst['mixture']}, where of "
+        f"the {worst['n']:,} samples of {worst['source']} an estimated {percent(worst['estimate'])} do ({ends}), and "
         f"{percent(worst['labelled_share'])} are labelled."
     )
 

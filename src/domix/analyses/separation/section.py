@@ -18,18 +18,21 @@ PANEL = 300.0
 CLASS_COLOURS = ("--d0", "--d1", "--d2", "--d3", "--d4", "--d5", "--d6", "--d7")
 PLOTTED = ["mixture", "domain", "class", "withheld", "x", "y"]
 BY_DOMAIN = Markup(
-    """<p>A map (UMAP) of the picture embeddings: pictures that the model finds alike lie close. Islands of one colour mean that the
-model sorts by style first; mixed colours mean that it looks past style. Distances across a map, and between maps, mean little.</p>
+    """<p>A map (UMAP) of the picture embeddings: pictures that the model finds alike lie close. Islands of one colour
+mean that the model sorts by style first; mixed colours mean that it looks past style. Distances across a map,
+and between maps, mean little.</p>
 <ul class="key">{key}</ul>"""
 )
 BY_CLASS = Markup(
-    """<p>The same maps with {number} test classes in colour, {test_domain} pictures as rings. A line ties each ring to the
-middle of its class in the other domains: where the lines are short, the model has put the {test_domain} picture with its class.</p>
+    """<p>The same maps with {number} test classes in colour, {test_domain} pictures as rings. A line ties each ring to
+the middle of its class in the other domains: where the lines are short, the model has put the {test_domain}
+picture with its class.</p>
 <ul class="key">{key}<li><i class="ring"></i> {test_domain}</li></ul>"""
 )
 APART = Markup(
-    """<p>Distances between the domains' mean embeddings, measured in the full space and not on the map: the stronger the colour, the farther. A strong row and column for
-<span class="hot">{test_domain}</span> means that the model keeps it apart from the other styles.</p>"""
+    """<p>Distances between the domains' mean embeddings, measured in the full space and not on the map: the stronger
+the colour, the farther. A strong row and column for <span class="hot">{test_domain}</span> means that the model
+keeps it apart from the other styles.</p>"""
 )
 KEY = Markup('<li><i style="background:{colour}"></i> {name}</li>')
 
