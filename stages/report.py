@@ -9,8 +9,10 @@ from pathlib import Path
 
 from domix.config import Params
 from domix.data.shards import ShardReader
-from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables, tracked
-from domix.report.study import Study, load_study
+from domix.report.figures import study_card
+from domix.report.load.study import Study, load_study
+from domix.report.page import datacards, leakage, modelcards, page
+from domix.report.tables import headline, other_models, plot_data, summary
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
@@ -30,7 +32,7 @@ def main(params: Params, folder: str | None = None) -> None:
         unfinished=folder is not None,
     )
     if folder is None:
-        numbers = tables.results(study) | beside.results(study) | leakage.results(study)
+        numbers = summary.results(study) | other_models.results(study) | leakage.results(study)
         write(study, params, ARTIFACTS / "report")
         write_json(METRICS / "results.json", numbers)
         record(params, study)
@@ -49,8 +51,8 @@ def write(study: Study, params: Params, target: Path) -> None:
     with ExitStack() as stack:
         readers = {source: stack.enter_context(ShardReader(folder)) for source, folder in shards.items()}
         folder = stack.enter_context(atomic_folder(target))
-        plots.write(study, folder / "plots")
-        write_text(folder / "study.svg", card.draw(study, page.source("style.css")))
+        plot_data.write(study, folder / "plots")
+        write_text(folder / "study.svg", study_card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
         html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
@@ -64,10 +66,10 @@ def record(params: Params, study: Study) -> None:
     tracker.params(
         {key: getattr(params, key) for key in ("test_domain", "natural_domain", "sources", "mixtures", "seeds")}
     )
-    tracker.metrics(tracked.headline(study), step=0)
+    tracker.metrics(headline.headline(study), step=0)
     for file in (ARTIFACTS / "report" / "study.svg", ARTIFACTS / "report" / "index.html", METRICS / "results.json"):
         tracker.file(file.name, file.read_bytes())
-    for weights, results in tracked.models(study).items():
+    for weights, results in headline.models(study).items():
         tracker.adopt(weights, results)
     tracker.finish(succeeded=True)
 
