@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from domix.config import Params
-from domix.report.compare import Experiment, read_experiment, render
+from domix.report.page.compare import Experiment, read_experiment, render
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_text
 from stages.common import ARTIFACTS, run

@@ -10,8 +10,10 @@ from pathlib import Path
 from domix.analyses.contract import Section
 from domix.config import Params
 from domix.data.shards import ShardReader
-from domix.report import beside, card, datacards, modelcards, page, plots, sections, tables, tracked
-from domix.report.study import Study, load_study
+from domix.report.figures import study_card
+from domix.report.load.study import Study, load_study
+from domix.report.page import datacards, modelcards, page, sections
+from domix.report.tables import headline, other_models, plot_data, summary
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
@@ -32,7 +34,7 @@ def main(params: Params, folder: str | None = None) -> None:
         unfinished=folder is not None,
     )
     if folder is None:
-        numbers = tables.results(study) | beside.results(study)
+        numbers = summary.results(study) | other_models.results(study)
         analyses = write(study, params, ARTIFACTS / "report")
         write_json(METRICS / "results.json", numbers | sections.metrics(analyses))
         record(params, study)
@@ -59,8 +61,8 @@ def write(study: Study, params: Params, target: Path) -> dict[str, Section]:
 
         analyses = sections.make_sections(study, params, read)
         folder = stack.enter_context(atomic_folder(target))
-        plots.write(study, analyses.values(), folder / "plots")
-        write_text(folder / "study.svg", card.draw(study, page.source("style.css")))
+        plot_data.write(study, analyses.values(), folder / "plots")
+        write_text(folder / "study.svg", study_card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
         write_text(folder / "index.html", page.render(study, params, origin, cards, read, list(analyses.values())))
@@ -74,10 +76,10 @@ def record(params: Params, study: Study) -> None:
     tracker.params(
         {key: getattr(params, key) for key in ("test_domain", "natural_domain", "sources", "mixtures", "seeds")}
     )
-    tracker.metrics(tracked.headline(study), step=0)
+    tracker.metrics(headline.headline(study), step=0)
     for file in (ARTIFACTS / "report" / "study.svg", ARTIFACTS / "report" / "index.html", METRICS / "results.json"):
         tracker.file(file.name, file.read_bytes())
-    for weights, results in tracked.models(study).items():
+    for weights, results in headline.models(study).items():
         tracker.adopt(weights, results)
     tracker.finish(succeeded=True)
 

@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from domix.config import Params
-from domix.report.view.collection import collect
-from domix.report.view.publish import publish
+from domix.report.paper.collection import collect
+from domix.report.paper.publish import publish
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder
 from stages.common import ARTIFACTS, run

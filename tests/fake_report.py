@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from domix.data.manifests import load_manifest
-from domix.report.datacards import SourceCard, make_card
+from domix.report.page.datacards import SourceCard, make_card
 from domix.runtime.files import write_json, write_text
 from domix.runtime.tables import write_table
 

@@ -12,8 +12,8 @@ from typing import cast
 import pandas as pd
 
 from domix import config
-from domix.report import tables, words
-from domix.report.study import load_study
+from domix.report.load.study import load_study
+from domix.report.tables import summary, words
 from domix.runtime.errors import DomixError
 
 COLUMNS = ("withheld", "seen", "natural")
@@ -29,7 +29,7 @@ def headline(root: Path) -> str:
     study = load_study(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
     conclusion = words.conclude(study)
     lines = ["", f"{conclusion.verdict}", conclusion.answer, "", _row("mixture", COLUMNS)]
-    for row in tables.result_table(study):
+    for row in summary.result_table(study):
         cells = [_accuracy(cast("pd.Series | None", row[column])) for column in COLUMNS]
         lines.append(_row(str(row["mixture"]), cells))
     lines += [

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from domix.report.view.place import Place, Run, asked_runs
+from domix.report.paper.place import Place, Run, asked_runs
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from stages.common import ARTIFACTS, SWEEPS

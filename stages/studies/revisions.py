@@ -13,7 +13,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import RevError, resolve_rev
 
-from domix.report.view.place import FILES, Place
+from domix.report.paper.place import FILES, Place
 from domix.runtime.errors import DataError, ParameterError
 from stages.common import ARTIFACTS
 from stages.studies.places import LOCK, PARAMS, read_place, stages_of

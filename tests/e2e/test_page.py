@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from domix.config import load
-from domix.report import compare, page
-from domix.report.study import load_study
+from domix.report.load.study import load_study
+from domix.report.page import compare, page
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake, large_picture, read

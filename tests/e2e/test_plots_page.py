@@ -9,8 +9,8 @@ from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
 from ruamel.yaml import YAML
 
-from domix.report import plots
-from domix.report.study import load_study
+from domix.report.load.study import load_study
+from domix.report.tables import plot_data
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import write_further
 from tests.fake_report import CONFIDENCE, Fake
@@ -40,7 +40,7 @@ def write_page(folder: Path) -> list[str]:
     fake.write()
     write_further(fake, checkpoints=4)
     study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE)
-    frames = {name: frame.astype(str).to_dict("records") for name, frame in plots.frames(study).items()}
+    frames = {name: frame.astype(str).to_dict("records") for name, frame in plot_data.frames(study).items()}
     entries = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     told = {path: properties for entry in entries for path, properties in entry.items()}
     page, places = HTML(offline(PAGE.read_text(encoding="utf-8"))), []

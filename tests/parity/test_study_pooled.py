@@ -18,7 +18,7 @@ from domix.evaluate.measures import AMONG_TEST
 from domix.evaluate.outcomes import Model, Outcome, Plan, Run
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.seeds_tables import seeds_tables
-from domix.report.view.collection import collect
+from domix.report.paper.collection import collect
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
 from domix.runtime.tables import read_table, write_table

@@ -15,7 +15,8 @@ from domix import config
 from domix.config import Params
 from domix.data.index import make_index, shard_name, write_index
 from domix.data.shards import ShardWriter, make_block
-from domix.report import beside, leakage, tables
+from domix.report.page import leakage
+from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from stages import report
@@ -55,7 +56,7 @@ def test_metrics_plots_and_page_are_written(params):
     report.main(params)
     numbers = read_json(Path("metrics/results.json"))
     study = report.load_study(Path("artifacts"), params.mixtures, params.seeds, params.evaluate.confidence)
-    assert numbers == tables.results(study) | beside.results(study) | leakage.results(study)
+    assert numbers == summary.results(study) | other_models.results(study) | leakage.results(study)
     assert sorted(path.name for path in Path("artifacts/report/plots").iterdir()) == [f"{n}.csv" for n in PLOTS]
     cards = [f"{mixture}-s0.md" for mixture in params.mixtures] + [f"mixture-{m}.md" for m in params.mixtures]
     assert sorted(path.name for path in Path("artifacts/report/cards").iterdir()) == sorted(cards)

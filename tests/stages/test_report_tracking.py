@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from domix import config
 from domix.config import Params
-from domix.report.study import Study, load_study
+from domix.report.load.study import Study, load_study
 from domix.runtime.files import write_text
 from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
 from stages import report

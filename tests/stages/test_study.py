@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from domix.report.view.collection import collect
+from domix.report.paper.collection import collect
 from domix.runtime.errors import DataError, ParameterError
 from stages.common import load_params
 from stages.studies.revisions import experiments, of_revisions

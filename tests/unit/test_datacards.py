@@ -8,9 +8,9 @@ import pytest
 
 from domix.data.index import make_index as full_index
 from domix.data.index import write_index
-from domix.report import datacards
-from domix.report.datacards import make_card, mixture_cards, read_card, size_text
-from domix.report.study import load_study
+from domix.report.load.study import load_study
+from domix.report.page import datacards
+from domix.report.page.datacards import make_card, mixture_cards, read_card, size_text
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_json
 from tests.fake_report import CONFIDENCE, Fake, read

@@ -40,6 +40,7 @@ NOT_STAGES = {
 # Who may import whom: a package only from those below it, config from everywhere.
 LAYERS = {
     "runtime": 0,
+    "figures": 1,
     "schema": 1,
     "config": 1,
     "training_params": 1,

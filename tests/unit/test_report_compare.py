@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from domix.report import compare, modelcards
-from domix.report.study import load_study
+from domix.report.load.study import load_study
+from domix.report.page import compare, modelcards
 from domix.runtime.errors import DataError
 from tests.fake_evaluation import SUPERVISED, write_further
 from tests.fake_report import CONFIDENCE, Fake

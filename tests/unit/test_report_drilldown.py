@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.report import beside, curves, drilldown, plots, tables
-from domix.report.study import load_study
+from domix.report.figures import curves
+from domix.report.load.study import load_study
+from domix.report.page import drilldown
+from domix.report.tables import other_models, plot_data, summary
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table, write_table
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
@@ -52,7 +54,7 @@ def test_most_improved_pictures_are_read_now_and_were_not_before(study):
     ranks = study.predictions.query("domain == 'clipart' and mixture == 'natural-only'")
     means = np.exp(np.log(ranks["rank"]).groupby(ranks["row"]).mean())
     assert max(change.before for change in improved) <= means.max() + 1e-9
-    row = tables.pick(tables.estimates(study), "cg-low", "real", "tested")
+    row = summary.pick(summary.estimates(study), "cg-low", "real", "tested")
     assert views["cg-low"].measured["real"][0].equals(row)
 
 
@@ -65,14 +67,14 @@ def test_every_class_shows_its_pictures_and_what_was_said(study):
 
 def test_other_models_stand_beside_and_never_among_the_mixtures(study):
     assert set(study.metrics["kind"]) == {"clip"} and set(study.predictions["kind"]) == {"clip"}
-    rows = beside.result_table(study)
+    rows = other_models.result_table(study)
     assert [(row["mixture"], row["kind"]) for row in rows] == [
         ("cg-high", "classifier"),
         ("natural-only", "classifier"),
         ("public-small", "public model"),
     ]
-    flat = beside.results(study)
-    own = tables.results(study)
+    flat = other_models.results(study)
+    own = summary.results(study)
     assert not set(flat) & set(own)
     assert (
         flat["supervised.cg-high.withheld.balanced_top1"] == own["cg-high.withheld.balanced_top1"]
@@ -81,7 +83,7 @@ def test_other_models_stand_beside_and_never_among_the_mixtures(study):
 
 
 def test_over_several_seeds_the_headline_covers_their_choice(study):
-    flat = tables.results(study) | beside.results(study)
+    flat = summary.results(study) | other_models.results(study)
     row = study.further.mixtures.query("kind == 'clip' and mixture == 'cg-low' and cells == 'withheld'").iloc[0]
     assert flat["cg-low.withheld.balanced_top1.low"] == pytest.approx(row["low"], abs=5e-5)
     assert flat["cg-low.withheld.seeds"] == 2
@@ -92,7 +94,7 @@ def test_one_seed_adds_nothing_over_seeds(tmp_path):
     made = Fake(tmp_path, classes=12, test_classes=6)
     made.write()
     write_further(made, checkpoints=1)
-    flat = beside.results(load_study(made.folder, made.mixtures, made.seeds, CONFIDENCE))
+    flat = other_models.results(load_study(made.folder, made.mixtures, made.seeds, CONFIDENCE))
     assert not any(key.startswith(("supervised.", "public.")) for key in flat)
 
 
@@ -117,7 +119,7 @@ def test_effective_robustness_is_that_of_the_last_checkpoint(study):
 
 
 def test_robustness_is_a_row_a_set_model_and_label_space(study):
-    rows = beside.robustness_table(study)
+    rows = other_models.robustness_table(study)
     keys = [(row["set"], row["model"], row["labels"]) for row in rows]
     assert len(set(keys)) == len(keys) == 3 * (len(MIXTURES) + 3)
     mine = next(row for row in rows if keys[rows.index(row)] == ("imagenet_r", "cg-high (classifier)", "subset"))
@@ -127,7 +129,7 @@ def test_robustness_is_a_row_a_set_model_and_label_space(study):
 
 
 def test_curves_for_dvc_are_of_the_pages_panels(study):
-    frame = plots.frames(study)["curves"]
+    frame = plot_data.frames(study)["curves"]
     assert set(frame["pictures"]) == {"withheld", "seen", "natural"} and set(frame["checkpoint"]) == {0, 1, 2, 3}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from domix.report import leakage
-from domix.report.study import Study, load_study
+from domix.report.load.study import Study, load_study
+from domix.report.page import leakage
 from domix.runtime.errors import DataError
 from tests.fake_report import CONFIDENCE, Fake, read
 

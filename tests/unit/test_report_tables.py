@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.report import card, figures, page, style, tables
-from domix.report.study import Study, load_study
+from domix.report.figures import canvas, result, study_card
+from domix.report.load.study import Study, load_study
+from domix.report.page import page
+from domix.report.tables import summary
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake
@@ -21,7 +23,7 @@ def study(folder, **kwargs) -> Study:
 
 
 def test_results_are_flat_rounded_and_free_of_the_test_domain(tmp_path):
-    ours = [tables.results(study(tmp_path / d, test_domain=d)) for d in ("clipart", "sketch")]
+    ours = [summary.results(study(tmp_path / d, test_domain=d)) for d in ("clipart", "sketch")]
     assert ours[0].keys() == ours[1].keys()
     assert not any("clipart" in key or "sketch" in key for key in ours[0])
     numbers = [value for value in ours[0].values() if isinstance(value, float)]
@@ -31,7 +33,7 @@ def test_results_are_flat_rounded_and_free_of_the_test_domain(tmp_path):
 
 def test_results_repeat_the_evaluation(tmp_path):
     made = study(tmp_path)
-    flat = tables.results(made)
+    flat = summary.results(made)
     rows = made.metrics.query("mixture == 'cg-high' and domain == 'clipart' and cells == 'withheld'")
     row = rows[rows["metric"] == "balanced_top1"].iloc[0]
     assert flat["cg-high.withheld.balanced_top1"] == pytest.approx(row["estimate"], abs=5e-5)
@@ -42,15 +44,15 @@ def test_results_repeat_the_evaluation(tmp_path):
 
 
 def test_gap_is_measured_from_the_baseline_to_the_upper_bound(tmp_path):
-    flat = tables.results(study(tmp_path))
+    flat = summary.results(study(tmp_path))
     low, mine, high = (flat[f"{m}.withheld.balanced_top1"] for m in ("natural-only", "cg-high", "cg-high-all"))
     assert flat["cg-high.withheld.gap_closed"] == pytest.approx((mine - low) / (high - low), abs=0.01)
     assert "natural-only.withheld.gap_closed" not in flat and "cg-high-all.withheld.gap_closed" not in flat
-    assert tables.gap_closed(0.2, 0.3, 0.3) is None
+    assert summary.gap_closed(0.2, 0.3, 0.3) is None
 
 
 def test_results_without_baseline_have_no_comparisons(tmp_path):
-    flat = tables.results(study(tmp_path, mixtures=["cg-high", "cg-high-all"]))
+    flat = summary.results(study(tmp_path, mixtures=["cg-high", "cg-high-all"]))
     assert "cg-high.withheld.balanced_top1" in flat
     assert not any("baseline" in key or "gap" in key for key in flat)
 
@@ -59,7 +61,7 @@ def test_several_seeds_average_their_ends_and_keep_their_spread(tmp_path):
     made = study(tmp_path, seeds=[0, 1, 2])
     mine = made.metrics.query("mixture == 'cg-low' and domain == 'clipart' and cells == 'withheld'")
     mine = mine[mine["metric"] == "balanced_top1"]
-    row = tables.pick(tables.estimates(made), "cg-low", "clipart", "withheld")
+    row = summary.pick(summary.estimates(made), "cg-low", "clipart", "withheld")
     assert row is not None
     assert (row["estimate"], row["low"]) == (pytest.approx(mine["estimate"].mean()), pytest.approx(mine["low"].mean()))
     assert (row["seeds"], row["seed_low"], row["seed_high"]) == (3, mine["estimate"].min(), mine["estimate"].max())
@@ -93,7 +95,7 @@ def test_a_missing_log_is_named(tmp_path):
 
 def test_differences_turn_a_comparison_written_the_other_way_round(tmp_path):
     made = study(tmp_path)
-    straight = tables.differences(made, "natural-only")
+    straight = summary.differences(made, "natural-only")
     turned = made.paired.assign(
         mixture=made.paired["baseline"],
         baseline=made.paired["mixture"],
@@ -102,7 +104,7 @@ def test_differences_turn_a_comparison_written_the_other_way_round(tmp_path):
         high=-made.paired["low"],
     )
     vars(made)["paired"] = turned
-    pd.testing.assert_frame_equal(straight, tables.differences(made, "natural-only"))
+    pd.testing.assert_frame_equal(straight, summary.differences(made, "natural-only"))
 
 
 @pytest.mark.parametrize(
@@ -117,25 +119,25 @@ def test_differences_turn_a_comparison_written_the_other_way_round(tmp_path):
     ],
 )
 def test_a_difference_counts_only_if_interval_and_test_agree(low, high, p_value, said):
-    assert tables.verdict(low, high, p_value, 0.05) == said
+    assert summary.verdict(low, high, p_value, 0.05) == said
 
 
 def test_holm_corrects_as_published():
-    corrected = tables.holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005]))
+    corrected = summary.holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005]))
     np.testing.assert_allclose(corrected, [0.03, 0.06, 0.06, np.nan, 0.02])
-    assert tables.holm(np.array([0.9, 0.8])).max() == 1.0
+    assert summary.holm(np.array([0.9, 0.8])).max() == 1.0
 
 
 def test_classes_run_from_best_to_worst_of_the_mixtures_without_them(tmp_path):
     made = study(tmp_path)
-    table = tables.class_table(made)
+    table = summary.class_table(made)
     assert set(table.index) == set(made.test_classes) and list(table.columns) == MIXTURES
     means = table.drop(columns="cg-high-all").mean(axis=1)
     assert means.is_monotonic_decreasing
 
 
 def test_the_study_in_one_picture_is_a_valid_svg_of_all_mixtures(tmp_path):
-    text = card.draw(study(tmp_path, mixtures=["natural-only", "cg-high"]), page.source("style.css"))
+    text = study_card.draw(study(tmp_path, mixtures=["natural-only", "cg-high"]), page.source("style.css"))
     root = ElementTree.fromstring(text)
     words = [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
     assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"natural-only", "cg-high", "withheld"} <= set(words)
@@ -143,30 +145,30 @@ def test_the_study_in_one_picture_is_a_valid_svg_of_all_mixtures(tmp_path):
 
 
 def test_ticks_are_round_and_span_the_data():
-    assert style.ticks(0, 0.53, 5) == [0, 0.2, 0.4, 0.6]
-    assert style.ticks(-0.04, 0.44, 5) == [-0.2, 0, 0.2, 0.4, 0.6]
-    assert len(style.ticks(0, 0, 5)) <= 5
+    assert canvas.ticks(0, 0.53, 5) == [0, 0.2, 0.4, 0.6]
+    assert canvas.ticks(-0.04, 0.44, 5) == [-0.2, 0, 0.2, 0.4, 0.6]
+    assert len(canvas.ticks(0, 0, 5)) <= 5
 
 
 def test_long_names_break_after_hyphens_and_before_plus_signs():
-    assert style.wrap("cg-high+painting+quickdraw", 130) == ["cg-high+painting", "+quickdraw"]
-    assert style.wrap("cg-low", 130) == ["cg-low"]
-    assert "".join(style.wrap("leave-out-domain", 60)) == "leave-out-domain"
+    assert canvas.wrap("cg-high+painting+quickdraw", 130) == ["cg-high+painting", "+quickdraw"]
+    assert canvas.wrap("cg-low", 130) == ["cg-low"]
+    assert "".join(canvas.wrap("leave-out-domain", 60)) == "leave-out-domain"
 
 
 def test_test_and_natural_domain_keep_their_colours():
     many = [f"d{number}" for number in range(12)]
-    colours = style.domain_colours(many, "d7", "d3")
+    colours = canvas.domain_colours(many, "d7", "d3")
     assert (colours["d7"], colours["d3"]) == ("var(--d0)", "var(--d1)")
     assert list(colours.values()).count("var(--d0)") == 1
 
 
 def test_texts_in_figures_are_escaped():
-    canvas = style.Canvas(10, 10, 'a "b" <c>')
-    canvas.text(0, 0, "<script>", fill='"')
-    assert "<script>" not in canvas.render() and "&lt;c&gt;" in canvas.render()
+    drawn = canvas.Canvas(10, 10, 'a "b" <c>')
+    drawn.text(0, 0, "<script>", fill='"')
+    assert "<script>" not in drawn.render() and "&lt;c&gt;" in drawn.render()
 
 
 def test_cells_say_what_is_withheld(tmp_path):
-    drawn = dict(figures.cells(study(tmp_path)))
+    drawn = dict(result.cells(study(tmp_path)))
     assert [">withheld<" in drawn[m] for m in MIXTURES] == [True, True, True, True, False]

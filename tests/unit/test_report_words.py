@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from domix.report import words
-from domix.report.study import Study, load_study
+from domix.report.load.study import Study, load_study
+from domix.report.tables import words
 from tests.fake_report import CONFIDENCE, Fake
 
 

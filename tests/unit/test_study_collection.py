@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from domix.report.view.collection import Collection, collect
-from domix.report.view.place import Place
+from domix.report.paper.collection import Collection, collect
+from domix.report.paper.place import Place
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.tables import read_table, write_table

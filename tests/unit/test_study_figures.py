@@ -17,10 +17,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from domix.report.view import effective, heat_map, ink, interpolation, learning, main_result
-from domix.report.view.collection import Collection, collect
-from domix.report.view.drawn import Drawn
-from domix.report.view.publish import publish
+from domix.report.paper import effective, heat_map, ink, interpolation, learning, main_result
+from domix.report.paper.collection import Collection, collect
+from domix.report.paper.drawn import Drawn
+from domix.report.paper.publish import publish
 from stages.studies.places import of_sweep
 from tools.made_study import MIXTURES, Asked, make_sweep
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.report.view import numbers, readable, typeset
-from domix.report.view.collection import Collection, collect
-from domix.report.view.shown import read_mixtures
-from domix.report.view.typeset import Typeset
+from domix.report.paper import results, rounded, typeset
+from domix.report.paper.collection import Collection, collect
+from domix.report.paper.mixtures import read_mixtures
+from domix.report.paper.typeset import Typeset
 from domix.runtime.files import read_json
 from stages.studies.places import of_sweep
 from tools.made_study import Asked, make_sweep
@@ -48,7 +48,7 @@ def artifacts(root: Path, domain: str) -> Path:
 
 
 def test_the_result_table_holds_the_evaluations_numbers(root: Path, study: Collection) -> None:
-    table = numbers.result_table(study)
+    table = results.result_table(study)
     expected = 0
     for domain in ASKED.test_domains:
         frame = pd.read_parquet(artifacts(root, domain) / "eval" / "mixtures.parquet")
@@ -66,7 +66,7 @@ def test_the_result_table_holds_the_evaluations_numbers(root: Path, study: Colle
 
 
 def test_the_relative_gap_is_that_of_the_formula(root: Path, study: Collection) -> None:
-    table = numbers.result_table(study)
+    table = results.result_table(study)
     bounds = {"cg-low": "cg-low-all", "cg-low+painting": "cg-low-all", "cg-low-all": "cg-low-all"}
     for domain in ASKED.test_domains:
         per_class = pd.read_parquet(artifacts(root, domain) / "eval" / "per_class.parquet")
@@ -88,14 +88,14 @@ def test_the_relative_gap_is_that_of_the_formula(root: Path, study: Collection) 
 
 
 def test_without_natural_only_or_a_bound_there_is_no_gap(study: Collection) -> None:
-    table = numbers.result_table(study)
+    table = results.result_table(study)
     alone = table[table["kind"] != "clip"]  # cg-high alone; a public model
     assert alone["gap"].isna().all()
     assert (alone["upper_bound"] == "").all()
 
 
 def test_the_comparison_table_holds_each_pair_once_in_order(root: Path, study: Collection) -> None:
-    table = numbers.comparison_table(study)
+    table = results.comparison_table(study)
     parts = [
         pd.read_parquet(artifacts(root, d) / "eval" / "comparisons.parquet").assign(test_domain=d)
         for d in ASKED.test_domains
@@ -111,8 +111,8 @@ def test_the_comparison_table_holds_each_pair_once_in_order(root: Path, study: C
 
 
 def test_csv_files_can_be_read_back(study: Collection, tmp_path: Path) -> None:
-    frame = numbers.result_table(study)
-    typeset.write(readable.results(study, frame), frame, tmp_path)
+    frame = results.result_table(study)
+    typeset.write(rounded.results(study, frame), frame, tmp_path)
     back = pd.read_csv(tmp_path / "results.csv")
     assert list(back.columns) == list(frame.columns)
     np.testing.assert_allclose(back["estimate"], frame["estimate"], atol=5e-7)
@@ -120,8 +120,8 @@ def test_csv_files_can_be_read_back(study: Collection, tmp_path: Path) -> None:
 
 
 def test_readable_numbers_are_the_rounded_ones(study: Collection) -> None:
-    frame = numbers.result_table(study)
-    table = readable.results(study, frame)
+    frame = results.result_table(study)
+    table = rounded.results(study, frame)
     row = next(row for row in table.rows if row[:3] == ["clipart", "CLIP", "cg-high"])
     one = frame[(frame["test_domain"] == "clipart") & (frame["kind"] == "clip") & (frame["mixture"] == "cg-high")]
     main = one[one["metric"] == "balanced_top1"].iloc[0]

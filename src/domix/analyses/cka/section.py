@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from domix.analyses.contract import Figure, Part, Results, Section
 from domix.analyses.runs import mixtures_of
-from domix.report.style import HOT, MUTE, SMALL, Canvas, scale, ticks
+from domix.report.figures.canvas import HOT, MUTE, SMALL, Canvas, scale, ticks
 from domix.study import Study
 
 PANEL = 300.0

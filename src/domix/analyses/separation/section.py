@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from domix.analyses.contract import Figure, Part, Results, Section
 from domix.analyses.runs import first_seeds, mixtures_of
-from domix.report.style import ACCENT, GRID, HOT, INK, LETTER, SMALL, Canvas, domain_colours
+from domix.report.figures.canvas import ACCENT, GRID, HOT, INK, LETTER, SMALL, Canvas, domain_colours
 from domix.runtime.wording import spaced
 from domix.study import Study
 

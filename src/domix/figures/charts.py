@@ -1,0 +1,242 @@
+"""Charts that several figures draw: curves, clouds of dots, shaded tables, estimates with intervals.
+
+Each takes a panel or a look and plain numbers; what they mean is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+
+from domix.figures.look import LETTER, Look
+from domix.figures.panel import Panel, gutter, panel, percent_labels, round_ticks, wrap
+
+ON_SHADE = 0.55  # from this share of the full shade on, text stands in the accent's counter-colour
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a curve is drawn."""
+
+    colour: str
+    width: float
+    dashes: Any = "-"
+    marker: str = ""
+    hollow: bool = False
+    alpha: float = 1.0
+    front: int = 2  # what is higher lies on top
+
+    def markers(self, look: Look, size: float) -> dict[str, Any]:
+        """Return matplotlib's keywords of its markers; hollow ones are filled with paper."""
+        face = look.paper if self.hollow else self.colour
+        return {"marker": self.marker, "ms": size, "mfc": face, "mec": self.colour, "mew": look.stroke * 0.75}
+
+
+def curve(panel: Panel, x: Iterable[float], y: Iterable[float], line: Line, tip: str = "") -> None:
+    """Draw a curve through the points whose values are known."""
+    known = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
+    known = known[~np.isnan(known).any(axis=1)]
+    if not len(known):
+        return
+    style: dict[str, Any] = {"color": line.colour, "lw": line.width, "ls": line.dashes, "alpha": line.alpha}
+    markers = line.markers(panel.look, 1.5 * panel.look.stroke) if line.marker else {}
+    drawn = Line2D(
+        known[:, 0], known[:, 1], zorder=line.front, clip_on=False, solid_joinstyle="round", **style | markers
+    )
+    panel.axes.add_artist(drawn)
+    if tip:
+        panel.look.tip(drawn, tip)
+
+
+def band(panel: Panel, x: Iterable[float], low: Iterable[float], high: Iterable[float], colour: str) -> None:
+    """Shade the room between two curves where both are known."""
+    ends = np.column_stack([np.asarray(values, dtype=float) for values in (x, low, high)])
+    ends = ends[~np.isnan(ends).any(axis=1)]
+    if len(ends) > 1:
+        edge = np.concatenate([ends[:, :2], ends[::-1, ::2]])
+        shade = PathPatch(Path(edge, closed=False), fc=colour, alpha=0.18, lw=0, zorder=1, clip_on=False)
+        panel.axes.add_artist(shade)
+
+
+def dots(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str, size: float, alpha: float = 1.0) -> None:
+    """Draw equal round dots of a diameter in points, as one path of few bytes."""
+    points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
+    if not len(points):
+        return
+    path = Path(np.repeat(points, 2, axis=0), [Path.MOVETO, Path.LINETO] * len(points))
+    path.should_simplify = False
+    style: dict[str, Any] = {"fill": False, "ec": colour, "lw": size, "alpha": alpha, "capstyle": "round"}
+    # segments of no length with round ends: a circle each, where markers would cost forty bytes
+    axes.add_artist(PathPatch(path, clip_on=False, **style))
+
+
+def rings(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str, look: Look, size: float) -> None:
+    """Draw hollow round markers of a diameter in points."""
+    style: dict[str, Any] = {"marker": "o", "ms": size, "mfc": look.paper, "mec": colour, "mew": look.stroke * 1.25}
+    axes.add_artist(Line2D(list(x), list(y), ls="", clip_on=False, **style))
+
+
+def shade(
+    axes: Axes, look: Look, box: tuple[float, float, float, float], share: float, words: str, tip: str = ""
+) -> None:
+    """Draw a box (x, y, width, height) in the accent colour, stronger the greater the share, with words in it."""
+    x, y, width, height = box
+    block = Rectangle((x, y), width, height, fc=look.accent, alpha=round(share, 2), lw=0, clip_on=False)
+    axes.add_artist(block)
+    if tip:
+        look.tip(block, tip)
+    if words:
+        colour = look.on_accent if share > ON_SHADE else look.ink
+        axes.text(x + width / 2, y + height / 2, words, ha="center", va="center_baseline", color=colour)
+
+
+def shaded_table(
+    look: Look,
+    width: float,
+    values: pd.DataFrame,
+    written: Callable[[float], str],
+    tip: Callable[[str, str, float], str],
+    *,
+    row: float,
+    hot: str | None = None,
+) -> Figure:
+    """Draw a table as shades, a box a cell, row names to the left and column names, turned, above.
+
+    Args:
+        values: shares from 0 to 1; nothing is drawn for NaN.
+        written: writes a value into its cell, where there is room.
+        tip: returns what a pointer's rest shows, of (row name, column name, value).
+        row: height of a row in points.
+        hot: name of a row and column that is tested.
+    """
+    size = look.small
+    names, heads = [str(name) for name in values.index], [str(name) for name in values.columns]
+    left = min(gutter(names, size), 0.42 * width)
+    top = max(map(len, heads)) * size * LETTER * 0.6 + 1.4 * size
+    side = (width - left - max(2.2 * size, 0.3 * top)) / len(heads)
+    right = width - left - side * len(heads)
+    made = panel(look, width, top + row * len(names) + 4, (left, top, right, 4))
+    axes, gap = made.axes, (2 / side, 2 / row)
+    made.limits((0, len(heads)), (len(names), 0))
+    most = int((left - size) / (size * LETTER))
+    for column, name in enumerate(heads):
+        place = (column + 0.4, -0.4 * size / row)
+        axes.text(
+            *place, name, rotation=38, rotation_mode="anchor", ha="left", va="baseline", **_hot(look, name == hot)
+        )
+    for line, name in enumerate(names):
+        cut = name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        made.label(line + 0.5, cut, **_hot(look, name == hot))
+        for column, head in enumerate(heads):
+            value = float(values.iat[line, column])
+            if not np.isnan(value):
+                words = written(value) if side > 2 * size and row > size else ""
+                box = (column, line, 1 - gap[0], 1 - gap[1])
+                shade(axes, look, box, 0.05 + 0.95 * value, words, tip(name, head, value))
+    return made.figure
+
+
+def _hot(look: Look, hot: bool) -> dict[str, Any]:
+    return {"color": look.hot, "fontweight": 700} if hot else {"color": look.ink}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a forest plot: an estimate with its interval; `seeds` are the single seeds' estimates."""
+
+    label: str
+    estimate: float
+    low: float
+    high: float
+    kind: str = "plain"  # plain, lower (baseline) or upper (upper bound)
+    seeds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line down a forest plot."""
+
+    value: float
+    label: str
+    dashes: tuple[float, float]  # drawn and left out, in points
+
+
+def forest(
+    look: Look,
+    bars: Sequence[Bar],
+    marks: Sequence[Mark],
+    write: Callable[[float], str],
+    unit: str,
+    *,
+    signed: bool = False,
+) -> Figure:
+    """Draw estimates with intervals, one below the other, their numbers to the right.
+
+    Args:
+        write: writes a value; `unit` stands below the axis.
+        signed: values are differences.
+    """
+    size, width = look.small, look.wide
+    left, row, top = min(gutter([bar.label for bar in bars], look.text), 0.35 * width), 2.5 * look.text, 0.8 * look.text
+    ends = [f"{write(bar.low)} to {write(bar.high)}" for bar in bars]
+    number = 0.66 * look.text * max(len(write(bar.estimate)) for bar in bars)
+    right = 1.3 * look.text + number + max(look.width_of(words, size) for words in ends)
+    values = [v for bar in bars for v in (bar.low, bar.high, bar.estimate)] + [mark.value for mark in marks] + [0.0]
+    ticks = round_ticks(min(values), max(values), 5)
+    made = panel(look, width, top + row * len(bars) + 3.3 * size, (left, top, right, 3.3 * size))
+    made.limits((ticks[0], ticks[-1]), (len(bars), 0))
+    made.mark_across(ticks, percent_labels(ticks, signed), unit, lines=True)
+    for mark in marks:
+        style = {"color": look.mute, "lw": 0.75 * look.stroke, "ls": (0, mark.dashes)}
+        line = Line2D([mark.value, mark.value], [-0.5 * top / row, len(bars)], clip_on=False, **style)
+        made.axes.add_artist(line)
+        look.tip(line, mark.label)
+    for place, bar in enumerate(bars):
+        _bar(made, bar, place + 0.5, write, width - right + 0.7 * look.text + number)
+    return made.figure
+
+
+def _bar(panel: Panel, bar: Bar, y: float, write: Callable[[float], str], end: float) -> None:
+    """Draw a row; `end` is where its number ends, in points from the left."""
+    look, axes = panel.look, panel.axes
+    lines = wrap(bar.label, panel.left - look.small, look.text)
+    for number, line in enumerate(lines):
+        panel.label(y + 0.42 * (number - (len(lines) - 1) / 2), line, fontsize=look.text)
+    colour = look.mute if bar.kind in ("lower", "upper") else look.accent
+    ends = f"{write(bar.low)} to {write(bar.high)}"
+    reach = Line2D(
+        [bar.low, bar.high],
+        [y, y],
+        color=colour,
+        lw=1.5 * look.stroke,
+        alpha=0.55,
+        solid_capstyle="round",
+        clip_on=False,
+    )
+    axes.add_artist(reach)
+    for seed in bar.seeds:
+        axes.add_artist(Line2D([seed, seed], [y - 0.22, y + 0.22], color=colour, lw=0.6 * look.stroke, clip_on=False))
+    face = look.paper if bar.kind == "upper" else colour
+    point = Line2D([bar.estimate], [y], marker="o", ms=0.85 * look.text, mfc=face, mec=colour, mew=look.stroke, ls="")
+    point.set_clip_on(False)
+    look.tip(point, f"{bar.label}: {write(bar.estimate)} ({ends})")
+    axes.add_artist(point)
+    place: dict[str, Any] = {"transform": panel.beside, "va": "center_baseline"}
+    axes.text(end, y, write(bar.estimate), ha="right", fontsize=look.text, fontweight=700, **place)
+    axes.text(end + 0.5 * look.text, y, ends, fontsize=look.small, color=look.mute, **place)
+
+
+def frame(axes: Axes, look: Look, box: tuple[float, float, float, float], colour: str, **style: Any) -> None:
+    """Draw an empty box (x, y, width, height)."""
+    x, y, width, height = box
+    drawn: dict[str, Any] = {"fill": False, "ec": colour, "lw": look.stroke / 2, "clip_on": False}
+    axes.add_artist(Rectangle((x, y), width, height, **drawn | style))

@@ -1,0 +1,4 @@
+"""Everything that the report reads of the artifacts, as one value.
+
+May import `domix.runtime` and `domix.evaluate`. Must not import other rooms of the report.
+"""

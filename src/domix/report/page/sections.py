@@ -1,0 +1,53 @@
+"""What the analyses say of a study: each one's section, from what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from domix.analyses.contract import Images, Results, Section
+from domix.analyses.registry import find
+from domix.analyses.shared import shared_of
+from domix.config import Params
+from domix.report.load.study import Study
+from domix.report.page.examples import data_uri
+from domix.runtime.settings import Settings
+from domix.study import Run
+from domix.study import Study as Asked
+
+
+def make_sections(study: Study, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Section]:
+    """Return the sections of the analyses that the parameters ask for, by name, in their order.
+
+    Args:
+        read: returns the encoded image of a source and a row of its index.
+
+    Raises:
+        DataError: a section is not as its analysis declares it.
+    """
+    classes = study.predictions.drop_duplicates("row").set_index("row")["class"]
+    images = Images(lambda source, row: data_uri(read(source, row)), lambda row: str(classes[row]))
+    shared = shared_of(params)
+    asked = _asked(study)
+
+    def section(name: str, settings: Settings) -> Section:
+        found = study.analyses[name]
+        results = Results(found.tables, found.facts, settings, shared, images, params.sources[0])
+        return find(name).section(results, asked)
+
+    return {name: section(name, settings) for name, settings in params.analyses.items() if name in study.analyses}
+
+
+def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:
+    """Return the sections' metrics, each led by the name of its analysis."""
+    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.metrics.items()}
+
+
+def _asked(study: Study) -> Asked:
+    return Asked(
+        test_domain=study.test_domain,
+        natural_domain=study.natural_domain,
+        domains=tuple(study.domains),
+        classes=tuple(study.classes),
+        test_classes=tuple(study.test_classes),
+        runs=tuple(Run("clip", mixture, seed) for mixture, seed in study.models),
+    )

@@ -1,0 +1,90 @@
+"""The tables over seeds of one test domain whose runs lie in several places: measured anew from their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from domix.evaluate.effective import study_rows
+from domix.evaluate.measures import AMONG_TEST
+from domix.evaluate.outcomes import Model, Outcome, Plan, Run, check_same_pictures
+from domix.evaluate.ranking import Ranks
+from domix.evaluate.seeds_tables import seeds_tables
+from domix.report.paper.mixtures import BASELINE
+from domix.report.paper.place import Part, runs_of
+from domix.runtime.errors import DataError
+from domix.runtime.tables import read_table
+
+
+def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables mixtures, comparisons and effective over the runs of several places.
+
+    Predictions do not tell the rank among the test classes alone, so that measure is left out.
+
+    Args:
+        metrics: that table over all places, each run once; so is `curves`.
+
+    Raises:
+        DataError: estimates average checkpoints, whose predictions are not kept, or the pictures are not the same.
+    """
+    plan = _plan(parts[0])
+    if plan.last > 1:
+        labels = " and ".join(part.place.label for part in parts)
+        raise DataError(
+            f"the runs of the test domain {plan.test_domain} lie in {labels}, and evaluate.last is {plan.last}: last"
+            " checkpoints can be averaged only where all seeds and mixtures are evaluated in one place"
+        )
+    runs = _runs(parts, plan)
+    check_same_pictures([run.final for run in runs])
+    mixtures, comparisons = seeds_tables(runs, metrics, plan)
+    trained = {(kind, mixture) for kind, mixture, _ in runs_of(metrics)}
+    return {
+        "mixtures": _without_among(mixtures),
+        "comparisons": _without_among(comparisons),
+        "effective": study_rows(curves, plan, reference=BASELINE if ("clip", BASELINE) in trained else None),
+    }
+
+
+def _plan(part: Part) -> Plan:
+    summary, evaluation = part.summary, part.place.params["evaluate"]
+    return Plan(
+        test_domain=summary["test_domain"],
+        natural_domain=summary["natural_domain"],
+        domains=summary["domains"],
+        classes=summary["classes"],
+        test_classes=summary["test_classes"],
+        top_k=evaluation["top_k"],
+        resamples=evaluation["bootstrap"],
+        confidence=evaluation["confidence"],
+        seed=evaluation["seed"],
+        last=evaluation["last"],
+    )
+
+
+def _runs(parts: Sequence[Part], plan: Plan) -> list[Run]:
+    """Read every run's predictions once, the runs of one mixture by rising seed."""
+    found: dict[tuple[str, str, int], Run] = {}
+    for part in parts:
+        predictions = part.renamed(read_table(part.place.artifacts / "eval" / "predictions.parquet"))
+        for kind, mixture, seed in sorted(runs_of(predictions) - found.keys()):
+            chosen = (predictions["kind"] == kind) & (predictions["mixture"] == mixture) & (predictions["seed"] == seed)
+            found[kind, mixture, seed] = _run((kind, mixture, seed), predictions[chosen], plan)
+    mixtures = list(dict.fromkeys((kind, mixture) for kind, mixture, _ in found))
+    return [found[key] for key in sorted(found, key=lambda key: (mixtures.index(key[:2]), key[2]))]
+
+
+def _run(key: tuple[str, str, int], rows: pd.DataFrame, plan: Plan) -> Run:
+    kind, mixture, seed = key
+    place = {name: label for label, name in enumerate(plan.classes)}
+    pictures = rows[["row", "domain", "class"]].assign(label=rows["class"].map(place)).reset_index(drop=True)
+    predicted = rows["predicted"].map(place).to_numpy(dtype=np.int32)
+    rank = rows["rank"].to_numpy(dtype=np.int32)
+    model = Model(kind, mixture, "" if kind == "public" else mixture, seed, Path())
+    return Run(model, [Outcome(model, 0, pictures, Ranks(predicted, rank, np.zeros_like(rank)))])
+
+
+def _without_among(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["metric"] != AMONG_TEST].reset_index(drop=True)

@@ -1,0 +1,40 @@
+"""The few numbers that a record of experiments shows: balanced accuracy on the page's panels."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from domix.report.load.evaluation import SUPERVISED
+from domix.report.load.study import Study
+from domix.report.tables import summary
+
+
+def headline(study: Study) -> dict[str, float]:
+    """Return the mixtures' accuracies, means over seeds: `<panel>/<mixture>`, grouped by panel."""
+    frame = summary.estimates(study)
+    found = {
+        f"{panel}/{mixture}": summary.pick(frame, mixture, domain, cells)
+        for panel, domain, cells in summary.panels(study)
+        for mixture in study.mixtures
+    }
+    return {name: float(row["estimate"]) for name, row in found.items() if row is not None}
+
+
+def models(study: Study) -> dict[str, dict[str, float]]:
+    """Return the accuracies of every model trained here by the SHA-256 of its weights: `results/<panel>`."""
+    others = study.further.others
+    parts = (
+        (study.models, study.metrics),
+        (study.further.classifiers, others[others["kind"] == SUPERVISED]),
+    )
+    return {
+        files["done"]["weights_sha256"]: _results(study, metrics, *run)
+        for runs, metrics in parts
+        for run, files in runs.items()
+    }
+
+
+def _results(study: Study, metrics: pd.DataFrame, mixture: str, seed: int) -> dict[str, float]:
+    rows = metrics[metrics["seed"] == seed]
+    found = {panel: summary.pick(rows, mixture, domain, cells) for panel, domain, cells in summary.panels(study)}
+    return {f"results/{panel}": float(row["estimate"]) for panel, row in found.items() if row is not None}

@@ -1,0 +1,95 @@
+"""The data behind `dvc plots`: small CSV files, their names free of the test domain, so that revisions overlay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from domix.analyses.contract import Section
+from domix.report.load.evaluation import CLIP
+from domix.report.load.study import Study
+from domix.report.tables import summary
+from domix.runtime.errors import DataError
+from domix.runtime.files import write_text
+
+PLACES = 4
+
+
+def frames(study: Study) -> dict[str, pd.DataFrame]:
+    """Return the plots' tables by file name without its ending.
+
+    A fixed set of files: one with nothing to say (differences without a baseline) has its header alone.
+    """
+    return {
+        "accuracy": _accuracy(study),
+        "differences": _differences(study),
+        "loss": study.log.dropna(subset=["loss"])[["mixture", "seed", "step", "samples", "loss"]],
+        "per_class": _per_class(study),
+        "curves": _curves(study),
+        "effective": _effective(study),
+    }
+
+
+def write(study: Study, sections: Iterable[Section], folder: Path) -> None:
+    """Write `frames` and the sections' plots as CSV files into `folder`, rounded so that equal runs give equal files.
+
+    Raises:
+        DataError: two plots have one name.
+    """
+    parts = [frames(study), *(section.plots for section in sections)]
+    names = [name for part in parts for name in part]
+    if twice := sorted(name for name in set(names) if names.count(name) > 1):
+        raise DataError(f"two plots are called {twice[0]!r}: an analysis must name its own otherwise")
+    for name, frame in [pair for part in parts for pair in part.items()]:
+        write_text(folder / f"{name}.csv", frame.round(PLACES).to_csv(index=False, lineterminator="\n"))
+
+
+def _accuracy(study: Study) -> pd.DataFrame:
+    frame = summary.estimates(study)
+    rows = []
+    for panel, domain, cells in summary.panels(study):
+        for mixture in study.mixtures:
+            row = summary.pick(frame, mixture, domain, cells)
+            if row is not None:
+                rows.append(
+                    {"mixture": mixture, "pictures": panel} | row[["estimate", "low", "high", "n", "chance"]].to_dict()
+                )
+    return pd.DataFrame(rows, columns=["mixture", "pictures", "estimate", "low", "high", "n", "chance"])
+
+
+def _differences(study: Study) -> pd.DataFrame:
+    columns = ["mixture", "baseline", "difference", "low", "high", "p_value", "n"]
+    if study.baseline is None:
+        return pd.DataFrame(columns=columns)
+    return summary.differences(study, study.baseline)[columns]
+
+
+def _per_class(study: Study) -> pd.DataFrame:
+    """Return the accuracy on each withheld cell, with the class's place in the order of `summary.class_table`."""
+    table = summary.class_table(study)
+    long = (
+        table.assign(order=range(len(table)))
+        .reset_index()
+        .melt(["class", "order"], var_name="mixture", value_name="accuracy")
+    )
+    return long.dropna(subset=["accuracy"])
+
+
+def _curves(study: Study) -> pd.DataFrame:
+    """Return balanced accuracy over checkpoints on the panels of the page; nothing where there is but one."""
+    frame = study.further.curves
+    frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == summary.PRIMARY)]
+    names = {(domain, cells): panel for panel, domain, cells in summary.panels(study)}
+    pictures = [names.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
+    frame = frame.assign(pictures=pictures).dropna(subset=["pictures"])
+    rows = frame if frame["checkpoint"].nunique() > 1 else frame.head(0)
+    return rows[["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
+
+
+def _effective(study: Study) -> pd.DataFrame:
+    """Return each checkpoint's accuracies, and what the trend of natural pictures alone (on logit axes) expects."""
+    frame = study.further.effective
+    columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]
+    return frame.loc[(frame["kind"] == CLIP) & (frame["transform"] == "logit"), columns]

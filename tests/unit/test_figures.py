@@ -1,0 +1,182 @@
+"""Figures: one drawing for the page, which follows its theme, and for print, with equal bytes."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from domix.figures import charts, page, printed
+from domix.figures.charts import Bar, Line, Mark
+from domix.figures.figure import Figure
+from domix.figures.look import CODES, PAGE, PRINT, VARIABLES, Look
+from domix.figures.panel import panel, percent_labels, round_ticks, short, wrap
+
+SVG = "{http://www.w3.org/2000/svg}"
+ROOM = Path(__file__).parents[2] / "src" / "domix"
+
+
+def curves(look: Look) -> matplotlib.figure.Figure:
+    made = panel(look, look.panel, 120, (30, 8, 10, 36))
+    made.limits((0, 4), (0, 1))
+    made.mark_up([0, 0.5, 1], ["0", "50", "100"])
+    made.mark_across([0, 2, 4], ["0", "2", "4"], "epochs & more")
+    charts.band(made, [0, 1, 2], [0, 0.1, 0.2], [0.2, 0.3, np.nan], look.mute)
+    charts.curve(made, [0, 1, 2, 3], [0, 0.5, np.nan, 1], Line(look.accent, look.stroke, marker="o"), "seed <0>")
+    charts.dots(made.axes, [1, 2, 3], [0.5, 0.5, 0.5], look.series[0], 4, 0.5)
+    charts.rings(made.axes, [1], [0.2], look.hot, look, 6)
+    return made.figure
+
+
+def figure(name: str = "some-figure", draw=curves) -> Figure:
+    return Figure(name, "A title", "A caption.", "What it shows, <in words>.", draw)
+
+
+def parsed(text: str) -> ET.Element:
+    return ET.fromstring(text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
+
+
+def table(look: Look) -> matplotlib.figure.Figure:
+    values = pd.DataFrame(
+        [[0.0, 1.0], [np.nan, 0.4]], index=["sketch", "a class of a very long name" * 4], columns=["x", "sketch"]
+    )
+    return charts.shaded_table(
+        look, look.panel, values, lambda v: f"{v * 100:.0f}", lambda a, b, v: f"{a}, {b}: {v}", row=20, hot="sketch"
+    )
+
+
+def estimates(look: Look) -> matplotlib.figure.Figure:
+    bars = [
+        Bar("lower", 0.1, 0.05, 0.2, "lower"),
+        Bar("plain", 0.2, 0.1, 0.3),
+        Bar("cg-high+painting+quickdraw-aligned", 0.3, 0.2, 0.4, "upper", (0.25, 0.35)),
+    ]
+    return charts.forest(look, bars, [Mark(0.02, "chance", (2, 3))], lambda v: f"{v * 100:.1f}", "accuracy, %")
+
+
+@pytest.mark.parametrize("draw", [curves, table, estimates])
+def test_a_page_figure_has_no_colour_of_its_own(draw):
+    """Every colour is a CSS variable, so that light, dark and paper can set it."""
+    text = page.svg(figure(draw=draw))
+    assert re.findall(r"#[0-9a-fA-F]{6}\b", text) == []
+    assert set(re.findall(r"var\(--([a-z0-9-]+)\)", text)) <= set(VARIABLES)
+    assert "var(--accent)" in text and "font-family" not in text and "style=" not in text
+
+
+def test_the_variables_are_the_page_s():
+    css = next(ROOM.glob("report/**/style.css")).read_text(encoding="utf-8")
+    for block in (css.split(":root {")[1], css.split(':root[data-theme="dark"] {')[1]):
+        assert set(VARIABLES) <= set(re.findall(r"--([a-z0-9-]+):", block.split("}")[0]))
+    assert len(set(CODES.values())) == len(VARIABLES)
+
+
+def test_a_page_figure_says_what_it_shows():
+    root = parsed(page.svg(figure()))
+    words = {node.get("id"): node.text for node in root.iter(f"{SVG}desc")}
+    assert root.get("role") == "img" and root.get("aria-label") == "A title"
+    assert words == {root.get("aria-describedby"): "What it shows, <in words>."}
+    assert "width" not in root.attrib and root.get("viewBox") == "0 0 300 120"
+    texts = [node.text for node in root.iter(f"{SVG}text")]
+    assert texts == ["0", "50", "100", "0", "2", "4", "epochs & more"]
+    assert [node.text for node in root.iter(f"{SVG}title")] == ["seed <0>"]
+
+
+def test_ids_are_a_figure_s_own():
+    one, other = (page.svg(figure(name)) for name in ("cg-high", "cg-high+0.1"))
+    ids = [set(re.findall(r' id="([^"]+)"', text)) for text in (one, other)]
+    assert ids[0] and ids[1] and not ids[0] & ids[1]
+    for text, known in zip((one, other), ids, strict=True):
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', text)) <= known
+
+
+def test_figures_are_equal_from_run_to_run(tmp_path):
+    assert page.svg(figure()) == page.svg(figure())
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    digests = [
+        [hashlib.sha256(file.read_bytes()).hexdigest() for file in printed.save(figure(), tmp_path / name)]
+        for name in "ab"
+    ]
+    assert digests[0] == digests[1] and len(set(digests[0])) == 3
+
+
+def test_print_is_as_wide_as_a_column_in_its_own_colours(tmp_path):
+    png, svg, pdf = printed.save(figure(), tmp_path)
+    with Image.open(png) as image:
+        assert image.width / printed.DPI * 25.4 == pytest.approx(89, abs=0.1)
+    text = svg.read_text(encoding="utf-8")
+    assert PRINT.accent in text and not any(code in text for code in CODES.values())
+    assert "epochs &amp; more" in text and "seed" not in text  # text stays text; on paper no pointer rests
+    assert b"CreationDate" not in pdf.read_bytes()
+
+
+def test_a_page_figure_is_small():
+    assert len(page.svg(figure())) < 4000
+
+
+def test_curves_and_bands_leave_out_what_is_unknown():
+    with matplotlib.rc_context(PAGE.settings()):
+        axes = curves(PAGE).axes[0]
+    drawn = next(line for line in axes.get_children() if line.get_gid() == "tip: seed <0>")
+    assert list(drawn.get_xdata()) == [0, 1, 3]
+
+
+def test_a_shaded_table_is_as_strong_as_its_values():
+    root = parsed(page.svg(figure(draw=table)))
+    shades = [(node.get("opacity"), node.get("fill")) for node in root.iter(f"{SVG}path")]
+    assert shades == [("0.05", "var(--accent)"), (None, "var(--accent)"), ("0.43", "var(--accent)")]
+    colours = {node.text: node.get("fill") for node in root.iter(f"{SVG}text")}
+    assert colours["100"] == "var(--on-accent)" and colours["0"] == "var(--ink)" and colours["sketch"] == "var(--hot)"
+    assert any(str(text).endswith("\N{HORIZONTAL ELLIPSIS}") for text in colours)
+
+
+def test_estimates_stand_beside_their_bars():
+    texts = [node.text for node in parsed(page.svg(figure(draw=estimates))).iter(f"{SVG}text")]
+    assert {
+        "10.0",
+        "5.0 to 20.0",
+        "30.0",
+        "20.0 to 40.0",
+        "accuracy, %",
+        "cg-high+painting",
+        "+quickdraw-",
+        "aligned",
+    } <= set(texts)
+
+
+def test_domains_keep_their_colours():
+    domains = [f"d{number}" for number in range(12)]
+    colours = PAGE.domain_colours(domains, "d3", "d5")
+    assert colours["d3"] == PAGE.series[0] and colours["d5"] == PAGE.series[1]
+    assert list(colours.values()).count(PAGE.series[0]) == 1 and len(set(colours.values())) == 8
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.12, 0.31), (0, 0.0123), (0, 90_112), (3, 3)])
+def test_ticks_are_few_and_span_the_values(low, high):
+    ticks = round_ticks(low, high, 6)
+    assert ticks[0] <= low <= high <= ticks[-1] + 1e-9 and 2 <= len(ticks) <= 6
+    assert ticks == sorted(set(ticks))
+
+
+def test_labels():
+    assert percent_labels([-0.1, 0, 0.125], signed=True) == ["\N{MINUS SIGN}10", "0", "+12.5"]
+    assert [short(n) for n in (0, 950, 90_000, 1.5e6, 2e9)] == ["0", "950", "90k", "1.5M", "2B"]
+    assert wrap("cg-high+painting+quickdraw", 80, 11) == ["cg-high", "+painting", "+quickdraw"]
+    assert "".join(wrap("a-b+c", 1, 11)) == "a-b+c"
+
+
+def test_the_room_stands_on_runtime_alone():
+    for file in (ROOM / "figures").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            known = ("domix.figures", "domix.runtime")
+            assert all(name.startswith(known) for name in names if name.startswith("domix")), file
