@@ -118,7 +118,7 @@ def _joint_key(analysis: Analysis, settings: Settings, inputs: StudyInputs) -> d
     return {
         "study": _facts_of(inputs.study),
         "runs": [run.name for run in inputs.study.runs],
-        "shared": vars(inputs.shared),
+        "shared": {name: value for name, value in vars(inputs.shared).items() if name != "drop"},  # for sections
         "inputs": dict(analysis.joint_key(inputs, settings)),
     }
 
