@@ -10,9 +10,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from domix.analyses.contract import Images, Results, Shared
+from domix.analyses.registry import find
 from domix.data.manifests import load_manifest
+from domix.report.load.study import Study
 from domix.report.page.datacards import SourceCard, make_card
+from domix.report.page.examples import data_uri
 from domix.runtime.files import write_json, write_text
+from domix.runtime.settings import Settings
 from domix.runtime.tables import write_table
 
 DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
@@ -254,6 +259,10 @@ class Fake:
         names = ["mixture", "seed", "kind", "domain_a", "domain_b", "distance"]
         write_table(self.folder / "analysis/separation/distances.parquet", pd.DataFrame(distances, columns=names))
 
+        rows = [(m, s, d, 0.9, len(self.classes)) for m in self.mixtures for s in self.seeds for d in DOMAINS]
+        names = ["mixture", "seed", "domain", "value", "n"]
+        write_table(self.folder / "analysis/separation/separability.parquet", pd.DataFrame(rows, columns=names))
+
     def _cka(self) -> None:
         rows = []
         for mixture in self.mixtures:
@@ -361,3 +370,11 @@ def _large() -> bytes:
 def large_picture(source: str, row: int) -> bytes:
     """A large PNG in place of `read`'s small ones."""
     return _large()
+
+
+def results_of(study: Study, name: str, settings: Settings | None = None) -> Results:
+    """What the section of an analysis is given, with its settings' defaults."""
+    found, classes = study.analyses[name], study.predictions.drop_duplicates("row").set_index("row")["class"]
+    images = Images(lambda source, row: data_uri(read(source, row)), lambda row: str(classes[row]))
+    shared = Shared(confidence=CONFIDENCE, near_bits=6, drop="none", batch=512)
+    return Results(found.tables, found.facts, settings or find(name).Settings(), shared, images, "emoji")

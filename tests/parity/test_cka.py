@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from domix.analysis.cka import Kernel, Layer, cka
+from domix.analyses.cka.alignment import Kernel, Layer, cka
 
 Array = NDArray[np.float64]
 KERNELS: tuple[Kernel, ...] = ("linear", "rbf")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domix.analysis.separation import distance_table, draw_rows, nearest_neighbours, separability_table
+from domix.analyses.sampling import draw_rows
+from domix.analyses.separation.measures import distance_table, nearest_neighbours, separability_table
 from domix.evaluate.embeddings import Embeddings, load_embeddings
 from tests.fakes import make_index, write_embeddings
 

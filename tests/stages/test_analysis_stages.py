@@ -1,4 +1,4 @@
-"""The stages that read embeddings: separation and cka, as the pipeline runs them."""
+"""The analyses that read embeddings, separation and cka, as the pipeline runs them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 
+from domix.analyses import runner
+from domix.analyses.cka import computation
+from domix.analyses.contract import RunInputs
+from domix.analyses.registry import analyses, find
+from domix.analyses.separation.settings import Settings
 from domix.config import Params
-from domix.runtime.errors import DataError
-from domix.runtime.files import write_json
-from stages import cka, separation
+from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.files import read_json, write_json
+from stages import analyse
 from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings
 from tests.tiny import REPOSITORY
+from tools import stage_deps
 
 INDEX = make_index({name: [1] * 10 for name in DOMAINS}, 3)
 CLASSES = [f"class_{k}" for k in range(10)]
@@ -43,8 +48,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         folder = Path(f"artifacts/embeddings/clip/{mixture}-s{seed}")
         write_embeddings(folder, INDEX, width=12, seed=number)
     known = load_params()
-    few = replace(known.separation, pictures=15, neighbours=8)
-    return replace(known, mixtures=["natural-only", "cg-low"], seeds=[0, 1], separation=few)
+    few = known.analyses | {"separation": Settings(pictures=15, neighbours=8)}
+    return replace(known, mixtures=["natural-only", "cg-low"], seeds=[0, 1], analyses=few)
 
 
 def write_summary(classes: list[str]) -> None:
@@ -58,7 +63,7 @@ def runs_in(table: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def test_cka_compares_all_domains_of_all_runs(params: Params) -> None:
-    cka.main(params)
+    analyse.main(params, "cka")
     table = pd.read_parquet("artifacts/analysis/cka/cka.parquet")
     assert runs_in(table) == RUNS
     assert list(table)[2:] == ["layer", "depth", "kernel", "classes", "domain_a", "domain_b", "n", "value"]
@@ -69,7 +74,7 @@ def test_cka_compares_all_domains_of_all_runs(params: Params) -> None:
 
 @pytest.mark.slow
 def test_separation_maps_and_measures_all_runs(params: Params) -> None:
-    separation.main(params)
+    analyse.main(params, "separation")
     tables = {name: pd.read_parquet(f"artifacts/analysis/separation/{name}.parquet") for name in TABLES}
     assert all(runs_in(table) == RUNS for table in tables.values())
     umap = tables["umap"]
@@ -105,28 +110,31 @@ def write_params(params: Params) -> None:
 
 @pytest.mark.parametrize("stage", ["cka", pytest.param("separation", marks=pytest.mark.slow)])
 def test_another_process_gives_the_same_bytes_without_torch(params: Params, stage: str) -> None:
-    {"separation": separation, "cka": cka}[stage].main(params)
+    analyse.main(params, stage)
     first = digests(f"artifacts/analysis/{stage}")
     shutil.rmtree("artifacts/analysis")
+    shutil.rmtree(".cache/analyses")
     write_params(params)
     code = f"""import runpy, sys
-runpy.run_module("stages.{stage}", run_name="__main__")
+sys.argv = ["analyse", "{stage}"]
+runpy.run_module("stages.analyse", run_name="__main__")
 sys.exit(", ".join({{"torch", "open_clip", "torchvision"}} & set(sys.modules)) or 0)"""
     finished = run_python("-c", code)
     assert finished.returncode == 0, finished.stderr
     assert digests(f"artifacts/analysis/{stage}") == first
 
 
-@pytest.mark.parametrize("stage", [separation, cka])
-def test_embeddings_of_another_set_are_refused(params: Params, stage: ModuleType) -> None:
+@pytest.mark.parametrize("stage", ["separation", "cka"])
+def test_embeddings_of_another_set_are_refused(params: Params, stage: str) -> None:
     write_summary([*CLASSES[:-1], "renamed"])
     with pytest.raises(DataError, match="natural-only-s0 was made from other classes or domains than the mixtures"):
-        stage.main(params)
+        analyse.main(params, stage)
     assert not Path("artifacts/analysis").exists()
 
 
 def test_a_run_without_embeddings_fails_with_one_sentence(params: Params) -> None:
-    finished = run_python("-m", "stages.cka")  # the shipped params.yaml asks for runs that were never embedded
+    # the shipped params.yaml asks for runs that were never embedded
+    finished = run_python("-m", "stages.analyse", "cka")
     assert finished.returncode == 2
     last = finished.stderr.strip().splitlines()[-1]
     assert last.endswith("leave-out-domain-s0 is missing: run the stage embed for this run (dvc repro)")
@@ -134,6 +142,69 @@ def test_a_run_without_embeddings_fails_with_one_sentence(params: Params) -> Non
 
 
 def test_a_summary_without_test_classes_is_named(params: Params) -> None:
-    write_json(Path("artifacts/mixtures/summary.json"), {"test_domain": "clipart"})
+    path = Path("artifacts/mixtures/summary.json")
+    write_json(path, {key: value for key, value in read_json(path).items() if key != "test_classes"})
     with pytest.raises(DataError, match=r"summary\.json lacks 'test_classes'"):
-        cka.main(params)
+        analyse.main(params, "cka")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that CKA was computed for, as they are."""
+    computed, run = [], computation.run
+
+    def counting(inputs: RunInputs, settings: object) -> dict[str, pd.DataFrame]:
+        computed.append(inputs.run.name)
+        return run(inputs, settings)
+
+    monkeypatch.setattr(computation, "run", counting)
+    return computed
+
+
+def test_one_more_seed_computes_that_run_alone(params: Params, counted: list[str]) -> None:
+    analyse.main(replace(params, seeds=[0]), "cka")
+    assert counted == ["natural-only-s0", "cg-low-s0"]
+    analyse.main(params, "cka")
+    assert counted[2:] == ["natural-only-s1", "cg-low-s1"]
+    assert runs_in(pd.read_parquet("artifacts/analysis/cka/cka.parquet")) == RUNS
+
+
+def test_other_embeddings_settings_or_code_are_computed_again(
+    params: Params, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(params, mixtures=["cg-low"], seeds=[0])
+    for _ in range(2):
+        analyse.main(one, "cka")
+    assert len(counted) == 1
+    analyse.main(replace(one, analyses={"cka": find("cka").Settings(kernels=["rbf"])}), "cka")
+    assert len(counted) == 2
+    write_embeddings(Path("artifacts/embeddings/clip/cg-low-s0"), INDEX, width=12, seed=9)
+    analyse.main(one, "cka")
+    assert len(counted) == 3
+    monkeypatch.setattr(runner, "code_digest", lambda *entry_points: "other code")
+    analyse.main(one, "cka")
+    assert len(counted) == 4
+    write_summary_of("sketch")
+    analyse.main(one, "cka")
+    assert len(counted) == 5
+
+
+def write_summary_of(test_domain: str) -> None:
+    path = Path("artifacts/mixtures/summary.json")
+    write_json(path, read_json(path) | {"test_domain": test_domain})
+
+
+@pytest.mark.parametrize("name", analyses())
+def test_an_edit_of_a_section_or_of_another_analysis_computes_nothing(name: str) -> None:
+    script = REPOSITORY / "src" / f"{find(name).computation.replace('.', '/')}.py"
+    folder = f"src/domix/analyses/{name}/"
+    used = [module for module in stage_deps.modules_of(script, REPOSITORY) if module.startswith("src/domix/analyses/")]
+    assert f"{folder}section.py" not in used and f"{folder}computation.py" in used
+    assert not [module for module in used if module.count("/") > 3 and not module.startswith(folder)]
+
+
+def test_an_analysis_without_a_block_says_how_to_ask_for_it(params: Params) -> None:
+    with pytest.raises(ParameterError, match=r"the analysis cka has no block in analyses: add `cka: \{\}`"):
+        analyse.main(replace(params, analyses={}), "cka")
+    with pytest.raises(ParameterError, match=r"there is no analysis ckaa: did you mean cka\?"):
+        analyse.main(params, "ckaa")

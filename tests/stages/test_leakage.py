@@ -1,4 +1,4 @@
-"""The stage leakage on two small packed sources in which copies of withheld pictures are planted."""
+"""The analysis leakage on two small packed sources in which copies of withheld pictures are planted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from domix.analyses.leakage.settings import Settings
 from domix.config import Params
 from domix.data import images
 from domix.data.index import make_index, shard_name, write_index
@@ -22,7 +23,7 @@ from domix.model.clip import build
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.tables import write_table
-from stages import leakage
+from stages import analyse
 from stages.common import load_params
 from tests.fixtures import CLASSES, draw, encoded
 from tests.tiny import CONFIG, REPOSITORY
@@ -119,9 +120,9 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     save_weights(telling_model(), folder / WEIGHTS)
     write_json(folder / CONFIG_FILE, {"model": CONFIG})
     known = load_params()
-    found = replace(known.leakage, encoder=None, similarity=0.999)
+    analyses = {"leakage": Settings(similarity=0.999)}
     mixtures = ["natural-only", "cg-high", "cg-high-all"]
-    return replace(known, sources=["emoji", "web"], base=["web"], mixtures=mixtures, seeds=[0], leakage=found)
+    return replace(known, sources=["emoji", "web"], base=["web"], mixtures=mixtures, seeds=[0], analyses=analyses)
 
 
 def telling_model() -> torch.nn.Module:
@@ -141,7 +142,7 @@ def summary(kind: str) -> pd.DataFrame:
 
 
 def test_planted_copies_are_found_in_every_mixture_that_holds_them(params: Params) -> None:
-    leakage.main(params)
+    analyse.main(params, "leakage")
     pairs = pd.read_parquet(OUT / "duplicates.parquet")
     planted = pairs[(pairs["source"] == "web") & pairs["kind"].isin(["exact", "near"])]
     assert planted[["kind", "row"]].values.tolist() == [["exact", 0], ["near", 1]]
@@ -153,7 +154,7 @@ def test_planted_copies_are_found_in_every_mixture_that_holds_them(params: Param
 
 
 def test_the_nearest_pictures_of_an_encoder_begin_with_the_copies(params: Params) -> None:
-    leakage.main(params)
+    analyse.main(params, "leakage")
     pairs = pd.read_parquet(OUT / "duplicates.parquet")
     near = pairs[pairs["kind"] == "embedding"]
     assert len(near) == 5 and near["similarity"].is_monotonic_decreasing
@@ -165,14 +166,14 @@ def test_the_nearest_pictures_of_an_encoder_begin_with_the_copies(params: Params
 
 
 def test_samples_of_the_tested_cells_are_counted_apart(params: Params) -> None:
-    low = replace(params, leakage=replace(params.leakage, similarity=0.5))
-    leakage.main(low)
+    low = replace(params, analyses={"leakage": Settings(similarity=0.5)})
+    analyse.main(low, "leakage")
     tested = summary("embedding")["tested_samples"].to_dict()
     assert tested == {"natural-only": 0, "cg-high": 0, "cg-high-all": 3}
 
 
 def test_every_sample_is_audited_and_what_was_left_out_is_said(params: Params) -> None:
-    leakage.main(params)
+    analyse.main(params, "leakage")
     domains = pd.read_parquet(OUT / "domains.parquet")
     whole = domains[domains["domain"] == "all"].set_index(["mixture", "source"])["n"]
     assert whole["cg-high", "web"] == 24 and whole["cg-high", "emoji"] == 51
@@ -182,14 +183,14 @@ def test_every_sample_is_audited_and_what_was_left_out_is_said(params: Params) -
 
 
 def test_equal_input_gives_equal_bytes(params: Params) -> None:
-    leakage.main(params)
+    analyse.main(params, "leakage")
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
-    leakage.main(params)
+    analyse.main(params, "leakage")
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
 
 
 def test_a_missing_model_fails_with_one_sentence_and_leaves_nothing(params: Params) -> None:
     Path("artifacts/models/clip/cg-high-all-s0", WEIGHTS).unlink()
     with pytest.raises(DataError, match=r"the weights .* are missing: run the stage that makes them"):
-        leakage.main(params)
+        analyse.main(params, "leakage")
     assert not OUT.exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from domix.analysis.cka import Kernel, cka, compare_domains
+from domix.analyses.cka.alignment import Kernel, cka, compare_domains
 from domix.evaluate.embeddings import Embeddings, load_embeddings
 from tests.fakes import make_index, write_embeddings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domix.analysis.domain_audit import Probe, audit_table, estimate_share, fit_probe
+from domix.analyses.leakage.domain_audit import Probe, audit_table, estimate_share, fit_probe
 from domix.runtime.errors import DataError
 
 DOMAINS = ["clipart", "real", "sketch"]

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domix.analysis.leakage import choose_encoder
-from domix.analysis.neighbours import WORD, Nearest, gather
+from domix.analyses.leakage.audit import choose_encoder
+from domix.analyses.leakage.neighbours import WORD, Nearest, gather
 from domix.runtime.errors import ParameterError
+from domix.study import Run
 
-RUNS = [("natural-only", 0, "natural-only-s0"), ("cg-high", 0, "cg-high-s0"), ("cg-high", 1, "cg-high-s1")]
+RUNS = [Run("clip", "natural-only", 0), Run("clip", "cg-high", 0), Run("clip", "cg-high", 1)]
 
 
 def mixture(**rows: list[int]) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def test_fewer_samples_than_neighbours_are_filled_up():
 
 def test_the_encoder_is_the_run_that_was_shown_most_cells_unless_named():
     cells = pd.DataFrame({"mixture": ["natural-only"] * 3 + ["cg-high"] * 3, "samples": [9, 0, 0, 1, 1, 0]})
-    assert choose_encoder(RUNS, cells, None) == "cg-high-s0"
-    assert choose_encoder(RUNS, cells, "natural-only-s0") == "natural-only-s0"
+    assert choose_encoder(RUNS, cells, None).name == "cg-high-s0"
+    assert choose_encoder(RUNS, cells, "natural-only-s0").name == "natural-only-s0"
     with pytest.raises(ParameterError, match=r"leakage\.encoder 'resnet' is no run of this study: name one of natural"):
         choose_encoder(RUNS, cells, "resnet")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domix.analysis.separation import distance_table, separability_table, umap_points, umap_table
+from domix.analyses.separation.measures import distance_table, separability_table, umap_points, umap_table
 from domix.evaluate.embeddings import Embeddings, load_embeddings, save_embeddings
 from domix.runtime.errors import DataError
 from tests.fakes import make_index, write_embeddings
@@ -102,5 +102,5 @@ def test_densmap_gives_finite_points_of_its_own() -> None:
 
 
 def test_too_few_pictures_for_the_neighbours_are_named() -> None:
-    with pytest.raises(DataError, match=r"there are 10 and 10: lower separation\.neighbours"):
+    with pytest.raises(DataError, match=r"there are 10 and 10: lower analyses\.separation\.neighbours"):
         umap_points(np.eye(10, dtype=np.float32), **UMAP)

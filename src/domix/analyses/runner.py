@@ -39,8 +39,9 @@ def analyse(analysis: Analysis, settings: Settings, inputs: StudyInputs, out: Pa
         DataError: an input is missing or damaged, or the tables are not those declared.
         ParameterError: the settings do not fit the study.
     """
+    tables = _tables_of_runs(analysis, settings, inputs, kept)
     with atomic_folder(out) as folder:
-        for name, table in _tables_of_runs(analysis, settings, inputs, kept).items():
+        for name, table in tables.items():
             write_table(folder / f"{name}.parquet", table)
         if analysis.joint_tables:
             key = _common_key(analysis, settings) | _joint_key(analysis, settings, inputs)

@@ -27,7 +27,7 @@ def make_sections(study: Study, params: Params, read: Callable[[str, int], bytes
     classes = study.predictions.drop_duplicates("row").set_index("row")["class"]
     images = Images(lambda source, row: data_uri(read(source, row)), lambda row: str(classes[row]))
     shared = shared_of(params)
-    asked = _asked(study)
+    asked = asked_study(study)
 
     def section(name: str, settings: Settings) -> Section:
         found = study.analyses[name]
@@ -42,7 +42,8 @@ def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.metrics.items()}
 
 
-def _asked(study: Study) -> Asked:
+def asked_study(study: Study) -> Asked:
+    """Return what a study asks, without what was found."""
     return Asked(
         test_domain=study.test_domain,
         natural_domain=study.natural_domain,

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import pytest
 
+from domix.analyses.leakage import section as leakage
+from domix.analyses.leakage.section import Audit
+from domix.analyses.registry import find
 from domix.report.load.study import Study, load_study
-from domix.report.page import leakage
+from domix.report.page.sections import asked_study
 from domix.runtime.errors import DataError
-from tests.fake_report import CONFIDENCE, Fake, read
+from tests.fake_report import CONFIDENCE, Fake, results_of
 
 
-def study(folder, **kwargs) -> Study:
+def read(folder, **kwargs) -> Study:
     fake = Fake(folder, **kwargs)
-    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE, analyses=["leakage"])
+
+
+def audit_of(study: Study) -> Audit:
+    return leakage.read_audit(results_of(study, "leakage"), asked_study(study))
+
+
+def study(folder, **kwargs) -> Audit:
+    return audit_of(read(folder, **kwargs))
 
 
 def test_nothing_found_is_said_in_one_clear_sentence(tmp_path):
@@ -35,7 +46,7 @@ def test_possible_copies_are_counted_once_for_all_mixtures(tmp_path, copies, sai
 
 def test_samples_of_tested_cells_are_no_copies(tmp_path):
     made = study(tmp_path)
-    made.leakage.duplicates["tested"] = True
+    made.duplicates["tested"] = True
     assert leakage.verdict(made).startswith("No copy found")
     assert leakage.choose(made, 6) == []
 
@@ -45,18 +56,19 @@ def test_what_an_encoder_finds_alike_is_not_called_a_copy(tmp_path):
     said = leakage.likeness(made)
     assert "up to 31 samples of a mixture (natural-only)" in said and "32.3\u00a0%" in said
     assert "not what is a copy" in said
-    made.leakage.summary["samples"] = 0
+    made.summary["samples"] = 0
     assert "no training sample" in leakage.likeness(made)
 
 
 def test_copies_come_first_among_the_examples_then_the_likest(tmp_path):
-    made = study(tmp_path)
-    pairs = made.leakage.duplicates
+    whole = read(tmp_path)
+    made = audit_of(whole)
+    pairs = made.duplicates
     chosen = leakage.choose(made, 6)
     assert chosen[:2] == pairs.loc[pairs["kind"] != "embedding", "test_row"].tolist() and len(set(chosen)) == 6
     best = pairs[pairs["kind"] == "embedding"].groupby("test_row")["similarity"].max()
     assert [best[row] for row in chosen[2:]] == sorted((best[row] for row in chosen[2:]), reverse=True)
-    shown = leakage.load(made, chosen, read, "emoji")
+    shown = leakage.load(made, chosen, results_of(whole, "leakage"))
     assert [item.copied for item in shown] == [True, True, False, False, False, False]
     assert [match.likeness for match in shown[0].matches][:1] == ["equal file"]
     assert shown[0].matches[0].label == "photos" and shown[1].matches[0].likeness == "4 of 64 bits apart"
@@ -66,7 +78,7 @@ def test_copies_come_first_among_the_examples_then_the_likest(tmp_path):
 def test_pictures_that_were_not_compared_by_look_are_admitted(tmp_path):
     made = study(tmp_path)
     assert "7 training samples were compared by file only" in leakage.left_out(made)
-    made.leakage.meta["flat_samples"] = 0
+    made.facts["flat_samples"] = 0
     assert leakage.left_out(made) == ""
 
 
@@ -74,30 +86,37 @@ def test_more_of_the_test_domain_than_labelled_is_said_where_the_interval_shows_
     made = study(tmp_path)
     said = leakage.domain_sentence(made)
     assert "1,000 samples of photos an estimated 2.0\u00a0% do (1.0 to 5.0\u00a0%)" in said
-    made.leakage.domains["low"] = 0.0
+    made.domains["low"] = 0.0
     assert leakage.domain_sentence(made).startswith("Nowhere does clearly more")
-    made.leakage.domains["estimate"] = float("nan")
+    made.domains["estimate"] = float("nan")
     assert "does not tell clipart from the other domains" in leakage.domain_sentence(made)
 
 
 def test_numbers_for_the_metrics_are_flat_and_free_of_the_test_domain(tmp_path):
-    ours = [leakage.results(study(tmp_path / d, test_domain=d)) for d in ("clipart", "sketch")]
+    ours = [leakage.metrics(study(tmp_path / d, test_domain=d)) for d in ("clipart", "sketch")]
     assert ours[0].keys() == ours[1].keys()
-    assert ours[0]["leakage.cg-high.exact"] == 1 and ours[0]["leakage.cg-high.n"] == 1234
-    assert ours[0]["leakage.cg-high.photos.test_domain_share"] == 0.02
+    assert ours[0]["cg-high.exact"] == 1 and ours[0]["cg-high.n"] == 1234
+    assert ours[0]["cg-high.photos.test_domain_share"] == 0.02
     assert all(not isinstance(value, float) or value == round(value, 4) for value in ours[0].values())
 
 
 def test_mixtures_no_longer_asked_for_are_forgotten(tmp_path):
     folder = Fake(tmp_path).write()
-    made = load_study(folder, ["cg-high"], [0], CONFIDENCE)
-    assert {name for shown in made.leakage.duplicates["mixtures"] for name in shown} == {"cg-high"}
+    made = audit_of(load_study(folder, ["cg-high"], [0], CONFIDENCE, analyses=["leakage"]))
+    assert {name for shown in made.duplicates["mixtures"] for name in shown} == {"cg-high"}
     assert [row["mixture"] for row in leakage.table(made)] == ["cg-high"]
-    assert "leakage.natural-only.n" not in leakage.results(made)
+    assert "natural-only.n" not in leakage.metrics(made)
 
 
 def test_a_missing_audit_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     (folder / "analysis/leakage/summary.parquet").unlink()
     with pytest.raises(DataError, match=r"leakage/summary\.parquet is missing"):
-        load_study(folder, ["cg-high"], [0], CONFIDENCE)
+        load_study(folder, ["cg-high"], [0], CONFIDENCE, analyses=["leakage"])
+
+
+def test_the_section_carries_the_numbers_and_stands_among_the_data(tmp_path):
+    whole = read(tmp_path)
+    section = find("leakage").section(results_of(whole, "leakage"), asked_study(whole))
+    assert section.chapter == "data" and section.metrics == leakage.metrics(audit_of(whole))
+    assert "Possible copies: 2 training samples" in section.parts[0].text and "<table" in section.parts[0].text
