@@ -13,7 +13,7 @@ from domix.report import beside, card, datacards, leakage, modelcards, page, plo
 from domix.report.study import Study, load_study
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
-from stages.common import ARTIFACTS, provenance, run, stage_times
+from stages.common import ARTIFACTS, RUN_PAGE, package_versions, run, run_facts
 from stages.tracking import study_name, tracker_of
 
 METRICS = Path("metrics")
@@ -31,19 +31,21 @@ def main(params: Params, folder: str | None = None) -> None:
     )
     if folder is None:
         numbers = tables.results(study) | beside.results(study) | leakage.results(study)
-        write(study, params, ARTIFACTS / "report")
+        html = write(study, params, ARTIFACTS / "report")
+        write_text(RUN_PAGE, page.with_run(html, run_facts()))
         write_json(METRICS / "results.json", numbers)
         record(params, study)
     elif Path(folder).exists():
         raise ParameterError(f"{folder} exists: name a new folder for the page")
     else:
-        write(study, params, Path(folder))
+        html = write(study, params, Path(folder))
+        write_text(Path(folder) / "index.html", page.with_run(html, run_facts()))
 
 
-def write(study: Study, params: Params, target: Path) -> None:
-    """Write the page, its pictures' data and the cards into a folder, whole or not at all."""
+def write(study: Study, params: Params, target: Path) -> str:
+    """Write the page, its pictures' data and the cards into a folder, whole or not at all; return the page."""
     shards = {source: ARTIFACTS / "shards" / source for source in params.sources}
-    origin = page.Provenance(made=provenance(), times=stage_times(), digests=digests(params, study))
+    origin = page.Provenance(package_versions(), digests(params, study))
     cards = [datacards.read_card(folder, source) for source, folder in shards.items()]
     licences = datacards.licences(cards)
     with ExitStack() as stack:
@@ -55,6 +57,7 @@ def write(study: Study, params: Params, target: Path) -> None:
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
         html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
         write_text(folder / "index.html", html)
+    return html
 
 
 def record(params: Params, study: Study) -> None:
@@ -65,7 +68,7 @@ def record(params: Params, study: Study) -> None:
         {key: getattr(params, key) for key in ("test_domain", "natural_domain", "sources", "mixtures", "seeds")}
     )
     tracker.metrics(tracked.headline(study), step=0)
-    for file in (ARTIFACTS / "report" / "study.svg", ARTIFACTS / "report" / "index.html", METRICS / "results.json"):
+    for file in (ARTIFACTS / "report" / "study.svg", RUN_PAGE, METRICS / "results.json"):
         tracker.file(file.name, file.read_bytes())
     for weights, results in tracked.models(study).items():
         tracker.adopt(weights, results)
