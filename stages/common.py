@@ -19,20 +19,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from domix import config
 from domix.config import Params
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from domix.report.run_facts import RunFacts
-
 ARTIFACTS = Path("artifacts")
-SETS = ARTIFACTS / "sets"  # packed sources that only evaluation reads (embed.sets): no training depends on them
+SETS = ARTIFACTS / "shards" / "sets"  # packed sources that only evaluation reads (embed.sets)
 STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
 RATES = STATE / "rates"  # how fast trainings went: <kind>/<run>.csv
 RUN_PAGE = STATE / "report" / "index.html"  # the report's page, with what tells of the run that made it
@@ -153,14 +148,6 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def training_rates() -> dict[str, pd.DataFrame]:
-    """Return how fast the trainings went that last ran here, by `<kind>/<run>`."""
-    import pandas as pd
-
-    found = sorted(RATES.glob("*/*.csv"))
-    return {path.relative_to(RATES).with_suffix("").as_posix(): pd.read_csv(path) for path in found}
-
-
 PACKAGES = ("domix", "torch", "torchvision", "open_clip_torch", "lightning", "dvc", "mlflow", "numpy", "umap-learn")
 
 
@@ -169,18 +156,15 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def run_facts() -> RunFacts:
-    """Describe the run that makes the report: commit, machine, times, rates."""
-    from domix.report.run_facts import RunFacts
-
+def provenance() -> dict[str, Any]:
+    """Describe this run: commit, experiment, machine."""
     commit, dirty = git_state()
-    made = {
+    return {
         "git_commit": commit,
         "git_dirty": dirty,
         "experiment": os.environ.get("DVC_EXP_NAME"),
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
     }
-    return RunFacts(made, stage_times(), training_rates())
 
 
 def _processor() -> str:

@@ -7,13 +7,16 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import pandas as pd
+
 from domix.config import Params
 from domix.data.shards import ShardReader
 from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables, tracked
+from domix.report.run_facts import RunFacts
 from domix.report.study import Study, load_study
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
-from stages.common import ARTIFACTS, RUN_PAGE, package_versions, run, run_facts
+from stages.common import ARTIFACTS, RATES, RUN_PAGE, package_versions, provenance, run, stage_times
 from stages.tracking import study_name, tracker_of
 
 METRICS = Path("metrics")
@@ -58,6 +61,13 @@ def write(study: Study, params: Params, target: Path) -> str:
         html = page.render(study, params, origin, cards, lambda source, row: readers[source].read(row))
         write_text(folder / "index.html", html)
     return html
+
+
+def run_facts() -> RunFacts:
+    """Describe this run and the trainings that last ran here."""
+    found = sorted(RATES.glob("*/*.csv"))
+    rates = {path.relative_to(RATES).with_suffix("").as_posix(): pd.read_csv(path) for path in found}
+    return RunFacts(provenance(), stage_times(), rates)
 
 
 def record(params: Params, study: Study) -> None:

@@ -208,7 +208,9 @@ def rate_of_log(path: Path) -> float:
         with open(path, encoding="utf-8", newline="") as file:
             rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as a training's rates ({error}): name a file of .cache/rates") from error
+        raise DataError(
+            f"{path} cannot be read as a training's rates ({error}): name a file of .cache/rates"
+        ) from error
     return throughput.measure(rows).samples_per_s / rows[0].get("devices", 1)
 
 

@@ -35,7 +35,9 @@ RUN = page.RunFacts(
         "machine": {"system": "Linux", "processor": "some processor", "cores": 2},
     },
     times={"train cg-high 0": 93.0, "report": 4.0},
-    rates={"clip/cg-high-s0": pd.DataFrame({"samples": [80, 160], "samples_per_s": [40.0, 80.0], "data_wait": [0.1, 0.0]})},
+    rates={
+        "clip/cg-high-s0": pd.DataFrame({"samples": [80, 160], "samples_per_s": [40.0, 80.0], "data_wait": [0.1, 0.0]})
+    },
 )
 FEW = {"seeds": [0, 1], "mixtures": ["natural-only", "cg-high", "cg-high-all"], "classes": 12, "test_classes": 6}
 STUDIES = {

@@ -51,7 +51,9 @@ def rows(model: Path) -> list[dict[str, str]]:
 
 def same(one: Path, other: Path) -> bool:
     """Tell whether two model folders hold the same files, byte for byte."""
-    held = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in (one, other)]
+    held = [
+        {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in (one, other)
+    ]
     return held[0] == held[1]
 
 
