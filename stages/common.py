@@ -27,8 +27,10 @@ from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
 
 ARTIFACTS = Path("artifacts")
-SETS = ARTIFACTS / "sets"  # packed sources that only evaluation reads (embed.sets): no training depends on them
+SETS = ARTIFACTS / "shards" / "sets"  # packed sources that only evaluation reads (embed.sets)
 STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
+RATES = STATE / "rates"  # how fast trainings went: <kind>/<run>.csv
+RUN_PAGE = STATE / "report" / "index.html"  # the report's page, with what tells of the run that made it
 SWEEPS = STATE / "sweep"  # copies of the repository in which stages.sweep runs
 COPIES = (Path(".dvc/tmp/exps"), SWEEPS)
 USER_ERROR, CUT_SHORT = 2, 75
@@ -117,9 +119,11 @@ def source_root(params: Params, name: str) -> Path:
 
 
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:
-    """Keep a stage's duration for the report; a stage's outputs hold no times, lest they differ between equal runs."""
+    """Keep when a stage's outputs were made, and of which commit: they do not say so, lest equal runs' outputs differ."""
+    commit, dirty = git_state()
+    record = {"stage": name, "arguments": arguments, "seconds": round(seconds, 1)}
     path = STATE / "times" / f"{'_'.join([name, *arguments])}.json"
-    write_json(path, {"stage": name, "arguments": arguments, "seconds": round(seconds, 1)})
+    write_json(path, record | {"git_commit": commit, "git_dirty": dirty})
 
 
 def stage_times() -> dict[str, float]:
@@ -147,14 +151,18 @@ def _git(*arguments: str) -> str:
 PACKAGES = ("domix", "torch", "torchvision", "open_clip_torch", "lightning", "dvc", "mlflow", "numpy", "umap-learn")
 
 
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide about results."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
 def provenance() -> dict[str, Any]:
-    """Describe what made the results: commit, package versions, machine."""
+    """Describe this run: commit, experiment, machine."""
     commit, dirty = git_state()
     return {
         "git_commit": commit,
         "git_dirty": dirty,
         "experiment": os.environ.get("DVC_EXP_NAME"),
-        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
     }
 

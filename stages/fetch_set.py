@@ -6,7 +6,7 @@ from stages.fetch import fetch
 
 
 def main(params: Params, name: str) -> None:
-    fetch(params, name, ARTIFACTS / "raw_sets" / name)
+    fetch(params, name, ARTIFACTS / "raw" / "sets" / name)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from domix.data.composition import compose, format_table, write_summary
 from domix.data.duplicates import rows_to_drop
 from domix.data.mixing import base_rows, build_mixture
 from domix.data.mixture_names import parse_mixtures, reference_names
-from domix.data.mixtures import Mixture, drop_rows, write_mixture
+from domix.data.mixtures import Mixture, drop_rows, record_captions, record_sources, write_mixture
 from domix.data.recipes import Recipe
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder
@@ -42,7 +42,9 @@ def main(params: Params, *arguments: str) -> None:
     compositions = []
     with atomic_folder(ARTIFACTS / "mixtures") as folder:
         for mixture in build(params, study, parse(params, study.split, params.mixtures)):
-            write_mixture(folder / f"{mixture.name}.parquet", mixture, study.indices)
+            path = folder / f"{mixture.name}.parquet"
+            write_mixture(path, record_sources(mixture, ARTIFACTS / "shards"), study.indices)
+            record_captions(path, mixture, ARTIFACTS / "captions")
             compositions.append(compose(mixture, study.cells))
         write_summary(folder, compositions, study.cells, study.split)
         write_figure(folder / "cells.png", compositions, study.cells, study.split)

@@ -9,7 +9,7 @@ from stages.pack import pack_source
 
 
 def main(params: Params, name: str) -> None:
-    pack_source(params, name, ARTIFACTS / "raw_sets" / name, SETS / name)
+    pack_source(params, name, ARTIFACTS / "raw" / "sets" / name, SETS / name)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,19 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import pandas as pd
+
 from domix.analyses.contract import Section
 from domix.config import Params
 from domix.data.shards import ShardReader
 from domix.report.figures import study_card
 from domix.report.load.study import Study, load_study
 from domix.report.page import datacards, modelcards, page, sections
+from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
-from stages.common import ARTIFACTS, provenance, run, stage_times
+from stages.common import ARTIFACTS, RATES, RUN_PAGE, package_versions, provenance, run, stage_times
 from stages.tracking import study_name, tracker_of
 
 METRICS = Path("metrics")
@@ -35,22 +38,24 @@ def main(params: Params, folder: str | None = None) -> None:
     )
     if folder is None:
         numbers = summary.results(study) | other_models.results(study)
-        analyses = write(study, params, ARTIFACTS / "report")
+        html, analyses = write(study, params, ARTIFACTS / "report")
+        write_text(RUN_PAGE, page.with_run(html, run_facts()))
         write_json(METRICS / "results.json", numbers | sections.metrics(analyses))
         record(params, study)
     elif Path(folder).exists():
         raise ParameterError(f"{folder} exists: name a new folder for the page")
     else:
-        write(study, params, Path(folder))
+        html, _ = write(study, params, Path(folder))
+        write_text(Path(folder) / "index.html", page.with_run(html, run_facts()))
 
 
-def write(study: Study, params: Params, target: Path) -> dict[str, Section]:
+def write(study: Study, params: Params, target: Path) -> tuple[str, dict[str, Section]]:
     """Write the page, its pictures' data and the cards into a folder, whole or not at all.
 
-    Returns what the analyses say, by name.
+    Returns the page, and what the analyses say by name.
     """
     shards = {source: ARTIFACTS / "shards" / source for source in params.sources}
-    origin = page.Provenance(made=provenance(), times=stage_times(), digests=digests(params, study))
+    origin = page.Provenance(package_versions(), digests(params, study))
     cards = [datacards.read_card(folder, source) for source, folder in shards.items()]
     licences = datacards.licences(cards)
     with ExitStack() as stack:
@@ -65,8 +70,16 @@ def write(study: Study, params: Params, target: Path) -> dict[str, Section]:
         write_text(folder / "study.svg", study_card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
-        write_text(folder / "index.html", page.render(study, params, origin, cards, read, list(analyses.values())))
-    return analyses
+        html = page.render(study, params, origin, cards, read, list(analyses.values()))
+        write_text(folder / "index.html", html)
+    return html, analyses
+
+
+def run_facts() -> RunFacts:
+    """Describe this run and the trainings that last ran here."""
+    found = sorted(RATES.glob("*/*.csv"))
+    rates = {path.relative_to(RATES).with_suffix("").as_posix(): pd.read_csv(path) for path in found}
+    return RunFacts(provenance(), stage_times(), rates)
 
 
 def record(params: Params, study: Study) -> None:
@@ -77,7 +90,7 @@ def record(params: Params, study: Study) -> None:
         {key: getattr(params, key) for key in ("test_domain", "natural_domain", "sources", "mixtures", "seeds")}
     )
     tracker.metrics(headline.headline(study), step=0)
-    for file in (ARTIFACTS / "report" / "study.svg", ARTIFACTS / "report" / "index.html", METRICS / "results.json"):
+    for file in (ARTIFACTS / "report" / "study.svg", RUN_PAGE, METRICS / "results.json"):
         tracker.file(file.name, file.read_bytes())
     for weights, results in headline.models(study).items():
         tracker.adopt(weights, results)

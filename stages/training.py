@@ -21,7 +21,7 @@ from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.session import Validator
 from domix.training_params import DECIDING, Recipe
-from stages.common import ARTIFACTS, STATE, git_state, original_root
+from stages.common import ARTIFACTS, RATES, STATE, original_root
 from stages.tracking import tracker_of
 
 
@@ -85,7 +85,8 @@ def train(
         out=out,
         resume=resume,
         open_tracker=tracker_of(params, stage, out.name, inputs, resume=resume, save=save),
-        about={"mixture": describe(opened), "git_commit": git_state()[0]},
+        about={"mixture": describe(opened)},
+        rates=RATES / out.parent.name / f"{out.name}.csv",
         make_validator=make_validator,
         draw=lambda: first_batch.draw(job, words_of(opened), name=out.name),
     )

@@ -15,6 +15,7 @@ from domix import config
 from domix.report.load.study import load_study
 from domix.report.tables import summary, words
 from domix.runtime.errors import DomixError
+from stages.common import RUN_PAGE
 
 COLUMNS = ("withheld", "seen", "natural")
 
@@ -38,6 +39,8 @@ def headline(root: Path) -> str:
         "",
         f"The report: {(root / 'artifacts' / 'report' / 'index.html').resolve()}",
     ]
+    if (root / RUN_PAGE).is_file():
+        lines.append(f"With commit, times and rates of the run: {(root / RUN_PAGE).resolve()}")
     return "\n".join(lines)
 
 

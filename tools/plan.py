@@ -2,7 +2,7 @@
 
     python -m tools.plan                                   measure the rate here for a few seconds
     python -m tools.plan --rate 3000                       take this many samples a second and device
-    python -m tools.plan --log artifacts/models/clip/cg-high-s0/log.csv     take an earlier training's rate
+    python -m tools.plan --log .cache/rates/clip/cg-high-s0.csv             take an earlier training's rate
     python -m tools.plan --test-domains clipart,sketch     the same study for each of these test domains
 
 Operations are counted, not measured: domix.train.work. Hours suppose that the rate holds all the time, that several
@@ -202,16 +202,16 @@ def rate_of_log(path: Path) -> float:
     """Return the samples a second and device of an earlier training.
 
     Raises:
-        DataError: there is no such file, or it is no log of a training.
+        DataError: there is no such file, or it does not hold the rates of a training.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as the log of a training ({error}): name a log.csv") from error
-    config = path.with_name("config.json")
-    trainer = read_json(config)["trainer"] if config.exists() else {"devices": 1, "nodes": 1}
-    return throughput.measure(rows).samples_per_s / (trainer["devices"] * trainer["nodes"])
+        raise DataError(
+            f"{path} cannot be read as a training's rates ({error}): name a file of .cache/rates"
+        ) from error
+    return throughput.measure(rows).samples_per_s / rows[0].get("devices", 1)
 
 
 def rates(params: Params, made: list[Kind], asked: argparse.Namespace) -> list[tuple[float, str]]:
@@ -338,7 +338,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.plan", description="Tell what the trainings will take.")
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--rate", type=float, help="samples a second and device; of classifiers it follows from this")
-    given.add_argument("--log", type=Path, help="log.csv of an earlier training of the same model")
+    given.add_argument("--log", type=Path, help="rates of an earlier training of the same model (.cache/rates)")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure here (default: 5)")
     parser.add_argument("--test-domains", help="test domains, by commas (default: that of params.yaml)")
     asked = parser.parse_args(arguments)

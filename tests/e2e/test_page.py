@@ -6,6 +6,7 @@ import base64
 import importlib.resources
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from domix.config import load
@@ -23,15 +24,20 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 ORIGIN = page.Provenance(
+    versions={"python": "3.11.7"},
+    digests={"artifacts/shards/emoji/index.parquet": "ab" * 32},
+)
+RUN = page.RunFacts(
     made={
         "git_commit": "0123456789abcdef0123456789abcdef01234567",
         "git_dirty": True,
         "experiment": "some-experiment",
-        "versions": {"python": "3.11.7"},
         "machine": {"system": "Linux", "processor": "some processor", "cores": 2},
     },
     times={"train cg-high 0": 93.0, "report": 4.0},
-    digests={"artifacts/shards/emoji/index.parquet": "ab" * 32},
+    rates={
+        "clip/cg-high-s0": pd.DataFrame({"samples": [80, 160], "samples_per_s": [40.0, 80.0], "data_wait": [0.1, 0.0]})
+    },
 )
 FEW = {"seeds": [0, 1], "mixtures": ["natural-only", "cg-high", "cg-high-all"], "classes": 12, "test_classes": 6}
 STUDIES = {
@@ -78,7 +84,8 @@ def write(folder: Path, name: str) -> Path:
     params = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     file = folder / "index.html"
     give = large_picture if name == "full" else read
-    file.write_text(page.render(study, params, ORIGIN, fake.cards(), give), encoding="utf-8")
+    html = page.render(study, params, ORIGIN, fake.cards(), give)
+    file.write_text(page.with_run(html, RUN), encoding="utf-8")
     return file
 
 

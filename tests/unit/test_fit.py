@@ -49,13 +49,29 @@ def rows(model: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-UNTIMED = ("step", "epoch", "samples", "loss", "lr", "logit_scale")
-
-
 def same(one: Path, other: Path) -> bool:
-    weights = (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
-    logs = [[{key: row[key] for key in UNTIMED} for row in rows(folder)] for folder in (one, other)]
-    return weights and logs[0] == logs[1] and read_json(one / "done.json") == read_json(other / "done.json")
+    """Tell whether two model folders hold the same files, byte for byte."""
+    held = [
+        {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in (one, other)
+    ]
+    return held[0] == held[1]
+
+
+def test_rates_lie_beside_the_model_and_survive_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at(patch, 7)
+        run(make_job(), tmp_path, rates=tmp_path / "rates" / "run.csv")
+    assert not (tmp_path / "rates").exists()
+    model = run(make_job(), tmp_path, rates=tmp_path / "rates" / "run.csv")
+    assert list(rows(model)[0]) == ["step", "epoch", "samples", "loss", "lr", "logit_scale"]
+    with open(tmp_path / "rates" / "run.csv", newline="") as file:
+        rates = list(csv.DictReader(file))
+    assert [(row["step"], row["samples"], row["devices"]) for row in rates] == [
+        ("5", "40", "1"),
+        ("10", "80", "1"),
+        ("12", "96", "1"),
+    ]
+    assert all(float(row["samples_per_s"]) > 0 and 0 <= float(row["data_wait"]) < 1 for row in rates)
 
 
 def test_a_training_publishes_everything_and_keeps_no_state(tmp_path: Path) -> None:

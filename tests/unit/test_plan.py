@@ -74,9 +74,8 @@ def test_several_devices_take_less_time_and_as_many_hours(project: Path, capsys:
 def test_the_rate_of_an_earlier_training_is_that_of_each_of_its_devices(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = project / "log.csv"
-    log.write_text("step,samples,samples_per_s,data_wait\n1,8,1.0,0.5\n2,16,12.0,0.0\n3,24,12.0,0.0\n")
-    (project / "config.json").write_text(json.dumps({"trainer": {"devices": 2, "nodes": 2}}))
+    log = project / "rates.csv"
+    log.write_text("step,samples,samples_per_s,data_wait,devices\n1,8,1.0,0.5,4\n2,16,12.0,0.0,4\n3,24,12.0,0.0,4\n")
     assert plan.main("--log", str(log)) == 0
     assert "3 samples/s a device" in capsys.readouterr().out
 

@@ -7,7 +7,8 @@ places.npy      shard number, size and offset of each, memory-mapped: opened at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ import pyarrow.parquet as pq
 from pandas.util import hash_array
 
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_file
-from domix.runtime.tables import open_table, read_table
+from domix.runtime.files import atomic_file, sha256_file
+from domix.runtime.tables import METADATA, open_table, read_table
 
 INDEX, PLACES = "index.parquet", "places.npy"
 GROUP = 1 << 17  # rows that are written at a time
@@ -43,10 +44,16 @@ SCHEMA = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for n
 PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8")])
 
 
-def write_rows(folder: Path, tables: Iterable[pa.Table]) -> int:
+def write_rows(folder: Path, tables: Iterable[pa.Table], shards: Mapping[str, str | None] | None = None) -> int:
     """Write an index from tables of consecutive samples (all columns of SCHEMA but `row`), and return their number.
 
     Takes a few tables' memory, and 24 bytes a row.
+
+    Args:
+        folder: of the packed source.
+        tables: the samples.
+        shards: SHA-256 by shard, None of one that holds nothing. They go into the file's metadata, so that the index's
+            own digest (`digest_of_source`) tells of the pictures, too.
 
     Raises:
         DataError: two samples have one key.
@@ -55,11 +62,12 @@ def write_rows(folder: Path, tables: Iterable[pa.Table]) -> int:
     hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
     count = 0
     with atomic_file(folder / INDEX) as temporary:
-        with pq.ParquetWriter(temporary, SCHEMA) as writer:
+        schema = SCHEMA.with_metadata({METADATA: json.dumps({"shards": dict(shards or {})})})
+        with pq.ParquetWriter(temporary, schema) as writer:
             for table in _grouped(tables):
                 number = pa.array(np.arange(count, count + len(table)))
                 columns = [table[name].combine_chunks() for name in SCHEMA.names[1:]]
-                writer.write_table(pa.table([number, *columns], schema=SCHEMA))
+                writer.write_table(pa.table([number, *columns], schema=schema))
                 places.append(_places(table))
                 keys = table["key"].to_pandas().to_numpy(dtype=object)
                 hashes.append(hash_array(keys, categorize=False))  # ty: ignore[not-callable] (pandas types it late)
@@ -133,6 +141,18 @@ def write_index(folder: Path, index: pd.DataFrame) -> None:
         DataError: two samples have one key.
     """
     write_rows(folder, [pa.Table.from_pandas(index[list(COLUMNS)], SCHEMA, preserve_index=False)])
+
+
+def digest_of_source(folder: Path) -> str:
+    """Return what identifies a packed source: SHA-256 of its index, which names its shards' digests.
+
+    Raises:
+        DataError: the index is missing.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise DataError(f"{path} is missing: run dvc repro pack")
+    return sha256_file(path)
 
 
 def open_places(folder: Path, *, shards: bool = True) -> np.ndarray:

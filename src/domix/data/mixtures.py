@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from domix.data.cells import Ints
+from domix.data.index import digest_of_source
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_file
+from domix.runtime.files import atomic_file, read_json, sha256_file, write_json
 from domix.runtime.tables import METADATA, read_metadata, read_table
 
 CAPTIONS = ("standard", "aligned")
@@ -46,6 +47,8 @@ class Mixture:
     # means 1): words as categories; rows rising within a source
     rows: pd.DataFrame = field(repr=False)
     dropped: int = 0  # samples left out because they duplicate withheld pictures
+    # source -> digest of the packed source that the rows point into (data/index.py); empty: nobody has noted it
+    packed: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -183,6 +186,69 @@ def read_mixture(path: Path) -> Mixture:
     if mixture.digest != digest:
         raise DataError(f"{path} is damaged: its rows do not fit its digest; delete it and run dvc repro")
     return mixture
+
+
+def record_sources(mixture: Mixture, shards: Path) -> Mixture:
+    """Return the mixture with the digests of the packed sources that it points into, from their folders in `shards`.
+
+    With them a mixture's file tells all that a training reads but captions, and changes when that does.
+
+    Raises:
+        DataError: a source's index is missing.
+    """
+    return replace(mixture, packed={source: digest_of_source(shards / source) for source in mixture.samples})
+
+
+def check_sources(mixture: Mixture, shards: Path) -> None:
+    """Check that the packed sources are those that the mixture was made from, as far as it has noted them.
+
+    Raises:
+        DataError: they are not, or are missing.
+    """
+    for source, digest in mixture.packed.items():
+        if digest_of_source(shards / source) != digest:
+            raise DataError(
+                f"{shards / source} is not what the mixture {mixture.name!r} was made from: run dvc repro mixtures"
+            )
+
+
+def record_captions(path: Path, mixture: Mixture, captions: Path) -> None:
+    """Note the digests of the captions of a mixture's sources beside its file `path`.
+
+    They do not stand in that file, for a classifier learns from the mixture without them.
+
+    Raises:
+        DataError: a source has no captions.
+    """
+    write_json(_captions_beside(path), _digests_of_captions(mixture, captions))
+
+
+def check_captions(path: Path, mixture: Mixture, captions: Path) -> None:
+    """Check that the captions are those noted beside a mixture's file `path`, if its sources are noted.
+
+    Raises:
+        DataError: they are not, or are missing.
+    """
+    if not mixture.packed:
+        return
+    noted, found = read_json(_captions_beside(path)), _digests_of_captions(mixture, captions)
+    other = [source for source in found if noted.get(source) != found[source]]
+    if other:
+        raise DataError(
+            f"{captions / other[0]}.parquet is not what the mixture {mixture.name!r} was made with: run dvc repro mixtures"
+        )
+
+
+def _captions_beside(path: Path) -> Path:
+    return path.parent / "captions" / f"{path.stem}.json"
+
+
+def _digests_of_captions(mixture: Mixture, captions: Path) -> dict[str, str]:
+    files = {source: captions / f"{source}.parquet" for source in mixture.samples}
+    for path in files.values():
+        if not path.is_file():
+            raise DataError(f"{path} is missing: run dvc repro captions")
+    return {source: sha256_file(path) for source, path in files.items()}
 
 
 def describe_rows(rows: pd.DataFrame, indices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

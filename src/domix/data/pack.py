@@ -24,9 +24,10 @@ from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file, explain, read_json, write_json
 from domix.runtime.seeds import numpy_generator
 
-VERSION = 1  # raised when equal input gives other bytes than before: half-finished work is then not gone on with
+VERSION = 2  # raised when equal input gives other bytes than before: half-finished work is then not gone on with
 EXAMPLES = 5  # rejected keys that are kept for each reason
 STATS, TEXTS = "stats.json", "texts.parquet"
+DIGEST = b"shard_sha256"  # in the metadata of a unit's rows: of its shard
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,8 @@ def pack(
     with explain(out):
         for unit in units:
             _link(staging / shard_name(unit.number), out / shard_name(unit.number))
-        write_rows(out, (_rows(staging, unit.number) for unit in units))
+        digests = {shard_name(unit.number): _shard_digest(staging, unit.number) for unit in units}
+        write_rows(out, (_rows(staging, unit.number) for unit in units), digests)
         _write_texts(staging, units, out / TEXTS)
     write_json(out / STATS, asdict(stats))
     return stats
@@ -185,6 +187,12 @@ def _rows(staging: Path, number: int) -> Any:
     import pyarrow.parquet as pq
 
     return pq.read_table(staging / f"{number:05d}.parquet")
+
+
+def _shard_digest(staging: Path, number: int) -> str | None:
+    import pyarrow.parquet as pq
+
+    return (pq.read_schema(staging / f"{number:05d}.parquet").metadata or {}).get(DIGEST, b"").decode() or None
 
 
 def _write_texts(staging: Path, units: Sequence[Unit], path: Path) -> None:
@@ -245,7 +253,8 @@ def pack_unit(unit: Unit, folder: Path) -> PackStats:
     if rows and "text" in rows[0]:
         fields.append(pa.field("text", pa.string()))
     with atomic_file(folder / f"{unit.number:05d}.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), temporary)
+        metadata = {DIGEST: writer.sha256} if rows else None
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields, metadata)), temporary)
     write_json(_report(folder, unit.number), asdict(stats))
     return stats
 

@@ -12,7 +12,14 @@ import pandas as pd
 
 from domix.data.cells import suggest
 from domix.data.index import read_index
-from domix.data.mixtures import Mixture, assert_withheld, describe_rows, read_mixture
+from domix.data.mixtures import (
+    Mixture,
+    assert_withheld,
+    check_captions,
+    check_sources,
+    describe_rows,
+    read_mixture,
+)
 from domix.data.shards import ShardReader
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.tables import read_table
@@ -112,13 +119,17 @@ def open_mixture(
         streamed: sources whose shards need not lie in their folder, beside the index.
 
     Raises:
-        DataError: a file is missing or damaged, a sample is withheld, or files do not fit together.
+        DataError: a file is missing or damaged, a sample is withheld, or files do not fit together: the packed sources
+            or captions are not those that the mixture was made from.
         ParameterError: there is no such mixture, but others.
     """
     known = sorted(file.stem for file in path.parent.glob("*.parquet") if file.stem != "cells")
     if known and path.stem not in known:
         raise ParameterError(f"there is no mixture {path.stem!r}: {suggest(path.stem, known)}")
     mixture = read_mixture(path)
+    check_sources(mixture, shards)
+    if captions is not None:
+        check_captions(path, mixture, captions)
     folders = {source: shards / source for source in mixture.samples}
     here = {source: source not in streamed for source in folders}
     names = [*COLUMNS, *columns]

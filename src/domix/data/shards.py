@@ -7,6 +7,7 @@ therefore has none.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tarfile
@@ -68,18 +69,28 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = open(path, "wb")  # noqa: SIM115 (closed by __exit__)
+        self._sha256 = hashlib.sha256()
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._file:
-            self._file.write(END)
+            self._write(END)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha256.update(data)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what has been written: of the whole file, once it is closed."""
+        return self._sha256.hexdigest()
 
     def add(self, block: Block) -> Place:
         """Append a sample and return where its picture lies."""
         start = self._file.tell()
-        self._file.write(block.data)
+        self._write(block.data)
         return Place(self._path.name, start + block.offset, block.size)
 
 

@@ -51,6 +51,7 @@ def fit(
     open_tracker: Callable[[], Tracker] = NullTracker,
     about: dict[str, Any],
     progress: bool = True,
+    rates: Path | None = None,
     make_validator: Callable[[], Validator | None] | None = None,
     draw: Callable[[], bytes] | None = None,
 ) -> None:
@@ -61,6 +62,8 @@ def fit(
             it has a state, and removed when the model is published.
         open_tracker: makes what is told the log's rows; called in the first of several processes alone.
         progress: show a bar on stderr, where that is a terminal.
+        rates: CSV file for how fast it went (`step, samples, samples_per_s, data_wait, devices`; None: it is not kept).
+            It lies outside `out`, whose bytes equal trainings share.
         make_validator: makes what measures the model on the way; called in the first of several processes alone.
         draw: makes a PNG of the first batch, which is published with the model; likewise.
 
@@ -76,8 +79,8 @@ def fit(
     if state is not None:
         logger.info("going on after step %d of %d", state.step, job.total)
         unpack_model(state.tensors, model, resume)
-    notes = state.notes if state else {"rows": [], "validations": [], "measured": []}
-    record = Log(notes["rows"], notes["validations"], notes["measured"])
+    notes = state.notes if state else {"rows": [], "validations": [], "rates": [], "measured": []}
+    record = Log(notes["rows"], notes["validations"], notes["rates"], notes["measured"])
     session = Session(job, store, record, start=state.step if state else 0)
     trainer = make_trainer(machine, job, [session])
     module = job.task.module(job, model)
@@ -110,6 +113,8 @@ def fit(
             raise Interrupted(f"training ended after step {session.step} of {job.total}; run it again to continue")
         if trainer.is_global_zero:
             _publish(out, job, model, session, about, picture)
+            if rates is not None:
+                write_text(rates, as_csv([row | {"devices": job.trainer.processes} for row in record.rates]))
             tracker.model(out)
     except BaseException:
         tracker.finish(succeeded=False)

@@ -40,10 +40,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # SIGUSR1: what SLURM
 
 @dataclass
 class Log:
-    """The rows of log.csv, those of validation.csv, and what has happened since the last of the former."""
+    """The rows of log.csv, those of validation.csv, how fast it went, and what has happened since the last row.
+
+    Rates stand apart: equal trainings have equal rows, but no two go equally fast.
+    """
 
     rows: list[Row] = field(default_factory=list)
     validations: list[Row] = field(default_factory=list)
+    rates: list[Row] = field(default_factory=list)  # beside each of `rows`: samples_per_s, data_wait
     measured: list[Row] = field(default_factory=list)  # by each step since the last row: loss, and what its module adds
 
 
@@ -211,21 +215,26 @@ class Session(lightning.Callback):
             "lr": module.schedule(self.step - 1),
             **means,
             **module.notes(),
+        }
+        rate = {
+            "step": self.step,
+            "samples": samples,
             "samples_per_s": round(self._timed * self.batch / took, 1),
             "data_wait": round(self._waited / took, 4),
         }
         self.record.rows.append(row)
+        self.record.rates.append(rate)
         self.record.measured = []
         self._row_at, self._waited, self._timed = now, 0.0, 0
         if trainer.is_global_zero:
-            self._tell(row)
+            self._tell(row | rate)
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
 
     def tell_again(self) -> None:
         """Tell the tracker the rows from before a stop, which it may have missed."""
-        for row in self.record.rows:
-            self._tell(row)
+        for row, rate in zip(self.record.rows, self.record.rates, strict=True):
+            self._tell(row | rate)
         for row in self.record.validations:
             self._tell(row, "validation/")
 
@@ -255,6 +264,7 @@ class Session(lightning.Callback):
             notes: dict[str, Any] = {
                 "rows": record.rows,
                 "validations": record.validations,
+                "rates": record.rates,
                 "measured": record.measured,
                 "scaler": scaler_state(trainer),
             }

@@ -19,7 +19,7 @@ import torch
 from domix.runtime.errors import DataError
 
 TERA = 1e12
-KNOWN = ("step", "samples", "samples_per_s", "data_wait")  # columns of log.csv that tell the rate
+KNOWN = ("step", "samples", "samples_per_s", "data_wait")  # what a training notes of its rate
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices that are multiplied to measure a device
 
 

@@ -86,7 +86,6 @@ def _details(kind: str, seed: int, model: dict[str, Any]) -> Facts:
     facts += [("Steps", f"{done['steps']:,}")] if "steps" in done else []
     facts += [("Samples seen", f"{done['samples']:,}")] if "samples" in done else []
     facts += [("Recipe", ", ".join(f"{key} {value}" for key, value in recipe.items()))] if recipe else []
-    facts += [("Code", f"Git commit {config['git_commit']}")] if config.get("git_commit") else []
     return [*facts, ("Weights", f"SHA-256 {done['weights_sha256']}")] if "weights_sha256" in done else facts
 
 

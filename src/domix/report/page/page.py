@@ -18,6 +18,7 @@ from domix.config import Params, as_tree
 from domix.report.figures import curves, result
 from domix.report.load.study import Study
 from domix.report.page import datacards, drilldown, examples, modelcards
+from domix.report.page.run_facts import RunFacts, insert, mean_rates
 from domix.report.tables import other_models, summary, words
 from domix.runtime import wording
 
@@ -28,14 +29,9 @@ TEMPLATES = jinja2.PackageLoader("domix.report.page", "templates")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the results come from.
+    """What the results were made with and of: `versions` of packages, and `digests`, the SHA-256 of inputs, by name."""
 
-    `made` is what `stages.common.provenance` returns, `times` the seconds a stage instance took, `digests` the SHA-256
-    of inputs by name.
-    """
-
-    made: dict[str, Any]
-    times: dict[str, float]
+    versions: dict[str, str]
     digests: dict[str, str]
 
 
@@ -49,6 +45,8 @@ def render(
 ) -> str:
     """Return the page as HTML text.
 
+    Equal studies give equal pages: what tells of the run that made one is added by `with_run`.
+
     Args:
         read: returns the encoded picture of a source and a row of its index.
         sections: what the analyses say, in their order.
@@ -60,6 +58,12 @@ def render(
     context |= _data(study, cards, read)
     context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
     return environment().get_template("page.html").render(context)
+
+
+def with_run(html: str, facts: RunFacts) -> str:
+    """Return a page with the commit, machine, times and rates of the run that made it."""
+    context = {"made": facts.made, "times": facts.times, "rates": mean_rates(facts.rates)}
+    return insert(html, environment().get_template("run_facts.html").render(context))
 
 
 def environment() -> jinja2.Environment:
@@ -195,8 +199,7 @@ def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, A
         for (m, s), model in study.models.items()
     ]
     return {
-        "made": provenance.made,
-        "times": provenance.times,
+        "versions": provenance.versions,
         "digests": provenance.digests,
         "runs": runs,
         "run_columns": list(dict.fromkeys(key for run in runs for key in run)),
