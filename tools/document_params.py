@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ruamel.yaml import YAML
 
+from domix.analyses.registry import analyses, find
 from domix.config import Params, RecipeSpec
 from domix.schema import has_default
 
@@ -36,7 +37,13 @@ Every key of `params.yaml`, with its value in the default study (`presets/mini.y
 def schema(cls: Any) -> dict[str, Any]:
     """Return the JSON Schema of a parameter dataclass: every key known, and needed unless it has a default."""
     hints = get_type_hints(cls)
-    properties = {f.name: {"description": f.metadata["doc"], **_schema_of(hints[f.name])} for f in fields(cls)}
+    properties = {
+        f.name: {
+            "description": f.metadata["doc"],
+            **(_analyses() if f.name == "analyses" else _schema_of(hints[f.name])),
+        }
+        for f in fields(cls)
+    }
     return {
         "type": "object",
         "properties": properties,
@@ -45,8 +52,16 @@ def schema(cls: Any) -> dict[str, Any]:
     }
 
 
+def _analyses() -> dict[str, Any]:
+    """Return the schema of the analyses' blocks, which are declared with them."""
+    blocks = {name: analysis.Settings.model_json_schema() for name, analysis in analyses().items()}
+    return {"type": "object", "properties": blocks, "additionalProperties": False}
+
+
 def _schema_of(hint: Any) -> dict[str, Any]:
     origin, args = get_origin(hint), get_args(hint)
+    if hint == dict[str, Any]:
+        return _analyses()
     if is_dataclass(hint):
         return schema(hint)
     if origin is Literal:
@@ -69,7 +84,7 @@ def schema_text() -> str:
 def markdown(defaults: Mapping[str, Any]) -> str:
     """Return the text of docs/parameters.md; `defaults` is the parsed presets/mini.yaml."""
     hints = get_type_hints(Params)
-    shared = [f for f in fields(Params) if not is_dataclass(hints[f.name])]
+    shared = [f for f in fields(Params) if not is_dataclass(hints[f.name]) and f.name != "analyses"]
     parts = [INTRO, "## Shared by several stages\n", _table(shared, hints, defaults)]
     for section in fields(Params):
         cls = hints[section.name]
@@ -77,10 +92,27 @@ def markdown(defaults: Mapping[str, Any]) -> str:
             text = section.metadata["doc"]
             parts += [f"## {section.name}\n", f"{text[0].upper()}{text[1:]}.\n"]
             parts.append(_table(fields(cls), get_type_hints(cls), defaults[section.name]))
+        if section.name == "analyses":
+            parts += [part for name in analyses() for part in _analysis(name)]
     parts += ["## recipes.<name>\n", f"{RecipeSpec.__doc__}\n"]
     blank = {f.name: f.default if f.default is not MISSING else {} for f in fields(RecipeSpec)}
     parts.append(_table(fields(RecipeSpec), get_type_hints(RecipeSpec), blank))
     return "\n".join(parts)
+
+
+def _analysis(name: str) -> list[str]:
+    """Return the headline, the text and the table of an analysis' settings."""
+    cls = find(name).Settings
+    lines = ["| parameter | type | default | meaning |", "|---|---|---|---|"]
+    for key, declared in cls.model_fields.items():
+        cells = [
+            f"`{key}`",
+            _words(declared.annotation),
+            f"`{json.dumps(declared.default)}`",
+            declared.description or "",
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return [f"## analyses.{name}\n", f"{cls.__doc__}\n", "\n".join(lines) + "\n"]
 
 
 def _table(

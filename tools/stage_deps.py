@@ -54,8 +54,6 @@ PLUMBING = frozenset(
         "src/domix/runtime/errors.py",  # messages
     }
 )
-READERS = frozenset({"src/domix/config.py"})  # how parameters are read: what they import for it decides no result
-ANALYSES = "src/domix/analyses"
 COMMAND = re.compile(r"python -m stages\.(\w+)")
 MANAGED = re.compile(r"(src/domix|stages)/.*")
 
@@ -82,33 +80,12 @@ def modules_of(script: Path, root: Path) -> list[str]:
         if name in seen:
             continue
         seen[name] = None
-        waiting.extend(_found_by_registry(name, root))
-        for module in imports_of(path, root) if name not in READERS else ():
+        for module in imports_of(path, root):
             waiting.extend(_files(module, root))
     used = {name for name in seen if name not in PLUMBING and not _only_docstring(root / name)}
     used |= {path.relative_to(root).as_posix() for name in used for path in _data_of(root / name)}
     own = script.relative_to(root).as_posix()
-    return [own, *sorted(_with_analyses_folded(used, own) - {own})]
-
-
-def _found_by_registry(name: str, root: Path) -> Iterator[Path]:
-    """Yield what a stage imports of the analyses through their registry: all that computes, or the sections."""
-    if name == "stages/analyse.py":
-        yield from (path for path in (root / ANALYSES).glob("*/*.py") if path.name != "section.py")
-    if name == "stages/report.py":
-        yield from (path for path in (root / ANALYSES).glob("*/*.py") if path.stem in ("__init__", "section"))
-
-
-def _with_analyses_folded(used: set[str], script: str) -> set[str]:
-    """Put folders in the place of the analyses' modules, so that one more analysis needs no edit of dvc.yaml."""
-    inside = {name for name in used if name.startswith(f"{ANALYSES}/")}
-    if script == "stages/report.py":
-        return (used - inside) | {ANALYSES}
-    if script == "stages/analyse.py":
-        return {name for name in used if name.count("/") <= ANALYSES.count("/") + 1 or name not in inside} | {
-            f"{ANALYSES}/${{key}}"
-        }
-    return used
+    return [own, *sorted(used - {own})]
 
 
 def _data_of(path: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ import pytest
 from domix.config import load
 from domix.report.load.study import load_study
 from domix.report.page import compare, page
+from domix.report.page.sections import make_sections
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake, large_picture, read
@@ -80,11 +81,13 @@ def write(folder: Path, name: str) -> Path:
         (fake.folder / "models/clip/cg-high-s0/done.json").unlink()
         (fake.folder / "analysis/cka/cka.parquet").unlink()
         (fake.folder / "analysis/leakage/summary.parquet").unlink()
-    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside, unfinished=name == "unfinished")
     params = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    beside |= {"analyses": params.analyses, "unfinished": name == "unfinished"}
+    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside)
     file = folder / "index.html"
     give = large_picture if name == "full" else read
-    html = page.render(study, params, ORIGIN, fake.cards(), give)
+    sections = list(make_sections(study, params, give).values())
+    html = page.render(study, params, ORIGIN, fake.cards(), give, sections)
     file.write_text(page.with_run(html, RUN), encoding="utf-8")
     return file
 

@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 DOMAINS = ("clipart", "real", "sketch")
 CLASSES = tuple(f"thing_{letter}" for letter in "abcdefghijkl")
 MIXTURES = ("natural-only", "cg-high")
+ANALYSES = ("separation", "cka", "leakage")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -49,7 +50,7 @@ def set_params(root: Path, tree: dict, **changes: object) -> None:
     tree["supervised"] |= {"mixtures": ["cg-high"], "samples": 160, "batch": 16}
     tree["trainer"]["threads"] = 1
     tree["embed"]["checkpoints"] = True
-    tree["separation"] |= {"pictures": 24, "neighbours": 5}
+    tree["analyses"]["separation"] |= {"pictures": 24, "neighbours": 5}
     tree |= changes
     with open(root / "params.yaml", "w", encoding="utf-8") as file:
         YAML().dump(tree, file)
@@ -100,9 +101,7 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
         *(f"{stage}@{mixture}-0" for stage in ("train", "embed") for mixture in MIXTURES),
         *(f"{stage}@cg-high-0" for stage in ("train_supervised", "embed_supervised")),
         "evaluate",
-        "separation",
-        "cka",
-        "leakage",
+        *(f"analyse@{name}" for name in ANALYSES),
         "report",
     }
     assert results(project)["test_domain"] == "sketch"
@@ -124,7 +123,7 @@ def test_a_second_run_has_nothing_to_do(project: Path, first: set[str]) -> None:
 def test_another_test_domain_reruns_only_what_depends_on_it(project: Path, first: set[str]) -> None:
     again = ran(dvc(project, "exp", "run", "-n", "clipart", "-S", "test_domain=clipart"))
     try:
-        analyses = {"evaluate", "separation", "cka", "leakage", "report"}
+        analyses = {"evaluate", "report", *(f"analyse@{name}" for name in ANALYSES)}
         stages = ("train", "embed", "train_supervised", "embed_supervised")
         trained = {f"{stage}@cg-high-0" for stage in stages}
         assert again == {"mixtures"} | trained | analyses

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
-from ruamel.yaml import YAML
 
+from domix.analyses.registry import analyses, find
 from domix.report.load.study import load_study
+from domix.report.page.sections import asked_study
 from domix.report.tables import plot_data
+from tests.dvc_plots import declared_plots
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import write_further
-from tests.fake_report import CONFIDENCE, Fake
+from tests.fake_report import CONFIDENCE, Fake, results_of
 from tools.plots import PAGE, offline
 
 pytestmark = [
@@ -39,10 +41,11 @@ def write_page(folder: Path) -> list[str]:
     fake = Fake(folder / "artifacts")
     fake.write()
     write_further(fake, checkpoints=4)
-    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE)
-    frames = {name: frame.astype(str).to_dict("records") for name, frame in plot_data.frames(study).items()}
-    entries = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
-    told = {path: properties for entry in entries for path, properties in entry.items()}
+    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, analyses=analyses())
+    sections = [find(name).section(results_of(study, name), asked_study(study)) for name in analyses()]
+    tables = plot_data.frames(study) | {name: plot for section in sections for name, plot in section.plots.items()}
+    frames = {name: frame.astype(str).to_dict("records") for name, frame in tables.items()}
+    told = declared_plots(ROOT)
     page, places = HTML(offline(PAGE.read_text(encoding="utf-8"))), []
     for path, properties in (told | {"empty.csv": told["artifacts/report/plots/curves.csv"]}).items():
         rows = [row | {"rev": rev} for rev in ("HEAD", "experiment") for row in frames.get(Path(path).stem, [])]

@@ -21,11 +21,10 @@ from domix.analyses.separation.settings import Settings
 from domix.config import Params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
-from stages import analyse
+from stages import analyse, code
 from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings
 from tests.tiny import REPOSITORY
-from tools import stage_deps
 
 INDEX = make_index({name: [1] * 10 for name in DOMAINS}, 3)
 CLASSES = [f"class_{k}" for k in range(10)]
@@ -34,6 +33,7 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src"))),
     "OMP_NUM_THREADS": "1",
 }
+ANALYSES = "src/domix/analyses/"
 TABLES = ("umap", "distances", "separability")
 
 
@@ -196,11 +196,11 @@ def write_summary_of(test_domain: str) -> None:
 
 @pytest.mark.parametrize("name", analyses())
 def test_an_edit_of_a_section_or_of_another_analysis_computes_nothing(name: str) -> None:
-    script = REPOSITORY / "src" / f"{find(name).computation.replace('.', '/')}.py"
-    folder = f"src/domix/analyses/{name}/"
-    used = [module for module in stage_deps.modules_of(script, REPOSITORY) if module.startswith("src/domix/analyses/")]
-    assert f"{folder}section.py" not in used and f"{folder}computation.py" in used
-    assert not [module for module in used if module.count("/") > 3 and not module.startswith(folder)]
+    scripts = dict(code.programs(REPOSITORY))[f"analyse/{name}"]
+    used = [path for path in code.digests(code.code_of(REPOSITORY), scripts, REPOSITORY) if path.startswith(ANALYSES)]
+    own = [path for path in used if path.count("/") > ANALYSES.count("/")]
+    assert f"{ANALYSES}{name}/computation.py" in own and f"{ANALYSES}{name}/section.py" not in own
+    assert all(path.startswith(f"{ANALYSES}{name}/") for path in own)
 
 
 def test_an_analysis_without_a_block_says_how_to_ask_for_it(params: Params) -> None:

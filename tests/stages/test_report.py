@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from domix import config
+from domix.analyses.registry import find
 from domix.config import Params
 from domix.data.index import make_index, shard_name, write_index
 from domix.data.shards import ShardWriter, make_block
-from domix.report.page import leakage
+from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from stages import report
-from tests.fake_report import Fake, picture
+from tests.dvc_plots import declared_plots
+from tests.fake_report import Fake, picture, results_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PLOTS = ["accuracy", "cka", "curves", "differences", "distances", "effective", "loss", "per_class", "umap"]
@@ -55,8 +57,11 @@ def params(tmp_path, monkeypatch) -> Params:
 def test_metrics_plots_and_page_are_written(params):
     report.main(params)
     numbers = read_json(Path("metrics/results.json"))
-    study = report.load_study(Path("artifacts"), params.mixtures, params.seeds, params.evaluate.confidence)
-    assert numbers == summary.results(study) | other_models.results(study) | leakage.results(study)
+    asked = (params.mixtures, params.seeds, params.evaluate.confidence)
+    study = report.load_study(Path("artifacts"), *asked, analyses=["leakage"])
+    section = find("leakage").section(results_of(study, "leakage"), asked_study(study))
+    leakage = {f"leakage.{name}": value for name, value in section.metrics.items()}
+    assert leakage and numbers == summary.results(study) | other_models.results(study) | leakage
     assert sorted(path.name for path in Path("artifacts/report/plots").iterdir()) == [f"{n}.csv" for n in PLOTS]
     cards = [f"{mixture}-s0.md" for mixture in params.mixtures] + [f"mixture-{m}.md" for m in params.mixtures]
     assert sorted(path.name for path in Path("artifacts/report/cards").iterdir()) == sorted(cards)
@@ -74,10 +79,9 @@ def test_numbers_and_plots_are_the_same_when_written_again(params):
 
 
 def test_the_plots_files_and_fields_are_those_that_dvc_is_told_of(params):
-    """dvc.yaml names each plot's file, template and fields; all of them exist."""
+    """dvc.yaml, and that of an analysis, name each plot's file, template and fields; all of them exist."""
     report.main(params)
-    entries = config.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
-    told = {path: properties for entry in entries for path, properties in entry.items()}
+    told = declared_plots(ROOT)
     assert set(told) <= {f"artifacts/report/plots/{name}.csv" for name in PLOTS} and len(told) > 6
     for path, properties in told.items():
         with open(path, newline="", encoding="utf-8") as file:

@@ -49,10 +49,12 @@ LAYERS = {
     "model": 3,
     "train": 4,
     "evaluate": 4,
+    "study": 1,
     "analysis": 5,
+    "analyses": 5,
     "report": 6,
 }
-TORCH_FREE = ("evaluate", "separation", "cka", "report", "study")
+TORCH_FREE = ("evaluate", "analyse", "report", "study")
 HEAVY = ("torch", "torchvision", "open_clip", "lightning", "mlflow")
 
 

@@ -141,7 +141,8 @@ def test_an_unfinished_study_holds_what_is_complete(tmp_path):
     write_table(folder / "eval/metrics.parquet", frame[frame["mixture"] != "cg-high"])
     umap = read_table(folder / "analysis/separation/umap.parquet")
     write_table(folder / "analysis/separation/umap.parquet", umap[umap["mixture"] != "natural-only"])
-    study = load_study(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)
+    asked = {"analyses": ["separation", "cka", "leakage"], "unfinished": True}
+    study = load_study(folder, made.mixtures, made.seeds, CONFIDENCE, **asked)
     assert study.mixtures == ["natural-only", "leave-out-domain", "cg-low", "cg-high-all"]
     assert study.missing == [
         "the evaluation of cg-low seed 0",

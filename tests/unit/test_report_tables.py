@@ -69,8 +69,10 @@ def test_several_seeds_average_their_ends_and_keep_their_spread(tmp_path):
 
 def test_rows_of_runs_not_asked_for_are_dropped(tmp_path):
     folder = Fake(tmp_path, seeds=[0, 1]).write()
-    made = load_study(folder, ["cg-high", "natural-only"], [1], CONFIDENCE)
-    for frame in (made.metrics, made.per_class, made.predictions, made.umap, made.distances, made.cka, made.log):
+    made = load_study(folder, ["cg-high", "natural-only"], [1], CONFIDENCE, analyses=["separation", "cka"])
+    found = [table for findings in made.analyses.values() for table in findings.tables.values()]
+    assert len(found) == 4
+    for frame in (made.metrics, made.per_class, made.predictions, made.log, *found):
         assert list(frame["mixture"].unique()) == ["cg-high", "natural-only"]
         assert set(frame["seed"]) == {1}
     assert set(made.paired["seed"]) == {1}
