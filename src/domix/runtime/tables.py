@@ -133,7 +133,7 @@ class TableSchema:
 _FITS = {
     "str": lambda values: pd.api.types.is_string_dtype(values) or values.isna().all() or values.dtype == object,
     "bool": pd.api.types.is_bool_dtype,
-    "int": lambda values: pd.api.types.is_integer_dtype(values) or (values.dropna() % 1 == 0).all(),
+    "int": lambda values: pd.api.types.is_numeric_dtype(values) and bool((values.dropna() % 1 == 0).all()),
     "float": pd.api.types.is_float_dtype,
     "object": lambda values: True,
 }
