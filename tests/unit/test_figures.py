@@ -28,11 +28,11 @@ def curves(look: Look) -> matplotlib.figure.Figure:
     made = panel(look, look.panel, 120, (30, 8, 10, 36))
     made.limits((0, 4), (0, 1))
     made.mark_up([0, 0.5, 1], ["0", "50", "100"])
-    made.mark_across([0, 2, 4], ["0", "2", "4"], "epochs & more")
+    made.mark_across([0, 2, 4], ["0", "2", "4"], "epochs & <script>")
     charts.band(made, [0, 1, 2], [0, 0.1, 0.2], [0.2, 0.3, np.nan], look.mute)
     charts.curve(made, [0, 1, 2, 3], [0, 0.5, np.nan, 1], Line(look.accent, look.stroke, marker="o"), "seed <0>")
-    charts.dots(made.axes, [1, 2, 3], [0.5, 0.5, 0.5], look.series[0], 4, 0.5)
-    charts.rings(made.axes, [1], [0.2], look.hot, look, 6)
+    charts.dots(made, [1, 2, 3], [0.5, 0.5, 0.5], look.series[0], 4, 0.5)
+    charts.rings(made, [1], [0.2], look.hot, 6)
     return made.figure
 
 
@@ -85,7 +85,7 @@ def test_a_page_figure_says_what_it_shows():
     assert words == {root.get("aria-describedby"): "What it shows, <in words>."}
     assert "width" not in root.attrib and root.get("viewBox") == "0 0 300 120"
     texts = [node.text for node in root.iter(f"{SVG}text")]
-    assert texts == ["0", "50", "100", "0", "2", "4", "epochs & more"]
+    assert texts == ["0", "50", "100", "0", "2", "4", "epochs & <script>"]
     assert [node.text for node in root.iter(f"{SVG}title")] == ["seed <0>"]
 
 
@@ -114,7 +114,7 @@ def test_print_is_as_wide_as_a_column_in_its_own_colours(tmp_path):
         assert image.width / printed.DPI * 25.4 == pytest.approx(89, abs=0.1)
     text = svg.read_text(encoding="utf-8")
     assert PRINT.accent in text and not any(code in text for code in CODES.values())
-    assert "epochs &amp; more" in text and "seed" not in text  # text stays text; on paper no pointer rests
+    assert "epochs &amp; &lt;script&gt;" in text and "seed" not in text  # text stays text; on paper no pointer rests
     assert b"CreationDate" not in pdf.read_bytes()
 
 
@@ -124,8 +124,8 @@ def test_a_page_figure_is_small():
 
 def test_curves_and_bands_leave_out_what_is_unknown():
     with matplotlib.rc_context(PAGE.settings()):
-        axes = curves(PAGE).axes[0]
-    drawn = next(line for line in axes.get_children() if line.get_gid() == "tip: seed <0>")
+        drawing = curves(PAGE)
+    drawn = next(line for line in drawing.artists if line.get_gid() == "tip: seed <0>")
     assert list(drawn.get_xdata()) == [0, 1, 3]
 
 
@@ -166,9 +166,16 @@ def test_ticks_are_few_and_span_the_values(low, high):
     assert ticks == sorted(set(ticks))
 
 
+def test_ticks_are_round():
+    assert round_ticks(0, 0.53, 5) == [0, 0.2, 0.4, 0.6]
+    assert round_ticks(-0.04, 0.44, 5) == [-0.2, 0, 0.2, 0.4, 0.6]
+
+
 def test_labels():
     assert percent_labels([-0.1, 0, 0.125], signed=True) == ["\N{MINUS SIGN}10", "0", "+12.5"]
     assert [short(n) for n in (0, 950, 90_000, 1.5e6, 2e9)] == ["0", "950", "90k", "1.5M", "2B"]
+    assert wrap("cg-high+painting+quickdraw", 130, 13) == ["cg-high+painting", "+quickdraw"]
+    assert wrap("cg-low", 130, 13) == ["cg-low"] and "".join(wrap("leave-out-domain", 60, 13)) == "leave-out-domain"
     assert wrap("cg-high+painting+quickdraw", 80, 11) == ["cg-high", "+painting", "+quickdraw"]
     assert "".join(wrap("a-b+c", 1, 11)) == "a-b+c"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from domix.report.figures import canvas, result, study_card
+from domix.figures.page import svg
+from domix.report.figures import accuracies, cells, classes, learning, study_card
 from domix.report.load.study import Study, load_study
 from domix.report.page import page
 from domix.report.tables import summary
@@ -146,31 +148,46 @@ def test_the_study_in_one_picture_is_a_valid_svg_of_all_mixtures(tmp_path):
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_ticks_are_round_and_span_the_data():
-    assert canvas.ticks(0, 0.53, 5) == [0, 0.2, 0.4, 0.6]
-    assert canvas.ticks(-0.04, 0.44, 5) == [-0.2, 0, 0.2, 0.4, 0.6]
-    assert len(canvas.ticks(0, 0, 5)) <= 5
-
-
-def test_long_names_break_after_hyphens_and_before_plus_signs():
-    assert canvas.wrap("cg-high+painting+quickdraw", 130) == ["cg-high+painting", "+quickdraw"]
-    assert canvas.wrap("cg-low", 130) == ["cg-low"]
-    assert "".join(canvas.wrap("leave-out-domain", 60)) == "leave-out-domain"
-
-
-def test_test_and_natural_domain_keep_their_colours():
-    many = [f"d{number}" for number in range(12)]
-    colours = canvas.domain_colours(many, "d7", "d3")
-    assert (colours["d7"], colours["d3"]) == ("var(--d0)", "var(--d1)")
-    assert list(colours.values()).count("var(--d0)") == 1
-
-
-def test_texts_in_figures_are_escaped():
-    drawn = canvas.Canvas(10, 10, 'a "b" <c>')
-    drawn.text(0, 0, "<script>", fill='"')
-    assert "<script>" not in drawn.render() and "&lt;c&gt;" in drawn.render()
-
-
 def test_cells_say_what_is_withheld(tmp_path):
-    drawn = dict(result.cells(study(tmp_path)))
+    drawn = {mixture: svg(figure) for mixture, figure in cells.cells(study(tmp_path))}
     assert [">withheld<" in drawn[m] for m in MIXTURES] == [True, True, True, True, False]
+
+
+def test_cells_write_the_samples_a_class(tmp_path):
+    made = study(tmp_path)
+    frame = cells.samples_a_class(made).set_index(["mixture", "domain", "tested"])["samples"]
+    mine = made.cells[(made.cells["mixture"] == "cg-high") & (made.cells["domain"] == "real")]
+    mine = mine[~mine["class"].isin(made.test_classes)]
+    assert frame["cg-high", "real", False] == pytest.approx(mine["samples"].mean())
+    assert frame["cg-high", "clipart", True] == 0 and frame["cg-high-all", "clipart", True] > 0
+
+
+def test_accuracies_are_those_of_the_page_s_panels(tmp_path):
+    made = study(tmp_path, seeds=[0, 1])
+    figures = accuracies.accuracies(made)
+    assert list(figures) == ["withheld", "seen", "natural"]
+    row = summary.pick(summary.estimates(made), "cg-high", "clipart", "withheld")
+    assert row is not None and f">{row['estimate'] * 100:.1f}<" in svg(figures["withheld"])
+    assert "<title>upper bound</title>" in svg(figures["withheld"])
+    assert "<title>upper bound</title>" not in svg(figures["seen"])
+    assert all("<title>chance 2.5\u00a0%</title>" in svg(figure) for figure in figures.values())
+
+
+def test_without_a_baseline_there_is_no_figure_of_differences(tmp_path):
+    assert accuracies.paired(study(tmp_path / "a", mixtures=["cg-high"])) is None
+    figure = accuracies.paired(study(tmp_path / "b"))
+    assert figure is not None and "cg-high" in figure.alt
+
+
+def test_without_a_loss_there_is_no_figure_of_it(tmp_path):
+    made = study(tmp_path)
+    assert [mixture for mixture, _ in learning.losses(made)] == MIXTURES
+    bare = replace(made, log=made.log.assign(loss=float("nan")))
+    assert learning.losses(bare) == []
+
+
+def test_class_shares_count_classes(tmp_path):
+    made = study(tmp_path)
+    figure = classes.class_shares(made)
+    table = summary.class_table(made)
+    assert figure is not None and f"cg-high {(table['cg-high'] == 1).sum()}/" in figure.alt

@@ -20,8 +20,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from markupsafe import Markup
-
 from domix.runtime.errors import DataError
 from domix.runtime.settings import Settings
 from domix.runtime.tables import Column, TableSchema
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from domix.evaluate.embeddings import Embeddings
+    from domix.figures.figure import Figure
 
 Needs = Literal["embeddings", "activations", "encoder"]
 Chapter = Literal["model", "data"]
@@ -123,24 +122,17 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure: `title` stands above it; `draw` returns it as inline SVG with words for those who do not see it."""
-
-    title: str
-    draw: Callable[[], Markup]
-
-
-@dataclass(frozen=True)
 class Part:
     """A piece of a section: a heading, text, figures side by side, and further figures that are folded away.
 
-    `text` is shown as it is if it is Markup; plain text is escaped, an empty line begins a paragraph.
+    `text` is shown as it is if it is Markup; plain text is escaped, an empty line begins a paragraph. `figures` go by
+    what stands above each; `folded` by the line that unfolds them.
     """
 
     title: str
     text: str
-    figures: Sequence[Figure] = ()
-    folded: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    folded: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.stats.sampling import DiscreteGuideTable
 
 from domix.runtime.seeds import numpy_generator
 
@@ -81,13 +79,15 @@ def class_outcomes(label: Ints, correct: NDArray[np.bool_]) -> Outcomes:
     A class is drawn evenly; of its n pictures, x of them right, n are drawn, so that Binomial(n, x/n) are right.
     Classes of equal n and x are one.
     """
+    from scipy.stats import binom  # takes half a second to import, which the report's stage, too, would wait for
+
     _, place, sizes = np.unique(label, return_inverse=True, return_counts=True)
     right = np.bincount(place[correct], minlength=len(sizes))
     kinds, many = np.unique(np.stack([sizes, right], axis=1), axis=0, return_counts=True)
     size = np.repeat(kinds[:, 0], kinds[:, 0] + 1)
     share = np.repeat(kinds[:, 1] / kinds[:, 0], kinds[:, 0] + 1)
     counted = np.concatenate([np.arange(n + 1) for n in kinds[:, 0]])
-    probability = stats.binom.pmf(counted, size, share) * np.repeat(many / len(sizes), kinds[:, 0] + 1)
+    probability = binom.pmf(counted, size, share) * np.repeat(many / len(sizes), kinds[:, 0] + 1)
     possible = probability > 0
     return Outcomes(counted[possible], size[possible], probability[possible] / probability.sum())
 
@@ -96,6 +96,8 @@ def _draw_outcomes(
     columns: Floats, probability: Floats, classes: int, resamples: int, generator: np.random.Generator
 ) -> Floats:
     """Draw an outcome for each of a resample's classes, and sum their columns: [B, columns]."""
+    from scipy.stats.sampling import DiscreteGuideTable
+
     table = DiscreteGuideTable(probability, random_state=generator)
     sums = np.empty((resamples, columns.shape[1]))
     block = max(1, BLOCK_SLOTS // classes)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Rectangle
@@ -52,9 +51,13 @@ def curve(panel: Panel, x: Iterable[float], y: Iterable[float], line: Line, tip:
     drawn = Line2D(
         known[:, 0], known[:, 1], zorder=line.front, clip_on=False, solid_joinstyle="round", **style | markers
     )
-    panel.axes.add_artist(drawn)
-    if tip:
-        panel.look.tip(drawn, tip)
+    panel.add(drawn, tip)
+
+
+def markers(panel: Panel, x: Iterable[float], y: Iterable[float], line: Line, size: float) -> None:
+    """Draw a line's markers alone, of a size in points."""
+    style = line.markers(panel.look, size)
+    panel.add(Line2D(list(x), list(y), ls="", clip_on=False, zorder=line.front + 1, **style))
 
 
 def band(panel: Panel, x: Iterable[float], low: Iterable[float], high: Iterable[float], colour: str) -> None:
@@ -64,10 +67,10 @@ def band(panel: Panel, x: Iterable[float], low: Iterable[float], high: Iterable[
     if len(ends) > 1:
         edge = np.concatenate([ends[:, :2], ends[::-1, ::2]])
         shade = PathPatch(Path(edge, closed=False), fc=colour, alpha=0.18, lw=0, zorder=1, clip_on=False)
-        panel.axes.add_artist(shade)
+        panel.add(shade)
 
 
-def dots(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str, size: float, alpha: float = 1.0) -> None:
+def dots(panel: Panel, x: Iterable[float], y: Iterable[float], colour: str, size: float, alpha: float = 1.0) -> None:
     """Draw equal round dots of a diameter in points, as one path of few bytes."""
     points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
     if not len(points):
@@ -76,27 +79,24 @@ def dots(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str, size: 
     path.should_simplify = False
     style: dict[str, Any] = {"fill": False, "ec": colour, "lw": size, "alpha": alpha, "capstyle": "round"}
     # segments of no length with round ends: a circle each, where markers would cost forty bytes
-    axes.add_artist(PathPatch(path, clip_on=False, **style))
+    panel.add(PathPatch(path, clip_on=False, **style))
 
 
-def rings(axes: Axes, x: Iterable[float], y: Iterable[float], colour: str, look: Look, size: float) -> None:
+def rings(panel: Panel, x: Iterable[float], y: Iterable[float], colour: str, size: float) -> None:
     """Draw hollow round markers of a diameter in points."""
+    look = panel.look
     style: dict[str, Any] = {"marker": "o", "ms": size, "mfc": look.paper, "mec": colour, "mew": look.stroke * 1.25}
-    axes.add_artist(Line2D(list(x), list(y), ls="", clip_on=False, **style))
+    panel.add(Line2D(list(x), list(y), ls="", clip_on=False, **style))
 
 
-def shade(
-    axes: Axes, look: Look, box: tuple[float, float, float, float], share: float, words: str, tip: str = ""
-) -> None:
+def shade(panel: Panel, box: tuple[float, float, float, float], share: float, words: str, tip: str = "") -> None:
     """Draw a box (x, y, width, height) in the accent colour, stronger the greater the share, with words in it."""
     x, y, width, height = box
-    block = Rectangle((x, y), width, height, fc=look.accent, alpha=round(share, 2), lw=0, clip_on=False)
-    axes.add_artist(block)
-    if tip:
-        look.tip(block, tip)
+    look = panel.look
+    panel.add(Rectangle((x, y), width, height, fc=look.accent, alpha=round(share, 2), lw=0, clip_on=False), tip)
     if words:
         colour = look.on_accent if share > ON_SHADE else look.ink
-        axes.text(x + width / 2, y + height / 2, words, ha="center", va="center_baseline", color=colour)
+        panel.text(x + width / 2, y + height / 2, words, ha="center", va="center_baseline", color=colour)
 
 
 def shaded_table(
@@ -125,12 +125,12 @@ def shaded_table(
     side = (width - left - max(2.2 * size, 0.3 * top)) / len(heads)
     right = width - left - side * len(heads)
     made = panel(look, width, top + row * len(names) + 4, (left, top, right, 4))
-    axes, gap = made.axes, (2 / side, 2 / row)
+    gap = (2 / side, 2 / row)
     made.limits((0, len(heads)), (len(names), 0))
     most = int((left - size) / (size * LETTER))
     for column, name in enumerate(heads):
         place = (column + 0.4, -0.4 * size / row)
-        axes.text(
+        made.text(
             *place, name, rotation=38, rotation_mode="anchor", ha="left", va="baseline", **_hot(look, name == hot)
         )
     for line, name in enumerate(names):
@@ -141,7 +141,7 @@ def shaded_table(
             if not np.isnan(value):
                 words = written(value) if side > 2 * size and row > size else ""
                 box = (column, line, 1 - gap[0], 1 - gap[1])
-                shade(axes, look, box, 0.05 + 0.95 * value, words, tip(name, head, value))
+                shade(made, box, 0.05 + 0.95 * value, words, tip(name, head, value))
     return made.figure
 
 
@@ -198,8 +198,7 @@ def forest(
     for mark in marks:
         style = {"color": look.mute, "lw": 0.75 * look.stroke, "ls": (0, mark.dashes)}
         line = Line2D([mark.value, mark.value], [-0.5 * top / row, len(bars)], clip_on=False, **style)
-        made.axes.add_artist(line)
-        look.tip(line, mark.label)
+        made.add(line, mark.label)
     for place, bar in enumerate(bars):
         _bar(made, bar, place + 0.5, write, width - right + 0.7 * look.text + number)
     return made.figure
@@ -207,7 +206,7 @@ def forest(
 
 def _bar(panel: Panel, bar: Bar, y: float, write: Callable[[float], str], end: float) -> None:
     """Draw a row; `end` is where its number ends, in points from the left."""
-    look, axes = panel.look, panel.axes
+    look = panel.look
     lines = wrap(bar.label, panel.left - look.small, look.text)
     for number, line in enumerate(lines):
         panel.label(y + 0.42 * (number - (len(lines) - 1) / 2), line, fontsize=look.text)
@@ -222,21 +221,20 @@ def _bar(panel: Panel, bar: Bar, y: float, write: Callable[[float], str], end: f
         solid_capstyle="round",
         clip_on=False,
     )
-    axes.add_artist(reach)
+    panel.add(reach)
     for seed in bar.seeds:
-        axes.add_artist(Line2D([seed, seed], [y - 0.22, y + 0.22], color=colour, lw=0.6 * look.stroke, clip_on=False))
+        panel.add(Line2D([seed, seed], [y - 0.22, y + 0.22], color=colour, lw=0.6 * look.stroke, clip_on=False))
     face = look.paper if bar.kind == "upper" else colour
     point = Line2D([bar.estimate], [y], marker="o", ms=0.85 * look.text, mfc=face, mec=colour, mew=look.stroke, ls="")
     point.set_clip_on(False)
-    look.tip(point, f"{bar.label}: {write(bar.estimate)} ({ends})")
-    axes.add_artist(point)
+    panel.add(point, f"{bar.label}: {write(bar.estimate)} ({ends})")
     place: dict[str, Any] = {"transform": panel.beside, "va": "center_baseline"}
-    axes.text(end, y, write(bar.estimate), ha="right", fontsize=look.text, fontweight=700, **place)
-    axes.text(end + 0.5 * look.text, y, ends, fontsize=look.small, color=look.mute, **place)
+    panel.text(end, y, write(bar.estimate), ha="right", fontsize=look.text, fontweight=700, **place)
+    panel.text(end + 0.5 * look.text, y, ends, fontsize=look.small, color=look.mute, **place)
 
 
-def frame(axes: Axes, look: Look, box: tuple[float, float, float, float], colour: str, **style: Any) -> None:
+def frame(panel: Panel, box: tuple[float, float, float, float], colour: str, **style: Any) -> None:
     """Draw an empty box (x, y, width, height)."""
     x, y, width, height = box
-    drawn: dict[str, Any] = {"fill": False, "ec": colour, "lw": look.stroke / 2, "clip_on": False}
-    axes.add_artist(Rectangle((x, y), width, height, **drawn | style))
+    drawn: dict[str, Any] = {"fill": False, "ec": colour, "lw": panel.look.stroke / 2, "clip_on": False}
+    panel.add(Rectangle((x, y), width, height, **drawn | style))

@@ -17,13 +17,15 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+Drawing = Figure  # what a figure is drawn into: the name that tells it from domix.figures.figure.Figure
+
 POINTS_PER_INCH = 72.0
 MM = POINTS_PER_INCH / 25.4  # a millimetre in points
 LETTER = 0.56  # width of an average letter, in sizes of its text
 TIP = "tip: "  # what an artist's gid starts with where the rest is shown when a pointer rests on it
 NAMES = ("ink", "mute", "grid", "paper", "accent", "on-accent", "hot")
 SERIES = 8  # colours told apart: the first is the test domain's, the second the natural domain's
-FONTS = ["DejaVu Sans", "Verdana", "Arial", "sans-serif"]  # the first comes with matplotlib
+FONTS = ("DejaVu Sans", "Verdana", "Arial", "sans-serif")  # the first comes with matplotlib
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Look:
     wide: float
     stroke: float  # width of a curve
     tips: bool  # does a pointer's rest show words?
+    fonts: tuple[str, ...]  # the first is the one that is measured
 
     def domain_colours(self, domains: Sequence[str], test_domain: str, natural_domain: str) -> dict[str, str]:
         """Give each domain its colour: the test and the natural one always the same; beyond eight, others repeat."""
@@ -72,8 +75,7 @@ class Look:
         """Return matplotlib's settings (rcParams) under which figures of this look are drawn."""
         text, thin = self.small, self.stroke * 0.5
         return {
-            "font.family": "sans-serif",
-            "font.sans-serif": FONTS,
+            "font.family": self.fonts,
             "font.size": text,
             "axes.titlesize": self.text,
             "axes.labelsize": text,
@@ -131,6 +133,7 @@ PAGE = Look(
     wide=400,
     stroke=2,
     tips=True,
+    fonts=FONTS[:1],  # the page sets its own
 )
 PRINT = Look(
     ink="#1b1f24",
@@ -147,4 +150,5 @@ PRINT = Look(
     wide=183 * MM,
     stroke=1.1,
     tips=False,
+    fonts=FONTS,
 )

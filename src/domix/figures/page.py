@@ -10,9 +10,12 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from html import escape
+from typing import Any, ClassVar
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure as Drawing
+from matplotlib.font_manager import FontProperties
 
 from domix.figures.figure import Figure
 from domix.figures.look import CODES, PAGE, POINTS_PER_INCH, TIP
@@ -30,6 +33,7 @@ NEUTRAL = {
 }  # fmt: skip
 HREF = "{http://www.w3.org/1999/xlink}href"
 _NUMBER = re.compile(r"-?\d+\.\d+")
+_DOT = re.compile(r"M([\d.-]+ [\d.-]+)L\1(?=M|$)")  # a segment of no length
 _LINK = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -50,8 +54,25 @@ def svg(figure: Figure) -> str:
 
 def _matplotlib_svg(drawing: Drawing) -> ET.Element:
     text = io.StringIO()
-    drawing.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing.set_dpi(POINTS_PER_INCH)
+    drawing.patch.set_visible(False)  # the page is the ground
+    width, height = (side * POINTS_PER_INCH for side in drawing.get_size_inches())
+    renderer = _Renderer(width, height, text, image_dpi=POINTS_PER_INCH, metadata={"Date": None, "Creator": None})
+    drawing.draw(renderer)
+    renderer.finalize()
     return ET.fromstring(text.getvalue())
+
+
+class _Renderer(RendererSVG):
+    """matplotlib's, with one memory of how large a text is for all figures: most write the same few numbers."""
+
+    _sizes: ClassVar[dict[tuple[str, float, object], tuple[float, float, float]]] = {}
+
+    def get_text_width_height_descent(self, s: str, prop: FontProperties, ismath: Any) -> tuple[float, float, float]:
+        key = (s, prop.get_size_in_points(), prop.get_weight())
+        if key not in self._sizes:
+            self._sizes[key] = super().get_text_width_height_descent(s, prop, ismath)
+        return self._sizes[key]
 
 
 class _Writer:
@@ -129,7 +150,9 @@ def _start(tag: str, attributes: dict[str, str]) -> str:
 def _numbers(text: str, places: int) -> str:
     """Round the numbers of an attribute and take out blanks that part nothing."""
     rounded = _NUMBER.sub(lambda match: _short(float(match[0]), places), text.replace("\n", " "))
-    return re.sub(r" ?([A-Za-z,]) ?", r"\1", " ".join(rounded.split())) if rounded[:1] in "Mm" else rounded
+    if rounded[:1] != "M":
+        return rounded
+    return _DOT.sub(r"M\1h0", re.sub(r" ?([A-Za-z,]) ?", r"\1", " ".join(rounded.split())))
 
 
 def _short(number: float, places: int = 1) -> str:

@@ -1,7 +1,7 @@
-"""A panel: axes with margins in points, and what stands in the margins.
+"""A panel: a part of a figure with data coordinates, margins in points, and what stands in the margins.
 
-matplotlib's own axes take most of a small figure's time and know nothing of the fonts of the page that shows it; so
-lines of the grid and their labels are plain artists here, at the places that matplotlib's locator finds.
+It is no Axes of matplotlib: those take most of a small figure's time, and know nothing of the fonts of the page that
+shows it. So grid lines and labels are plain artists, at the places that matplotlib's locator finds.
 """
 
 from __future__ import annotations
@@ -9,78 +9,92 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D, Transform, blended_transform_factory
 
 from domix.figures.look import LETTER, POINTS_PER_INCH, Look
 
+GRID_ORDER = 0.5  # grid lines lie below all else
+
 
 class Panel:
     """One panel in a figure.
 
-    `box` is its place in the figure, and `margins` (left, top, right, bottom) the room around its axes in there, all
-    in points from the left upper corner. Artists are drawn on `axes` in data coordinates; `beside` and `below` are
-    transforms with one coordinate in points from the panel's left or from the axes' lower end (downwards).
+    `box` is its place in the figure (x, y of the left upper corner, width, height), and `margins` (left, top, right,
+    bottom) the room around its plane in there, all in points. Artists stand in data coordinates, from `low` to `high`
+    across and up, unless they bring a transform: `beside` and `below` have one coordinate in points, from the panel's
+    left edge or from the plane's lower end downwards.
     """
 
     def __init__(
         self, look: Look, figure: Figure, box: tuple[float, float, float, float], margins: tuple[float, ...]
     ) -> None:
         self.look, self.figure = look, figure
-        wide, high = (side * POINTS_PER_INCH for side in figure.get_size_inches())
+        self.left, self.top, self.right, self.bottom = margins
         x, y, width, height = box
-        left, top, right, bottom = margins
-        self.width, self.height = width - left - right, height - top - bottom
-        place = ((x + left) / wide, 1 - (y + height - bottom) / high, self.width / wide, self.height / high)
-        self.axes: Axes = figure.add_axes(place)
-        self.axes.set_axis_off()
+        self.width, self.height = width - self.left - self.right, height - self.top - self.bottom
+        lower = figure.get_figheight() * POINTS_PER_INCH - (y + height - self.bottom)  # points from the figure's foot
         in_points = Affine2D().scale(1 / POINTS_PER_INCH) + figure.dpi_scale_trans
-        self.beside: Transform = blended_transform_factory(Affine2D().translate(x, 0) + in_points, self.axes.transData)
-        end = Affine2D().scale(1, -1).translate(0, high - (y + height - bottom))
-        self.below: Transform = blended_transform_factory(self.axes.transData, end + in_points)
-        self.left, self.right, self.bottom = left, right, bottom
+        self._corner = (x + self.left, lower)
+        self._scale = Affine2D()
+        self.data: Transform = self._scale + in_points
+        self.beside: Transform = blended_transform_factory(Affine2D().translate(x, 0) + in_points, self.data)
+        down = Affine2D().scale(1, -1).translate(0, lower)
+        self.below: Transform = blended_transform_factory(self.data, down + in_points)
+        self.limits((0, 1), (0, 1))
 
     def limits(self, across: tuple[float, float], up: tuple[float, float]) -> None:
-        """Set the ranges of both axes; a range may run backwards."""
-        self.axes.set_xlim(*across)
-        self.axes.set_ylim(*up)
+        """Set the ranges of the data; a range may run backwards."""
+        self.across, self.up = across, up
+        sizes = (self.width / (across[1] - across[0]), self.height / (up[1] - up[0]))
+        self._scale.clear().translate(-across[0], -up[0]).scale(*sizes).translate(*self._corner)
+
+    def add(self, artist: Artist, tip: str = "") -> None:
+        """Add an artist, in data coordinates unless it has a transform; a pointer that rests on it shows `tip`."""
+        if not artist.is_transform_set():
+            artist.set_transform(self.data)
+        self.figure.add_artist(artist)
+        if tip:
+            self.look.tip(artist, tip)
+
+    def text(self, x: float, y: float, words: str, **style: Any) -> None:
+        """Write words; `style` are matplotlib's keywords of a text."""
+        self.add(Text(x, y, words, **{"transform": self.data, "zorder": 3, "clip_on": False} | style))
 
     def mark_across(self, at: Sequence[float], labels: Sequence[str], title: str = "", lines: bool = False) -> None:
-        """Write labels below the axes at places across them, with grid lines if asked for, and a title below those."""
+        """Write labels below the plane at places across it, with grid lines if asked for, and a title below those."""
         size = self.look.small
+        style: dict[str, Any] = {"transform": self.below, "ha": "center", "va": "baseline", "color": self.look.mute}
         if lines:
-            self._grid([((x, 0), (x, 1)) for x in at], self.axes.get_xaxis_transform())
+            self._grid([((x, self.up[0]), (x, self.up[1])) for x in at])
         for x, label in zip(at, labels, strict=True):
-            self._words(x, size * 1.45, label, self.below, ha="center", color=self.look.mute)
+            self.text(x, size * 1.45, label, **style)
         if title:
-            middle = sum(self.axes.get_xlim()) / 2
-            self._words(middle, size * 3.0, title, self.below, ha="center", color=self.look.mute)
+            self.text(sum(self.across) / 2, size * 3.0, title, **style)
 
     def mark_up(self, at: Sequence[float], labels: Sequence[str]) -> None:
         """Draw grid lines at heights, and write labels to their left."""
-        self._grid([((0, y), (1, y)) for y in at], self.axes.get_yaxis_transform())
+        self._grid([((self.across[0], y), (self.across[1], y)) for y in at])
         for y, label in zip(at, labels, strict=True):
             self.label(y, label, color=self.look.mute)
 
     def label(self, y: float, words: str, **style: Any) -> None:
-        """Write words to the left of the axes at a height."""
-        gap = self.look.small * 0.55
+        """Write words to the left of the plane at a height."""
         place: dict[str, Any] = {"ha": "right", "va": "center_baseline", "transform": self.beside}
-        self.axes.text(self.left - gap, y, words, **place | style)
+        self.text(self.left - self.look.small * 0.55, y, words, **place | style)
 
     def title(self, words: str) -> None:
-        """Write a title above the axes."""
-        self.axes.set_title(words, fontsize=self.look.text, color=self.look.ink)
+        """Write a title above the plane."""
+        place: dict[str, Any] = {"ha": "center", "va": "baseline", "transform": self.below}
+        self.text(sum(self.across) / 2, -self.height - 0.6 * self.look.small, words, fontsize=self.look.text, **place)
 
-    def _grid(self, lines: list[Any], transform: Transform) -> None:
-        style = {"colors": self.look.grid, "linewidths": self.look.stroke / 2, "zorder": 0.5, "clip_on": False}
-        self.axes.add_collection(LineCollection(lines, transform=transform, **style), autolim=False)
-
-    def _words(self, x: float, y: float, words: str, transform: Transform, **style: Any) -> None:
-        self.axes.text(x, y, words, transform=transform, va="baseline", fontsize=self.look.small, **style)
+    def _grid(self, lines: list[Any]) -> None:
+        style: dict[str, Any] = {"colors": self.look.grid, "linewidths": self.look.stroke / 2, "zorder": GRID_ORDER}
+        self.add(LineCollection(lines, **style))
 
 
 def panel(look: Look, width: float, height: float, margins: tuple[float, float, float, float]) -> Panel:

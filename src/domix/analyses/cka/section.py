@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from domix.analyses.contract import Figure, Part, Results, Section
+from domix.analyses.contract import Part, Results, Section
 from domix.analyses.runs import mixtures_of
-from domix.report.figures.canvas import HOT, MUTE, SMALL, Canvas, scale, ticks
+from domix.figures import embedding
+from domix.figures.figure import Figure
 from domix.study import Study
 
-PANEL = 300.0
 SUBSETS = ("test", "seen", "all")
 TEXT = Markup(
     """<p>Centred kernel alignment (CKA, {kernel} kernel, on the class means of the test classes) is 1 where two domains
@@ -68,45 +67,25 @@ def plot(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     return frame.assign(pairs=frame["group"].map(names)).drop(columns="group")
 
 
-def panels(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> list[Figure]:
-    """Draw CKA by layer, a panel a mixture: pairs of domains with the test domain against the other pairs."""
+def panels(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> dict[str, Figure]:
+    """Return CKA by layer, a figure a mixture: pairs of domains with the test domain against the other pairs."""
     frame = by_layer(table, study, kernel, classes)
     if frame.empty:
-        return []
-    grid = ticks(min(0.0, frame["value"].min()), max(frame["value"].max(), 0.1), 6)
-    known = [m for m in mixtures_of(study) if m in set(frame["mixture"])]
-    return [Figure(m, partial(_panel, study.test_domain, m, frame[frame["mixture"] == m], grid)) for m in known]
+        return {}
+    frame = frame.assign(tested=frame["group"] == "test", pair=frame["domain_a"] + " and " + frame["domain_b"])
+    limits = (float(frame["value"].min()), float(frame["value"].max()))
+    known = {mixture: frame[frame["mixture"] == mixture] for mixture in mixtures_of(study)}
+    return {
+        mixture: _figure(f"cka-{kernel}-{classes}-{mixture}", mixture, mine, study.test_domain, limits)
+        for mixture, mine in known.items()
+        if len(mine)
+    }
 
 
-def _panel(test_domain: str, mixture: str, frame: pd.DataFrame, grid: list[float]) -> Markup:
-    layers = frame.drop_duplicates("layer").sort_values("depth")["layer"].tolist()
-    left, bottom, right = 34.0, 158.0, PANEL - 12.0
-    x = [left + 6 + i * (right - left - 12) / max(len(layers) - 1, 1) for i in range(len(layers))]
-    y = scale(grid[0], grid[-1], bottom, 10)
-    curves = frame.pivot(index=["group", "domain_a", "domain_b"], columns="layer", values="value")[layers]
-    means = curves.groupby("group").mean().reindex(["other", "test"])
-    last = means[layers[-1]]
-    said = f"{last['test']:.2f} for pairs with {test_domain}, {last['other']:.2f} for the others"
-    canvas = Canvas(PANEL, 222, f"CKA by layer of {mixture}; at the last layer {said}.")
-    for tick in grid:
-        canvas.line(left, y(tick), right, y(tick))
-        canvas.text(left - 6, y(tick) + 4, f"{tick:g}", text_anchor="end", font_size=SMALL, fill=MUTE)
-    every = -(-len(layers) // 10)
-    for place, layer in list(zip(x, layers, strict=True))[::-every]:  # the last layer always has its name
-        turn = f"rotate(-40 {place:.0f} {bottom + 12:.0f})"
-        canvas.text(place + 3, bottom + 14, layer, text_anchor="end", font_size=SMALL, fill=MUTE, transform=turn)
-    for (group, a, b), values in zip(curves.index, curves.to_numpy(), strict=True):
-        points = _known(x, values, y)
-        if points:
-            colour = HOT if group == "test" else MUTE
-            canvas.curve(points, colour, stroke_width=1, stroke_opacity=0.3, tip=f"{a} and {b}")
-    for group, colour, dashes in (("other", MUTE, "7 4"), ("test", HOT, "none")):
-        if points := _known(x, means.loc[group].to_numpy(), y):
-            canvas.curve(points, colour, stroke_width=3, stroke_dasharray=dashes)
-            canvas.dots(points, colour, 6)
-    return canvas.render()
-
-
-def _known(x: list[float], values: np.ndarray, y: Callable[[float], float]) -> list[tuple[float, float]]:
-    """Return the points of a curve, without the layers where its value is missing."""
-    return [(place, y(value)) for place, value in zip(x, values, strict=True) if not np.isnan(value)]
+def _figure(name: str, mixture: str, table: pd.DataFrame, test_domain: str, limits: tuple[float, float]) -> Figure:
+    last = table[table["depth"] == table["depth"].max()].groupby("tested")["value"].mean()
+    ends = [f"{last.get(tested, np.nan):.2f}" for tested in (True, False)]
+    said = f"at the last layer {ends[0]} for pairs with {test_domain}, {ends[1]} for the others"
+    title = f"CKA by layer of {mixture}"
+    draw = partial(embedding.by_layer, table=table, limits=limits)
+    return Figure(name, title, "Thick: means.", f"{title}; {said}.", draw)

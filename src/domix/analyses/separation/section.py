@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from domix.analyses.contract import Figure, Part, Results, Section
+from domix.analyses.contract import Part, Results, Section
 from domix.analyses.runs import first_seeds, mixtures_of
-from domix.report.figures.canvas import ACCENT, GRID, HOT, INK, LETTER, SMALL, Canvas, domain_colours
+from domix.figures import embedding
+from domix.figures.figure import Figure
+from domix.figures.look import SERIES, Drawing, Look, domain_slots
 from domix.runtime.wording import spaced
 from domix.study import Study
 
-PANEL = 300.0
-CLASS_COLOURS = ("--d0", "--d1", "--d2", "--d3", "--d4", "--d5", "--d6", "--d7")
 PLOTTED = ["mixture", "domain", "class", "withheld", "x", "y"]
 BY_DOMAIN = Markup(
     """<p>A map (UMAP) of the picture embeddings: pictures that the model finds alike lie close. Islands of one colour
@@ -34,7 +34,7 @@ APART = Markup(
 the colour, the farther. A strong row and column for <span class="hot">{test_domain}</span> means that the model
 keeps it apart from the other styles.</p>"""
 )
-KEY = Markup('<li><i style="background:{colour}"></i> {name}</li>')
+KEY = Markup('<li><i style="background:var(--d{slot})"></i> {name}</li>')
 
 
 def section(results: Results, study: Study) -> Section:
@@ -63,16 +63,14 @@ def section(results: Results, study: Study) -> Section:
 
 
 def _by_domain(study: Study) -> Markup:
-    colours = domain_colours(study.domains, study.test_domain, study.natural_domain)
-    names = {domain: f"{domain} (tested)" if domain == study.test_domain else domain for domain in colours}
-    key = Markup("").join(KEY.format(colour=colour, name=names[domain]) for domain, colour in colours.items())
+    slots = domain_slots(study.domains, study.test_domain, study.natural_domain)
+    names = {domain: f"{domain} (tested)" if domain == study.test_domain else domain for domain in slots}
+    key = Markup("").join(KEY.format(slot=slot, name=names[domain]) for domain, slot in slots.items())
     return BY_DOMAIN.format(key=key)
 
 
 def _by_class(study: Study, chosen: list[str]) -> Markup:
-    key = Markup("").join(
-        KEY.format(colour=class_colour(place), name=spaced(name)) for place, name in enumerate(chosen)
-    )
+    key = Markup("").join(KEY.format(slot=place % SERIES, name=spaced(name)) for place, name in enumerate(chosen))
     return BY_CLASS.format(number=len(chosen), test_domain=study.test_domain, key=key)
 
 
@@ -85,55 +83,37 @@ def distance_plot(distances: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([means, turned], ignore_index=True).drop_duplicates(keys)
 
 
-def map_panels(study: Study, maps: list[tuple[str, pd.DataFrame]]) -> list[Figure]:
-    """Draw the map of each mixture's first seed, pictures coloured by domain, the test domain on top."""
-    return [Figure(mixture, partial(_map, study, mixture, points)) for mixture, points in maps]
+def map_panels(study: Study, maps: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Return the map of each mixture's first seed, images coloured by domain, the test domain on top."""
+
+    def draw(points: pd.DataFrame, look: Look) -> Drawing:
+        colours = look.domain_colours(study.domains, study.test_domain, study.natural_domain)
+        return embedding.map_by_group(look, points.assign(group=points["domain"]), colours, study.test_domain)
+
+    said = "coloured by domain"
+    return {name: _map("domains", name, said, partial(draw, points)) for name, points in maps.items()}
 
 
-def _map(study: Study, mixture: str, points: pd.DataFrame) -> Markup:
-    colours = domain_colours(study.domains, study.test_domain, study.natural_domain)
-    canvas = Canvas(PANEL, PANEL, f"Map of the pictures as {mixture} embeds them, coloured by domain.")
-    for domain in sorted(study.domains, key=lambda d: d == study.test_domain):
-        mine = points[points["domain"] == domain]
-        canvas.dots(zip(mine["px"], mine["py"], strict=True), colours[domain], 4.0, stroke_opacity=0.65)
-    return canvas.render()
+def class_panels(study: Study, maps: dict[str, pd.DataFrame], chosen: list[str]) -> dict[str, Figure]:
+    """Return the map of each mixture's first seed with some test classes in colour.
 
-
-def class_panels(study: Study, maps: list[tuple[str, pd.DataFrame]], chosen: list[str]) -> list[Figure]:
-    """Draw the map of each mixture's first seed with some test classes in colour.
-
-    A line ties each picture of the test domain (ringed) to the middle of its class in the other domains.
+    A line ties each image of the test domain (ringed) to the middle of its class in the other domains.
     """
-    return [Figure(mixture, partial(_class_map, study, mixture, points, chosen)) for mixture, points in maps]
+
+    def draw(points: pd.DataFrame, look: Look) -> Drawing:
+        shown = points.assign(group=points["class"], tested=points["domain"] == study.test_domain)
+        return embedding.map_of_stars(look, shown, chosen)
+
+    said = f"{len(chosen)} classes in colour"
+    return {name: _map("classes", name, said, partial(draw, points)) for name, points in maps.items()}
 
 
-def _class_map(study: Study, mixture: str, points: pd.DataFrame, chosen: list[str]) -> Markup:
-    canvas = Canvas(PANEL, PANEL, f"Map of the pictures as {mixture} embeds them; {len(chosen)} classes in colour.")
-    rest = points[~points["class"].isin(chosen)]
-    canvas.dots(zip(rest["px"], rest["py"], strict=True), GRID, 3.0)
-    for position, name in enumerate(chosen):
-        _class_star(canvas, points[points["class"] == name], study.test_domain, class_colour(position))
-    return canvas.render()
+def _map(kind: str, mixture: str, said: str, draw: Callable[[Look], Drawing]) -> Figure:
+    title = f"Map of the pictures as {mixture} embeds them"
+    return Figure(f"umap-{kind}-{mixture}", title, "A map (UMAP).", f"{title}, {said}.", draw)
 
 
-def _class_star(canvas: Canvas, points: pd.DataFrame, test_domain: str, colour: str) -> None:
-    hot = points["domain"] == test_domain
-    others, tested = points[~hot], points[hot]
-    if len(others):
-        x, y = others["px"].median(), others["py"].median()
-        for px, py in zip(tested["px"], tested["py"], strict=True):
-            canvas.line(px, py, x, y, colour, stroke_opacity=0.7)
-    canvas.dots(zip(others["px"], others["py"], strict=True), colour, 6.0)
-    for px, py in zip(tested["px"], tested["py"], strict=True):
-        canvas.add("circle", cx=px, cy=py, r=4.5, fill="var(--paper)", stroke=colour, stroke_width=2.5)
-
-
-def class_colour(position: int) -> str:
-    """Return the colour of the highlighted class at a position."""
-    return f"var({CLASS_COLOURS[position % len(CLASS_COLOURS)]})"
-
-
-def highlighted(study: Study, umap: pd.DataFrame, most: int = len(CLASS_COLOURS)) -> list[str]:
+def highlighted(study: Study, umap: pd.DataFrame, most: int = SERIES) -> list[str]:
     """Choose the test classes to highlight: those of which the map holds most pictures, the test domain among them."""
     first = first_seeds(study, umap)
     first = first[first["mixture"] == mixtures_of(study)[0]]
@@ -144,64 +124,29 @@ def highlighted(study: Study, umap: pd.DataFrame, most: int = len(CLASS_COLOURS)
     return order[:most]
 
 
-def _maps(study: Study, umap: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return each mixture's map of the first seed, fitted into the panel without stretching: `px` and `py`."""
-    maps, first = [], first_seeds(study, umap)
-    for mixture in mixtures_of(study):
-        points = first[first["mixture"] == mixture]
-        if points.empty:  # an unfinished study
-            continue
-        middle = points[["x", "y"]].quantile([0.002, 0.998])
-        low, high = middle.iloc[0], middle.iloc[1]
-        span = max(float(high["x"] - low["x"]), float(high["y"] - low["y"]), 1e-9)
-        margin, room = 8.0, PANEL - 16.0
-        shift = {axis: (1 - float(high[axis] - low[axis]) / span) / 2 for axis in ("x", "y")}
-        px = margin + room * ((points["x"] - low["x"]) / span + shift["x"]).clip(0, 1)
-        py = margin + room * (1 - ((points["y"] - low["y"]) / span + shift["y"]).clip(0, 1))
-        maps.append((mixture, points.assign(px=px.astype(float), py=py.astype(float))))
-    return maps
+def _maps(study: Study, umap: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return each mixture's map of the first seed, fitted into the panel; an unfinished study lacks some."""
+    first = first_seeds(study, umap)
+    maps = {mixture: first[first["mixture"] == mixture] for mixture in mixtures_of(study)}
+    return {mixture: embedding.fitted(points) for mixture, points in maps.items() if len(points)}
 
 
-def distance_panels(study: Study, distances: pd.DataFrame, kind: str) -> list[Figure]:
-    """Draw the distances between the domains as a heat map, a panel a mixture, one scale for all; mean over seeds."""
+def distance_panels(study: Study, distances: pd.DataFrame, kind: str) -> dict[str, Figure]:
+    """Return the distances between the domains, a figure a mixture, one scale for all; mean over seeds."""
     rows = distances[distances["kind"] == kind]
-    if rows.empty:
-        return []
     means = rows.groupby(["mixture", "domain_a", "domain_b"])["distance"].mean()
-    most = float(means.max()) or 1.0
-    known = [m for m in mixtures_of(study) if m in set(rows["mixture"])]
-    return [Figure(mixture, partial(_heat, study, mixture, means, most)) for mixture in known]
+    most = float(means.max()) if len(means) else 1.0
+    panels = {}
+    for mixture in mixtures_of(study):
+        if mixture in set(rows["mixture"]):
+            table = _square(means[mixture], study.domains)
+            draw = partial(embedding.distances, table=table, most=most, hot=study.test_domain)
+            title = f"Distances between domains as {mixture} embeds them"
+            panels[mixture] = Figure(f"distances-{kind}-{mixture}", title, "Mean over seeds.", f"{title}.", draw)
+    return panels
 
 
-def _heat(study: Study, mixture: str, means: pd.Series, most: float) -> Markup:
-    size = SMALL + 1
-    left = max(len(d) for d in study.domains) * size * LETTER + 10
-    side = (PANEL - left - 20) / len(study.domains)
-    top = max(len(d) for d in study.domains) * SMALL * LETTER * 0.62 + 18
-    canvas = Canvas(PANEL, top + side * len(study.domains) + 4, f"Distances between domains as {mixture} embeds them.")
-    for i, a in enumerate(study.domains):
-        bold = {"fill": HOT, "font_weight": 700} if a == study.test_domain else {"fill": INK}
-        x, y = left + (i + 0.4) * side, top - 6
-        canvas.text(x, y, a, font_size=SMALL, transform=f"rotate(-38 {x:.0f} {y:.0f})", **bold)
-        canvas.text(left - 6, top + (i + 0.5) * side + 4, a, text_anchor="end", font_size=size, **bold)
-        for j, b in enumerate(study.domains):
-            value = _distance(means, mixture, a, b)
-            if np.isnan(value) or i == j:
-                continue
-            share = value / most
-            place = {"x": left + j * side, "y": top + i * side, "width": side - 2, "height": side - 2, "rx": 2}
-            canvas.add(
-                "rect", f"{a} and {b}: {value:.3f}", fill=ACCENT, fill_opacity=f"{0.05 + 0.9 * share:.2f}", **place
-            )
-            if side > 24:
-                colour = "var(--on-accent)" if share > 0.55 else INK
-                middle = (place["x"] + side / 2 - 1, place["y"] + side / 2 + 3)
-                number = f"{value:.2f}" if most < 10 else f"{value:.0f}"
-                canvas.text(*middle, number, text_anchor="middle", font_size=10, fill=colour)
-    return canvas.render()
-
-
-def _distance(means: pd.Series, mixture: str, a: str, b: str) -> float:
-    """Return the distance of a pair, which may be written one way only."""
-    value = means.get((mixture, a, b), means.get((mixture, b, a), float("nan")))
-    return float(value)
+def _square(pairs: pd.Series, domains: Sequence[str]) -> pd.DataFrame:
+    """Return distances of pairs, which may be written one way only, as a table of every domain with every domain."""
+    wide = pairs.unstack().reindex(index=list(domains), columns=list(domains))
+    return wide.combine_first(wide.T).reindex(index=list(domains), columns=list(domains))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
-from markupsafe import Markup
-
-from domix.report.figures import result
-from domix.report.figures.canvas import MUTE, PAPER, SMALL, TEXT, Canvas
-from domix.report.figures.result import PANEL
+from domix.figures import page
+from domix.figures.look import PAGE
+from domix.report.figures.accuracies import accuracies
+from domix.report.figures.cells import cells
 from domix.report.load.study import Study
 from domix.report.tables import words
 
@@ -18,55 +18,64 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, 
 
 def draw(study: Study, css: str) -> str:
     """Return the picture as the text of an SVG file; `css` sets the colours (templates/style.css)."""
-    width = COLUMNS * PANEL + (COLUMNS + 1) * GAP
-    frame = Canvas(width, 0, f"What each model was shown, and how well it reads {study.test_domain} pictures withheld.")
+    width = COLUMNS * PAGE.panel + (COLUMNS + 1) * GAP
+    parts: list[str] = []
     y = GAP
-    for row in _rows(result.cells(study), COLUMNS):
+    panels = [(mixture, page.svg(figure)) for mixture, figure in cells(study)]
+    for start in range(0, len(panels), COLUMNS):
+        row = panels[start : start + COLUMNS]
         for column, (mixture, panel) in enumerate(row):
-            x = GAP + column * (PANEL + GAP)
-            frame.text(x, y + TEXT, mixture, font_weight=700, font_size=TEXT + 2)
-            frame.text(x, y + TEXT + 18, words.shown(study, mixture), font_size=SMALL, fill=MUTE)
-            frame.parts.append(_placed(panel, x, y + HEAD, PANEL))
-        y += HEAD + max(_height(panel, PANEL) for _, panel in row) + GAP
+            x = GAP + column * (PAGE.panel + GAP)
+            parts.append(_text(x, y + PAGE.text, mixture, 'font-weight="700"', PAGE.text + 2))
+            shown = words.shown(study, mixture)
+            parts.append(_text(x, y + PAGE.text + 18, shown, 'fill="var(--mute)"', PAGE.small))
+            parts.append(_placed(panel, x, y + HEAD, PAGE.panel))
+        y += HEAD + max(_height(panel, PAGE.panel) for _, panel in row) + GAP
     wide = (width - 3 * GAP) / 2
-    panels = [(f"Withheld: {study.test_domain} pictures of the test classes", "withheld", "withheld")]
-    panels.append((f"Seen: {study.test_domain} pictures of all other classes", "seen", "seen"))
-    drawn = [(title, result.accuracies(study, name, study.test_domain, cells)) for title, name, cells in panels]
-    for column, (title, panel) in enumerate(drawn):
+    results = [(title, page.svg(figure)) for title, figure in _results(study)]
+    for column, (title, panel) in enumerate(results):
         x = GAP + column * (wide + GAP)
-        frame.text(x, y + TEXT, title, font_weight=700, font_size=TEXT + 2)
-        frame.parts.append(_placed(panel, x, y + HEAD - 12, wide))
-    frame.height = y + HEAD + max(_height(panel, wide) for _, panel in drawn) + GAP / 2
-    return _file(frame, css)
+        parts.append(_text(x, y + PAGE.text, title, 'font-weight="700"', PAGE.text + 2))
+        parts.append(_placed(panel, x, y + HEAD - 12, wide))
+    height = y + HEAD + max((_height(panel, wide) for _, panel in results), default=0.0) + GAP / 2
+    said = f"What each model was shown, and how well it reads {study.test_domain} pictures withheld."
+    return _file("".join(parts), width, height, said, css)
 
 
-def _rows(items: list[tuple[str, Markup]], most: int) -> list[list[tuple[str, Markup]]]:
-    return [items[start : start + most] for start in range(0, len(items), most)]
+def _results(study: Study) -> list[tuple[str, page.Figure]]:
+    titles = {
+        "withheld": f"Withheld: {study.test_domain} pictures of the test classes",
+        "seen": f"Seen: {study.test_domain} pictures of all other classes",
+    }
+    figures = accuracies(study)
+    return [(title, figures[name]) for name, title in titles.items() if name in figures]
 
 
-def _box(panel: Markup) -> tuple[float, float]:
-    """Return a panel's own width and height, from its viewBox."""
-    numbers = str(panel).split('viewBox="', 1)[1].split('"', 1)[0].split()
-    return float(numbers[2]), float(numbers[3])
+def _text(x: float, y: float, words: str, style: str, size: float) -> str:
+    return f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" {style}>{escape(words, quote=False)}</text>'
 
 
-def _height(panel: Markup, width: float) -> float:
-    own = _box(panel)
-    return own[1] * width / own[0]
+def _height(panel: str, width: float) -> float:
+    """Return how high a panel of a width is."""
+    own = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', panel)
+    return float(own[2]) * width / float(own[1]) if own else 0.0
 
 
-def _placed(panel: Markup, x: float, y: float, width: float) -> str:
+def _placed(panel: str, x: float, y: float, width: float) -> str:
     """Return the panel as an SVG element inside another, at a place and of a width."""
     place = f'x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{_height(panel, width):.0f}" overflow="visible"'
-    return str(panel).replace("<svg ", f"<svg {place} ", 1)
+    return panel.replace("<svg ", f"<svg {place} ", 1)
 
 
-def _file(frame: Canvas, css: str) -> str:
+def _file(body: str, width: float, height: float, said: str, css: str) -> str:
     """Return the whole file: the theme's colours, a ground, and the drawing."""
     light, dark = (css.split(start, 1)[1].split("}", 1)[0] for start in (":root {", ':root[data-theme="dark"] {'))
-    style = f"svg {{{light}}} @media (prefers-color-scheme: dark) {{ svg {{{dark}}} }} text {{ font-family: {FONT}; }}"
-    size = f'width="{frame.width:.0f}" height="{frame.height:.0f}"'
-    ground = f"<style>{escape(style, quote=False)}</style><rect {size} fill='{PAPER}'/>"
-    body = str(frame.render()).replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" {size} ', 1)
-    start = body.index(">") + 1
-    return f"{body[:start]}{ground}{body[start:]}\n"
+    style = (
+        f"svg {{{light}}} @media (prefers-color-scheme: dark) {{ svg {{{dark}}} }}"
+        f" text {{ font-family: {FONT}; }} svg > text {{ fill: var(--ink); }}"
+    )
+    size = f'width="{width:.0f}" height="{height:.0f}"'
+    box = f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(said)}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {box}>'
+    ground = f'<style>{escape(style, quote=False)}</style><rect {size} fill="var(--paper)"/>'
+    return f"{head}{ground}{body}</svg>\n"

@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from domix.report.figures import result
+from domix.figures.charts import Bar
+from domix.figures.figure import Figure
+from domix.report.figures.accuracies import balanced_accuracies
 from domix.report.load.evaluation import with_kind
 from domix.report.page import page
-from domix.report.tables import other_models, summary, words
+from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table
 
@@ -122,17 +124,16 @@ def class_rows(before: Experiment, after: Experiment) -> pd.DataFrame:
     return frame.loc[order].reset_index(drop=True)
 
 
-def figure(rows: pd.DataFrame, place: str) -> Markup | None:
-    """Draw both experiments' balanced accuracy of every CLIP model in one place; None where there is none."""
+def figure(rows: pd.DataFrame, place: str) -> Figure | None:
+    """Return both experiments' balanced accuracy of every CLIP model in one place; None where there is none."""
     mine = rows[(rows["kind"] == "clip") & (rows["metric"] == summary.PRIMARY) & (rows["place"] == place)]
     bars = [
-        result.Bar(f"{row['mixture']} {side.upper()}", *(float(row[f"{end}_{side}"]) for end in ENDS), kind=kind)
+        Bar(f"{row['mixture']} {side.upper()}", *(float(row[f"{end}_{side}"]) for end in ENDS), kind=kind)
         for _, row in mine.iterrows()
         for side, kind in (("a", "lower"), ("b", "plain"))
         if not pd.isna(row[f"estimate_{side}"])
     ]
-    said = "; ".join(f"{bar.label} {words.percent(bar.estimate)}" for bar in bars)
-    return result.forest(bars, [], f"Balanced accuracy ({place}): {said}.") if bars else None
+    return balanced_accuracies(f"accuracy-{place}", f"Balanced accuracy ({place})", bars) if bars else None
 
 
 def render(before: Experiment, after: Experiment) -> str:
@@ -146,7 +147,7 @@ def render(before: Experiment, after: Experiment) -> str:
         "rows": [_named(row) for row in rows.to_dict("records")],
         "classes": [_named(row) for row in classes.head(CLASSES).to_dict("records")],
         "class_count": len(classes),
-        "figures": {place: svg for place, svg in drawn.items() if svg},
+        "figures": {place: made for place, made in drawn.items() if made},
         "places": list(dict.fromkeys(rows["place"])),
         "metric_names": list(dict.fromkeys(rows["metric"])),
         "css": Markup(page.source("style.css")),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ class MixtureView:
     """
 
     mixture: str
-    measured: dict[str, list[pd.Series | None]]
+    measured: dict[str, list[dict[Hashable, Any] | None]]
     pairs: list[Pair]
     answers: list[Answer]
     improved: list[Change]
@@ -77,22 +78,24 @@ class ClassView:
 def mixtures(study: Study, read: Read) -> list[MixtureView]:
     """Describe every mixture of a study."""
     frame = summary.estimates(study)
+    frame = frame[frame["metric"] == summary.PRIMARY].set_index(["mixture", "domain", "cells"])
+    measured = dict(zip(frame.index, frame.to_dict("records"), strict=True))
     rows = withheld(study)
     ranks = _ranks(rows)
     views = []
     for mixture in study.mixtures:
         mine = rows[rows["mixture"] == mixture]
-        measured = {domain: _measured(study, frame, mixture, domain) for domain in study.domains}
+        cells = {domain: _cells(study, domain) for domain in study.domains}
+        found = {domain: [measured.get((mixture, domain, kind)) for kind in cells[domain]] for domain in study.domains}
         changes: dict[bool, list[Change]] = {True: [], False: []}
         if study.baseline not in (None, mixture):
             changes = {won: _changes(study, ranks, mixture, won, read) for won in (True, False)}
-        views.append(MixtureView(mixture, measured, confused(mine, read), answers(mine), changes[True], changes[False]))
+        views.append(MixtureView(mixture, found, confused(mine, read), answers(mine), changes[True], changes[False]))
     return views
 
 
-def _measured(study: Study, frame: pd.DataFrame, mixture: str, domain: str) -> list[pd.Series | None]:
-    special = "withheld" if domain == study.test_domain else "tested"
-    return [summary.pick(frame, mixture, domain, cells) for cells in (special, "seen", "all")]
+def _cells(study: Study, domain: str) -> tuple[str, str, str]:
+    return ("withheld" if domain == study.test_domain else "tested", "seen", "all")
 
 
 def confused(rows: pd.DataFrame, read: Read) -> list[Pair]:

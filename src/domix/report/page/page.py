@@ -10,12 +10,15 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from domix.analyses.contract import Section
 from domix.config import Params, as_tree
-from domix.report.figures import curves, result
+from domix.figures.figure import Figure
+from domix.figures.page import svg
+from domix.report.figures import accuracies, cells, classes, effective, learning
 from domix.report.load.study import Study
 from domix.report.page import datacards, drilldown, examples, modelcards
 from domix.report.page.run_facts import RunFacts, insert, mean_rates
@@ -82,6 +85,7 @@ def environment() -> jinja2.Environment:
         "paragraphs": paragraphs,
         "measure": words.measure,
         "bytes": datacards.size_text,
+        "svg": lambda figure: Markup(svg(figure)),  # its texts are escaped
     }
     made.tests |= {"nan": lambda value: bool(np.isnan(value))}
     return made
@@ -106,13 +110,13 @@ def _result(study: Study) -> dict[str, Any]:
     return {
         "conclusion": words.conclude(study),
         "shown": {mixture: words.shown(study, mixture) for mixture in study.mixtures},
-        "cells": result.cells(study),
-        "accuracy": {panel[0]: result.accuracies(study, *panel) for panel in summary.panels(study)},
-        "paired": result.paired(study),
+        "cells": cells.cells(study),
+        "accuracy": accuracies.accuracies(study),
+        "paired": accuracies.paired(study),
         "rows": summary.result_table(study),
         "compared": {} if compared is None else {row["mixture"]: row for _, row in compared.iterrows()},
-        "losses": result.losses(study),
-        "learning": curves.learning(study),
+        "losses": learning.losses(study),
+        "learning": learning.learning(study),
         "beside_rows": other_models.result_table(study),
     }
 
@@ -130,7 +134,7 @@ def _further(study: Study) -> dict[str, Any]:
         "most_checkpoints": int(estimates["checkpoints"].max()) if len(estimates) else 1,
         "robustness_rows": robust,
         "robustness_metrics": list(dict.fromkeys(name for row in robust for name in row["metrics"])),
-        "trends": curves.effective(study),
+        "trends": effective.effective(study),
     }
 
 
@@ -160,12 +164,16 @@ def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
     return {
         "anyhow": examples.load(study, anyhow, read),
         "telling": examples.load(study, telling, read),
-        "class_shares": result.class_shares(study),
-        "classes_best": result.classes(study, best, "Best read test classes"),
-        "classes_worst": None if worst is None else result.classes(study, worst, "Worst read test classes"),
+        "class_shares": classes.class_shares(study),
+        "classes_best": _classes("best", "Best read test classes", best),
+        "classes_worst": _classes("worst", "Worst read test classes", worst),
         "class_count": len(table),
         "class_unread": int((table[blind].max(axis=1) == 0).sum()),
     }
+
+
+def _classes(name: str, title: str, table: pd.DataFrame | None) -> Figure | None:
+    return None if table is None or table.empty else classes.by_class(f"classes-{name}", title, table)
 
 
 def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:

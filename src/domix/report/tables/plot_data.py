@@ -1,4 +1,7 @@
-"""The data behind `dvc plots`: small CSV files, their names free of the test domain, so that revisions overlay."""
+"""The data of each figure, once for the page and for `dvc plots`.
+
+`dvc plots` reads them from small CSV files, their names free of the test domain, so that revisions overlay.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ def frames(study: Study) -> dict[str, pd.DataFrame]:
     A fixed set of files: one with nothing to say (differences without a baseline) has its header alone.
     """
     return {
-        "accuracy": _accuracy(study),
-        "differences": _differences(study),
-        "loss": study.log.dropna(subset=["loss"])[["mixture", "seed", "step", "samples", "loss"]],
+        "accuracy": accuracy(study),
+        "differences": differences(study),
+        "loss": loss(study),
         "per_class": _per_class(study),
-        "curves": _curves(study),
+        "curves": curves(study),
         "effective": _effective(study),
     }
 
@@ -46,24 +49,28 @@ def write(study: Study, sections: Iterable[Section], folder: Path) -> None:
         write_text(folder / f"{name}.csv", frame.round(PLACES).to_csv(index=False, lineterminator="\n"))
 
 
-def _accuracy(study: Study) -> pd.DataFrame:
+def accuracy(study: Study) -> pd.DataFrame:
+    """Return balanced accuracy with its interval by mixture on each panel of `summary.panels` (`pictures`)."""
     frame = summary.estimates(study)
-    rows = []
-    for panel, domain, cells in summary.panels(study):
-        for mixture in study.mixtures:
-            row = summary.pick(frame, mixture, domain, cells)
-            if row is not None:
-                rows.append(
-                    {"mixture": mixture, "pictures": panel} | row[["estimate", "low", "high", "n", "chance"]].to_dict()
-                )
-    return pd.DataFrame(rows, columns=["mixture", "pictures", "estimate", "low", "high", "n", "chance"])
+    panels = {(domain, cells): name for name, domain, cells in summary.panels(study)}
+    names = [panels.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
+    frame = frame.assign(pictures=names)[frame["metric"] == summary.PRIMARY].dropna(subset=["pictures"])
+    places = {name: place for place, name in enumerate(panels.values())}
+    frame = frame.sort_values("pictures", key=lambda column: column.map(places), kind="stable")
+    return frame[["mixture", "pictures", "estimate", "low", "high", "n", "chance"]].reset_index(drop=True)
 
 
-def _differences(study: Study) -> pd.DataFrame:
+def differences(study: Study) -> pd.DataFrame:
+    """Return the paired differences from the baseline on the withheld cells; no rows without a baseline."""
     columns = ["mixture", "baseline", "difference", "low", "high", "p_value", "n"]
     if study.baseline is None:
         return pd.DataFrame(columns=columns)
     return summary.differences(study, study.baseline)[columns]
+
+
+def loss(study: Study) -> pd.DataFrame:
+    """Return the training loss by step; steps that were not logged are left out."""
+    return study.log.dropna(subset=["loss"])[["mixture", "seed", "step", "samples", "loss"]]
 
 
 def _per_class(study: Study) -> pd.DataFrame:
@@ -77,7 +84,7 @@ def _per_class(study: Study) -> pd.DataFrame:
     return long.dropna(subset=["accuracy"])
 
 
-def _curves(study: Study) -> pd.DataFrame:
+def curves(study: Study) -> pd.DataFrame:
     """Return balanced accuracy over checkpoints on the panels of the page; nothing where there is but one."""
     frame = study.further.curves
     frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == summary.PRIMARY)]
@@ -90,6 +97,11 @@ def _curves(study: Study) -> pd.DataFrame:
 
 def _effective(study: Study) -> pd.DataFrame:
     """Return each checkpoint's accuracies, and what the trend of natural pictures alone (on logit axes) expects."""
-    frame = study.further.effective
     columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]
-    return frame.loc[(frame["kind"] == CLIP) & (frame["transform"] == "logit"), columns]
+    frame = checkpoints(study.further.effective)
+    return frame.loc[frame["transform"] == "logit", columns]
+
+
+def checkpoints(effective: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of effective.parquet that figures draw: the CLIP models', checkpoint by checkpoint."""
+    return effective[effective["kind"] == CLIP]

@@ -1,0 +1,111 @@
+"""Charts of embeddings and layers: maps of points, distances between groups, and likeness layer by layer.
+
+They take plain tables, so that any analysis can draw them; each returns a drawing of one panel in the given look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from domix.figures.charts import Line, curve, dots, rings, shaded_table
+from domix.figures.look import Look
+from domix.figures.panel import Panel, panel, round_ticks
+
+EDGE = 8.0  # room around a map, points
+MOST_NAMES = 10  # layers named below an axis
+
+
+def map_by_group(look: Look, points: pd.DataFrame, colours: Mapping[str, str], front: str) -> Figure:
+    """Draw points of a map (`x, y, group`) in the colours of their groups, the group `front` on top."""
+    made = _map(look, points)
+    for group in sorted(colours, key=lambda name: name == front):
+        mine = points[points["group"] == group]
+        dots(made, mine["x"], mine["y"], colours[group], 2 * look.stroke, 0.65)
+    return made.figure
+
+
+def map_of_stars(look: Look, points: pd.DataFrame, groups: Sequence[str]) -> Figure:
+    """Draw points of a map (`x, y, group, tested`) with some groups in the colours of the series.
+
+    A line ties each tested point (ringed) to the middle of its group's other points.
+    """
+    made = _map(look, points)
+    known = points["group"].isin(groups)
+    rest, points = points[~known], points[known]
+    dots(made, rest["x"], rest["y"], look.grid, 1.5 * look.stroke)
+    for place, group in enumerate(groups):
+        mine, colour = points[points["group"] == group], look.series[place % len(look.series)]
+        tested, others = mine[mine["tested"]], mine[~mine["tested"]]
+        if len(others) and len(tested):
+            middle = (others["x"].median(), others["y"].median())
+            ties = [(point, middle) for point in zip(tested["x"], tested["y"], strict=True)]
+            lines = LineCollection(ties, colors=colour, linewidths=look.stroke / 2, alpha=0.7, clip_on=False, zorder=1)
+            made.add(lines)
+        dots(made, others["x"], others["y"], colour, 3 * look.stroke)
+        rings(made, tested["x"], tested["y"], colour, 4.5 * look.stroke)
+    return made.figure
+
+
+def fitted(points: pd.DataFrame) -> pd.DataFrame:
+    """Return a map's points with `x` and `y` in 0..1, not stretched; the outermost few lie on the edge."""
+    ends = points[["x", "y"]].quantile([0.002, 0.998])
+    low, high = ends.iloc[0], ends.iloc[1]
+    span = max(float((high - low).max()), 1e-9)
+    moved = {axis: (points[axis] - low[axis]) / span + (1 - (high[axis] - low[axis]) / span) / 2 for axis in ("x", "y")}
+    return points.assign(**{axis: values.clip(0, 1).astype(float) for axis, values in moved.items()})
+
+
+def _map(look: Look, points: pd.DataFrame) -> Panel:
+    assert points["x"].between(0, 1).all(), "a map's points lie in 0..1: see fitted()"
+    made = panel(look, look.panel, look.panel, (EDGE, EDGE, EDGE, EDGE))
+    made.limits((0, 1), (0, 1))
+    return made
+
+
+def distances(look: Look, table: pd.DataFrame, most: float, hot: str) -> Figure:
+    """Draw distances between groups (rows x columns) as shades; the strongest is `most`, `hot` is the tested group."""
+    shares = table.to_numpy(dtype=float, copy=True) / (most or 1.0)
+    np.fill_diagonal(shares, np.nan)
+    values = pd.DataFrame(shares, index=table.index, columns=table.columns)
+
+    def written(share: float) -> str:
+        return f"{share * most:.2f}" if most < 10 else f"{share * most:.0f}"
+
+    def tip(one: str, other: str, share: float) -> str:
+        return f"{one} and {other}: {share * most:.3f}"
+
+    return shaded_table(look, look.panel, values, written, tip, row=3.1 * look.small, hot=hot)
+
+
+def by_layer(look: Look, table: pd.DataFrame, limits: tuple[float, float]) -> Figure:
+    """Draw curves over layers, pairs of groups with the tested one against the other pairs; thick: their means.
+
+    Args:
+        table: `layer, depth, pair, tested (is one of the pair the tested group?), value`.
+        limits: least and greatest value of all panels.
+    """
+    layers = table.drop_duplicates("layer").sort_values("depth")["layer"].tolist()
+    size = look.small
+    longest = max(map(len, layers)) * size * 0.36 + 2.0 * size
+    made = panel(look, look.panel, 0.5 * look.panel + longest, (3.1 * size, 0.9 * size, 1.1 * size, longest))
+    ticks = round_ticks(min(0.0, limits[0]), max(limits[1], 0.1))
+    made.limits((-0.15, len(layers) - 0.85), (ticks[0], ticks[-1]))
+    made.mark_up(ticks, [f"{tick:g}" for tick in ticks])
+    every = -(-len(layers) // MOST_NAMES)
+    turned = {"rotation": 40, "rotation_mode": "anchor", "ha": "right", "va": "center", "transform": made.below}
+    for place in range(len(layers))[::-every]:  # the last layer always has its name
+        made.text(place, 0.9 * size, layers[place], color=look.mute, **turned)
+    curves = table.pivot(index=["tested", "pair"], columns="layer", values="value")[layers]
+    colours = {True: look.hot, False: look.mute}
+    for (tested, pair), values in zip(curves.index, curves.to_numpy(), strict=True):
+        curve(made, range(len(layers)), values, Line(colours[bool(tested)], look.stroke / 2, alpha=0.3), str(pair))
+    for tested, values in curves.groupby("tested").mean().iterrows():
+        line = Line(colours[bool(tested)], 1.5 * look.stroke, "-" if tested else (0, (2.3, 1.3)), front=3)
+        curve(made, range(len(layers)), values, line)
+        dots(made, range(len(layers)), values, line.colour, 3 * look.stroke)
+    return made.figure
