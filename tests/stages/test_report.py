@@ -14,33 +14,17 @@ import pytest
 from domix import config
 from domix.analyses.registry import find
 from domix.config import Params
-from domix.data.index import make_index, shard_name, write_index
-from domix.data.shards import ShardWriter, make_block
 from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import read_json, write_json
+from domix.runtime.files import read_json
 from stages import report
 from tests.dvc_plots import declared_plots
-from tests.fake_report import Fake, picture, results_of
+from tests.fake_report import Fake, results_of
+from tests.packed_report import write_shards
 
 ROOT = Path(__file__).resolve().parents[2]
 PLOTS = ["accuracy", "cka", "curves", "differences", "distances", "effective", "loss", "per_class", "umap"]
-
-
-def write_shards(folder: Path, fake: Fake) -> None:
-    """Pack a picture for every row of the fake's index."""
-    folder.mkdir(parents=True)
-    common = {"source": "emoji", "split": "test", "width": 64, "height": 64, "sha256": "0" * 64, "phash": "0" * 16}
-    rows = []
-    with ShardWriter(folder / shard_name(0)) as writer:
-        for row, domain, name in zip(fake.rows["row"], fake.rows["domain"], fake.rows["class"], strict=True):
-            key = f"{domain}/{name}/{row:06d}"
-            place = writer.add(make_block(key, "png", picture(row), {}))
-            label = fake.classes.index(name)
-            rows.append(common | place._asdict() | {"key": key, "domain": domain, "class": name, "label": label})
-    write_index(folder, make_index(rows))
-    write_json(folder / "stats.json", {"source": "emoji", "read": len(rows), "packed": len(rows), "rejected": {}})
 
 
 @pytest.fixture

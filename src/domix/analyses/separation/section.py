@@ -9,10 +9,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import Part, Results, Section
+from domix.analyses.keys import domain_key, series_key
 from domix.analyses.runs import first_seeds, mixtures_of
 from domix.figures import embedding
 from domix.figures.figure import Figure
-from domix.figures.look import SERIES, Drawing, Look, domain_slots
+from domix.figures.look import SERIES, Drawing, Look
 from domix.runtime.wording import spaced
 from domix.study import Study
 
@@ -21,20 +22,20 @@ BY_DOMAIN = Markup(
     """<p>A map (UMAP) of the picture embeddings: pictures that the model finds alike lie close. Islands of one colour
 mean that the model sorts by style first; mixed colours mean that it looks past style. Distances across a map,
 and between maps, mean little.</p>
-<ul class="key">{key}</ul>"""
+{key}"""
 )
 BY_CLASS = Markup(
     """<p>The same maps with {number} test classes in colour, {test_domain} pictures as rings. A line ties each ring to
 the middle of its class in the other domains: where the lines are short, the model has put the {test_domain}
 picture with its class.</p>
-<ul class="key">{key}<li><i class="ring"></i> {test_domain}</li></ul>"""
+{key}"""
 )
 APART = Markup(
     """<p>Distances between the domains' mean embeddings, measured in the full space and not on the map: the stronger
 the colour, the farther. A strong row and column for <span class="hot">{test_domain}</span> means that the model
 keeps it apart from the other styles.</p>"""
 )
-KEY = Markup('<li><i style="background:var(--d{slot})"></i> {name}</li>')
+RING = Markup('<li><i class="ring"></i> {test_domain}</li>')
 
 
 def section(results: Results, study: Study) -> Section:
@@ -45,7 +46,7 @@ def section(results: Results, study: Study) -> Section:
     apart = distance_panels(study, distances, "domain")
     within = distance_panels(study, distances, "class")
     parts = [
-        Part("Where pictures lie, by domain", _by_domain(study), map_panels(study, maps)),
+        Part("Where pictures lie, by domain", BY_DOMAIN.format(key=domain_key(study)), map_panels(study, maps)),
         Part("Where pictures lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen)),
         Part(
             "How far apart the domains lie",
@@ -62,15 +63,8 @@ def section(results: Results, study: Study) -> Section:
     )
 
 
-def _by_domain(study: Study) -> Markup:
-    slots = domain_slots(study.domains, study.test_domain, study.natural_domain)
-    names = {domain: f"{domain} (tested)" if domain == study.test_domain else domain for domain in slots}
-    key = Markup("").join(KEY.format(slot=slot, name=names[domain]) for domain, slot in slots.items())
-    return BY_DOMAIN.format(key=key)
-
-
 def _by_class(study: Study, chosen: list[str]) -> Markup:
-    key = Markup("").join(KEY.format(slot=place % SERIES, name=spaced(name)) for place, name in enumerate(chosen))
+    key = series_key([spaced(name) for name in chosen], RING.format(test_domain=study.test_domain))
     return BY_CLASS.format(number=len(chosen), test_domain=study.test_domain, key=key)
 
 
