@@ -40,6 +40,11 @@ def figure(name: str = "some-figure", draw=curves) -> Figure:
     return Figure(name, "A title", "A caption.", "What it shows, <in words>.", draw)
 
 
+def saved(folder: Path) -> list[Path]:
+    printed.save(figure(), folder)
+    return [folder / f"some-figure.{ending}" for ending in printed.FORMATS]
+
+
 def parsed(text: str) -> ET.Element:
     return ET.fromstring(text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
 
@@ -101,15 +106,13 @@ def test_figures_are_equal_from_run_to_run(tmp_path):
     assert page.svg(figure()) == page.svg(figure())
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    digests = [
-        [hashlib.sha256(file.read_bytes()).hexdigest() for file in printed.save(figure(), tmp_path / name)]
-        for name in "ab"
-    ]
+    digests = [[hashlib.sha256(file.read_bytes()).hexdigest() for file in saved(tmp_path / name)] for name in "ab"]
     assert digests[0] == digests[1] and len(set(digests[0])) == 3
 
 
 def test_print_is_as_wide_as_a_column_in_its_own_colours(tmp_path):
-    png, svg, pdf = printed.save(figure(), tmp_path)
+    assert printed.save(figure(), tmp_path) == pytest.approx(89 / 25.4)
+    png, svg, pdf = saved(tmp_path)
     with Image.open(png) as image:
         assert image.width / printed.DPI * 25.4 == pytest.approx(89, abs=0.1)
     text = svg.read_text(encoding="utf-8")

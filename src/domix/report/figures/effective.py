@@ -85,12 +85,12 @@ def _draw(rows: pd.DataFrame, mixture: str, transform: Transform, look: Look) ->
     size = look.small
     margins = (3.3 * size, 0.9 * size, 1.2 * size, 3.4 * size)
     made = panel(look, look.panel, 1.1 * HEIGHT * look.panel, margins)
-    draw_trend(made, rows, {mixture: highlighted(look, True)}, transform, "accuracy across, %")
+    draw_trend(made, rows, {mixture: highlighted(look, True)}, transform, ("accuracy across, %", ""))
     return made.figure
 
 
 def draw_trend(
-    panel: Panel, rows: pd.DataFrame, lines: Mapping[str, Line], transform: Transform, title: str = ""
+    panel: Panel, rows: pd.DataFrame, lines: Mapping[str, Line], transform: Transform, titles: tuple[str, str]
 ) -> None:
     """Draw the trend with its band, and over it the way of each mixture in `lines`.
 
@@ -98,13 +98,14 @@ def draw_trend(
 
     Args:
         rows: `mixture, seed, checkpoint, x, y, expected, low, high`, all that the axes have to hold.
+        titles: of the axes across and up.
     """
     look = panel.look
     ends = [_ends(rows[["x"]], transform), _ends(rows[["y", "expected", "low", "high"]], transform)]
     panel.limits(*ends)
     ticks = [_shares(end, transform) for end in ends]
-    panel.mark_across(moved(ticks[0], transform), percent_labels(ticks[0]), title, lines=True)
-    panel.mark_up(moved(ticks[1], transform), percent_labels(ticks[1]))
+    panel.mark_across(moved(ticks[0], transform), percent_labels(ticks[0]), titles[0], lines=True)
+    panel.mark_up(moved(ticks[1], transform), percent_labels(ticks[1]), titles[1])
     trend = rows.drop_duplicates("x").sort_values("x", kind="stable")
     x, low, middle, high = (moved(trend[name], transform) for name in ("x", "low", "expected", "high"))
     band(panel, x, low, high, look.mute)
