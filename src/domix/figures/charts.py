@@ -47,7 +47,7 @@ def curve(panel: Panel, x: Iterable[float], y: Iterable[float], line: Line, tip:
     if not len(known):
         return
     style: dict[str, Any] = {"color": line.colour, "lw": line.width, "ls": line.dashes, "alpha": line.alpha}
-    markers = line.markers(panel.look, 1.5 * panel.look.stroke) if line.marker else {}
+    markers = line.markers(panel.look, 2.8 * panel.look.stroke) if line.marker else {}
     drawn = Line2D(
         known[:, 0], known[:, 1], zorder=line.front, clip_on=False, solid_joinstyle="round", **style | markers
     )
@@ -154,7 +154,7 @@ def table_in(
     most, room = int((left - size) / (size * LETTER)), side > 2 * size and row > size
     for line, name in enumerate(names):
         cut = name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        made.label(line + 0.5, cut, **_hot(look, name == hot))
+        made.label(line + 0.5 - 1 / row, cut, **_hot(look, name == hot))
         for column, head in enumerate(heads):
             value = float(values.iat[line, column])
             if not np.isnan(value):

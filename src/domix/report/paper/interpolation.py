@@ -91,7 +91,7 @@ def _matrix(panel: Panel, study: Collection, test_domain: str, mixtures: Sequenc
     for place, mixture in enumerate(mixtures):
         held = [height[domain] for domain in mixture.domains]
         empty = [level for level in height.values() if level not in held]
-        markers(panel, [place] * len(empty), empty, Line(look.grid, 0.8, marker="o", hollow=True), 3.4)
+        markers(panel, [place] * len(empty), empty, Line(look.grid, 0.8, marker="o", hollow=True, front=0), 3.4)
         curve(panel, [place, place], [min(held), max(held)], Line(look.ink, 0.9))
         markers(panel, [place] * len(held), held, Line(look.ink, 0.9, marker="o"), 3.2)
         if mixture.name in ENDS:
