@@ -18,7 +18,7 @@ from domix.figures import charts, page, printed
 from domix.figures.charts import Bar, Line, Mark
 from domix.figures.figure import Figure
 from domix.figures.look import CODES, PAGE, PRINT, VARIABLES, Look
-from domix.figures.panel import panel, percent_labels, round_ticks, short, wrap
+from domix.figures.panel import panel, percent_labels, round_ticks, short, ticks_within, wrap
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOM = Path(__file__).parents[2] / "src" / "domix"
@@ -167,6 +167,13 @@ def test_ticks_are_few_and_span_the_values(low, high):
     ticks = round_ticks(low, high, 6)
     assert ticks[0] <= low <= high <= ticks[-1] + 1e-9 and 2 <= len(ticks) <= 6
     assert ticks == sorted(set(ticks))
+
+
+@pytest.mark.parametrize(("end", "ticks"), [(32, [0, 10, 20, 30]), (90_112, [0, 20e3, 40e3, 60e3, 80e3]), (1, None)])
+def test_ticks_within_end_at_the_data(end, ticks):
+    found = ticks_within(end, 5)
+    assert found[0] == 0 and found[-1] <= end and len(found) >= 3
+    assert ticks is None or found == ticks
 
 
 def test_ticks_are_round():

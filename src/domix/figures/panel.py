@@ -6,7 +6,7 @@ shows it. So grid lines and labels are plain artists, at the places that matplot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -117,6 +117,11 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(float(tick), 12) + 0.0 for tick in ticks]
 
 
+def ticks_within(end: float, most: int = 6) -> list[float]:
+    """Return at most `most` round numbers from 0 to `end`, the last of them below it or on it."""
+    return [tick for tick in round_ticks(0, end, most + 1) if tick <= end * (1 + 1e-9)]
+
+
 def percent_labels(ticks: Sequence[float], signed: bool = False) -> list[str]:
     """Write shares as per cent, with a sign if asked for."""
     return [f"{tick * 100:{'+' if signed and tick else ''}.4g}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
@@ -150,9 +155,3 @@ def wrap(name: str, width: float, size: float) -> list[str]:
             lines.append("")
         lines[-1] += piece
     return lines
-
-
-def spans(low: float, high: float, shown: Callable[[float], str], most: int = 6) -> tuple[list[float], list[str]]:
-    """Return `round_ticks` and their labels."""
-    ticks = round_ticks(low, high, most)
-    return ticks, [shown(tick) for tick in ticks]

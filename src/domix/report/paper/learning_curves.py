@@ -9,7 +9,7 @@ import pandas as pd
 
 from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
-from domix.figures.panel import percent_labels, round_ticks
+from domix.figures.panel import percent_labels, round_ticks, ticks_within
 from domix.report.figures.learning import draw_curves, over_seeds
 from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import PRIMARY, Collection
@@ -76,8 +76,9 @@ def _draw(study: Collection, kind: str, group: str, place: str, look: Look) -> m
     for number, (panel, domain) in enumerate(zip(made, study.test_domains, strict=True)):
         mine = curves[domain].assign(x=curves[domain]["x"] / divisor)
         top = highest if group == "natural" else float(mine["high"].max())
-        x, y = round_ticks(0, float(mine["x"].max()), 5), round_ticks(0, top, 6)
-        panel.limits((x[0], x[-1]), (y[0], y[-1]))
+        end = float(mine["x"].max()) or 1.0
+        x, y = ticks_within(end), round_ticks(0, top)
+        panel.limits((-0.02 * end, end), (0, y[-1]))
         panel.mark_across(x, [f"{value:g}" for value in x], f"samples seen{unit}", lines=True)
         panel.mark_up(y, percent_labels(y), f"balanced top-1, %\n{place}" if number % 3 == 0 else "")
         there = [name for name in names if (mine["mixture"] == name).any()]
