@@ -18,7 +18,7 @@ from domix.figures import charts, page, printed
 from domix.figures.charts import Bar, Line, Mark
 from domix.figures.figure import Figure
 from domix.figures.look import CODES, PAGE, PRINT, VARIABLES, Look
-from domix.figures.panel import panel, percent_labels, round_ticks, short, wrap
+from domix.figures.panel import panel, percent_labels, round_ticks, short, ticks_within, wrap
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOM = Path(__file__).parents[2] / "src" / "domix"
@@ -38,6 +38,11 @@ def curves(look: Look) -> matplotlib.figure.Figure:
 
 def figure(name: str = "some-figure", draw=curves) -> Figure:
     return Figure(name, "A title", "A caption.", "What it shows, <in words>.", draw)
+
+
+def saved(folder: Path) -> list[Path]:
+    printed.save(figure(), folder)
+    return [folder / f"some-figure.{ending}" for ending in printed.FORMATS]
 
 
 def parsed(text: str) -> ET.Element:
@@ -101,15 +106,13 @@ def test_figures_are_equal_from_run_to_run(tmp_path):
     assert page.svg(figure()) == page.svg(figure())
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    digests = [
-        [hashlib.sha256(file.read_bytes()).hexdigest() for file in printed.save(figure(), tmp_path / name)]
-        for name in "ab"
-    ]
+    digests = [[hashlib.sha256(file.read_bytes()).hexdigest() for file in saved(tmp_path / name)] for name in "ab"]
     assert digests[0] == digests[1] and len(set(digests[0])) == 3
 
 
 def test_print_is_as_wide_as_a_column_in_its_own_colours(tmp_path):
-    png, svg, pdf = printed.save(figure(), tmp_path)
+    assert printed.save(figure(), tmp_path) == pytest.approx(89 / 25.4)
+    png, svg, pdf = saved(tmp_path)
     with Image.open(png) as image:
         assert image.width / printed.DPI * 25.4 == pytest.approx(89, abs=0.1)
     text = svg.read_text(encoding="utf-8")
@@ -164,6 +167,13 @@ def test_ticks_are_few_and_span_the_values(low, high):
     ticks = round_ticks(low, high, 6)
     assert ticks[0] <= low <= high <= ticks[-1] + 1e-9 and 2 <= len(ticks) <= 6
     assert ticks == sorted(set(ticks))
+
+
+@pytest.mark.parametrize(("end", "ticks"), [(32, [0, 10, 20, 30]), (90_112, [0, 20e3, 40e3, 60e3, 80e3]), (1, None)])
+def test_ticks_within_end_at_the_data(end, ticks):
+    found = ticks_within(end, 5)
+    assert found[0] == 0 and found[-1] <= end and len(found) >= 3
+    assert ticks is None or found == ticks
 
 
 def test_ticks_are_round():

@@ -10,16 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from PIL import Image
 
-from domix.report.paper import effective, heat_map, ink, interpolation, learning, main_result
+from domix.figures import printed
+from domix.figures.figure import Figure
+from domix.figures.look import PRINT
+from domix.report.paper import effective, heat_map, interpolation, learning_curves, main_result, sheets
+from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import Collection, collect
-from domix.report.paper.drawn import Drawn
 from domix.report.paper.publish import publish
 from stages.studies.places import of_sweep
 from tools.made_study import MIXTURES, Asked, make_sweep
@@ -57,55 +61,62 @@ def folder(bare: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def style():
-    with mpl.rc_context(ink.STYLE):
-        yield
+def lines_of(figure: Figure | Absent) -> list[Line2D]:
+    """Return all lines of a figure; those of one panel share a transform."""
+    return [artist for artist in drawn(figure).artists if isinstance(artist, Line2D)]
 
 
-def axes_of(drawn: Drawn) -> list[Axes]:
-    assert drawn.figure is not None
-    return drawn.figure.axes
+def texts_of(figure: Figure | Absent) -> list[str]:
+    return [artist.get_text() for artist in drawn(figure).artists if isinstance(artist, Text)]
+
+
+def drawn(figure: Figure | Absent) -> matplotlib.figure.Figure:
+    assert isinstance(figure, Figure)
+    with mpl.rc_context(PRINT.settings()):
+        return figure.draw(PRINT)
 
 
 def values(line: Line2D, axis: str) -> list[float]:
     return np.asarray(line.get_xdata() if axis == "x" else line.get_ydata(), dtype=float).tolist()
 
 
-def names(drawn: list[Drawn]) -> list[str]:
-    return [figure.name for figure in drawn if figure.figure is not None]
+def names(figures: Shown) -> list[str]:
+    return [figure.name for figure in figures if isinstance(figure, Figure)]
 
 
 def test_a_full_study_has_every_figure(full: Collection) -> None:
-    assert names(main_result.draw(full)) == ["main-result"]
-    assert names(interpolation.draw_domains(full)) == ["domain-interpolation-clipart", "domain-interpolation-sketch"]
-    assert names(interpolation.draw_exposure(full)) == ["exposure-interpolation"]
-    assert names(effective.draw(full)) == ["effective-robustness"]
-    assert names(heat_map.draw(full)) == ["classes-clipart", "classes-sketch"]
-    assert names(learning.draw(full)) == ["learning-withheld", "learning-natural"]
+    assert names(main_result.figures(full)) == ["main-result"]
+    assert names(interpolation.domain_figures(full)) == ["domain-interpolation-clipart", "domain-interpolation-sketch"]
+    assert names(interpolation.exposure_figures(full)) == ["exposure-interpolation"]
+    assert names(effective.figures(full)) == ["effective-robustness"]
+    assert names(heat_map.figures(full)) == ["classes-clipart", "classes-sketch"]
+    assert names(learning_curves.figures(full)) == ["learning-withheld", "learning-natural"]
 
 
 def test_the_main_figure_leaves_out_what_the_interpolations_show(full: Collection) -> None:
     assert full.main("clip") == list(MIXTURES)
-    axes = axes_of(main_result.draw(full)[0])[0]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["clipart", "sketch"]
-    points = {round(values(line, "y")[0], 9) for line in axes.lines if str(line.get_marker()) in "sDvo"}
+    figure = main_result.figures(full)[0]
+    assert [text for text in texts_of(figure) if text in full.domains] == ["clipart", "sketch"]
+    points = {round(values(line, "y")[0], 9) for line in lines_of(figure) if str(line.get_marker()) in "sDvo"}
     rows = full.tables["mixtures"]
     rows = rows[(rows["cells"] == "withheld") & (rows["metric"] == "balanced_top1") & rows["mixture"].isin(MIXTURES)]
     assert points == set(rows["estimate"].round(9))
 
 
 def test_the_exposure_figure_runs_from_nothing_shown_to_all(full: Collection) -> None:
-    panel = axes_of(interpolation.draw_exposure(full)[0])[0]
-    assert [values(line, "x") for line in panel.lines] == [[0.0, 1.0], [0.0, 0.1, 1.0]]  # cg-low, cg-high
+    lines = lines_of(interpolation.exposure_figures(full)[0])
+    assert [values(line, "x") for line in lines[:2]] == [[0.0, 1.0], [0.0, 0.1, 1.0]]  # cg-low, cg-high
 
 
 def test_the_domain_figure_orders_by_how_many_domains_are_shown(full: Collection) -> None:
-    above, below = axes_of(interpolation.draw_domains(full)[0])
-    held = [line for line in below.lines if line.get_marker() == "o" and line.get_markerfacecolor() != "white"]
+    figure = interpolation.domain_figures(full)[0]
+    lines = lines_of(figure)
+    above = [line for line in lines if line.get_transform() == lines[0].get_transform()]
+    below = [line for line in lines if line not in above]
+    held = [line for line in below if line.get_marker() == "o" and line.get_markerfacecolor() == PRINT.ink]
     assert [len(values(line, "y")) for line in held] == [1, 2, 3, 4, 5, 6]
-    assert [text.get_text() for text in below.get_yticklabels()] == full.domains
-    assert len([line for line in above.lines if line.get_marker() in ("o", "D")]) == 6
+    assert [text for text in texts_of(figure) if text in full.domains] == full.domains
+    assert len([line for line in above if line.get_marker() in ("o", "D")]) == 6
 
 
 def test_last_weights_alone_are_no_learning_curve(full: Collection) -> None:
@@ -114,18 +125,19 @@ def test_last_weights_alone_are_no_learning_curve(full: Collection) -> None:
     last = curves[curves["checkpoint"] == curves["checkpoint"].max()]
     last = last.assign(checkpoint=last["checkpoint"] + last["mixture"].astype("category").cat.codes)
     alone = replace(full, tables=full.tables | {"curves": last})
-    assert names(learning.draw(alone)) == []
-    assert "embed.checkpoints" in learning.draw(alone)[0].caption
+    assert names(learning_curves.figures(alone)) == []
+    absent = learning_curves.figures(alone)[0]
+    assert isinstance(absent, Absent) and "embed.checkpoints" in absent.reason
 
 
 def test_learning_curves_count_samples(full: Collection) -> None:
     shown = full.shown["clipart"]["cg-low"]
     checkpoints = full.rows("curves", "clipart", "clip", mixture="cg-low")["checkpoint"].drop_duplicates()
-    assert list(learning.seen(full, "clipart", "clip", "cg-low", checkpoints)) == [
+    assert list(learning_curves.seen(full, "clipart", "clip", "cg-low", checkpoints)) == [
         n * shown.samples for n in (0, 1, 2, 4)
     ]
     full.total["clipart", "clip"] = 350_000
-    assert list(learning.seen(full, "clipart", "clip", "cg-low", checkpoints))[-1] == 350_000
+    assert list(learning_curves.seen(full, "clipart", "clip", "cg-low", checkpoints))[-1] == 350_000
     full.total["clipart", "clip"] = None
 
 
@@ -172,8 +184,8 @@ def test_equal_studies_give_equal_bytes(bare: Collection, folder: Path, tmp_path
 
 def test_figures_fit_a_column_and_keep_their_text(folder: Path) -> None:
     with Image.open(folder / "figures" / "main-result.png") as image:
-        width = image.width / ink.DPI * ink.INCH
-    assert width == pytest.approx(ink.COLUMN, abs=0.1)
+        width = image.width / printed.DPI * 25.4
+    assert width == pytest.approx(89, abs=0.1)
     tree = ET.parse(folder / "figures" / "main-result.svg")
     texts = {"".join(node.itertext()) for node in tree.iter("{http://www.w3.org/2000/svg}text")}
     assert {"natural-only", "cg-high", "clipart", "chance"} <= texts
@@ -202,11 +214,9 @@ def test_an_unfinished_study_is_marked_in_every_figure_and_table(tmp_path: Path)
     assert mark.capitalize() in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_looks_are_told_apart_without_colour() -> None:
-    styles = ink.looks([*MIXTURES, "a", "b", "c", "d"])
-    assert len({(look.marker, look.hollow) for look in styles.values()}) == len(styles)
-    grey = sorted(
-        np.dot((0.299, 0.587, 0.114), to_rgb(styles[m].colour)) for m in ("natural-only", "cg-low", "cg-high")
-    )
+def test_lines_are_told_apart_without_colour() -> None:
+    lines = sheets.lines_of([*MIXTURES, "a", "b", "c", "d"], 1.0)
+    assert len({(line.marker, line.hollow) for line in lines.values()}) == len(lines)
+    grey = sorted(np.dot((0.299, 0.587, 0.114), to_rgb(lines[m].colour)) for m in ("natural-only", "cg-low", "cg-high"))
     assert np.diff(grey).min() > 0.1
-    assert ink.looks(["b", "cg-low"])["cg-low"] == styles["cg-low"]  # whoever else is there
+    assert sheets.lines_of(["b", "cg-low"], 1.0)["cg-low"] == lines["cg-low"]  # whoever else is there

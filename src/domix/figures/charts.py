@@ -47,7 +47,7 @@ def curve(panel: Panel, x: Iterable[float], y: Iterable[float], line: Line, tip:
     if not len(known):
         return
     style: dict[str, Any] = {"color": line.colour, "lw": line.width, "ls": line.dashes, "alpha": line.alpha}
-    markers = line.markers(panel.look, 1.5 * panel.look.stroke) if line.marker else {}
+    markers = line.markers(panel.look, 2.8 * panel.look.stroke) if line.marker else {}
     drawn = Line2D(
         known[:, 0], known[:, 1], zorder=line.front, clip_on=False, solid_joinstyle="round", **style | markers
     )
@@ -99,17 +99,14 @@ def shade(panel: Panel, box: tuple[float, float, float, float], share: float, wo
         panel.text(x + width / 2, y + height / 2, words, ha="center", va="center_baseline", color=colour)
 
 
+Words = Callable[[float], str]
+Tip = Callable[[str, str, float], str]
+
+
 def shaded_table(
-    look: Look,
-    width: float,
-    values: pd.DataFrame,
-    written: Callable[[float], str],
-    tip: Callable[[str, str, float], str],
-    *,
-    row: float,
-    hot: str | None = None,
+    look: Look, width: float, values: pd.DataFrame, written: Words, tip: Tip, *, row: float, hot: str | None = None
 ) -> Figure:
-    """Draw a table as shades, a box a cell, row names to the left and column names, turned, above.
+    """Return a table as shades, a box a cell, row names to the left and column names, turned, above.
 
     Args:
         values: shares from 0 to 1; nothing is drawn for NaN.
@@ -118,31 +115,51 @@ def shaded_table(
         row: height of a row in points.
         hot: name of a row and column that is tested.
     """
-    size = look.small
+    figure = look.sheet(width, table_height(look, values, row))
+    table_in(look, figure, (0, 0, width), values, written, tip, row=row, hot=hot)
+    return figure
+
+
+def table_height(look: Look, values: pd.DataFrame, row: float) -> float:
+    """Return the height in points of a shaded table."""
+    return _heads(look, values) + row * len(values) + 4
+
+
+def _heads(look: Look, values: pd.DataFrame) -> float:
+    return max((len(str(name)) for name in values), default=0) * look.small * LETTER * 0.6 + 1.4 * look.small
+
+
+def table_in(
+    look: Look,
+    figure: Figure,
+    place: tuple[float, float, float],
+    values: pd.DataFrame,
+    written: Words,
+    tip: Tip,
+    *,
+    row: float,
+    hot: str | None = None,
+) -> None:
+    """Draw a shaded table into a part of a figure: x, y of the left upper corner, and width, in points."""
+    size, (x, y, width) = look.small, place
     names, heads = [str(name) for name in values.index], [str(name) for name in values.columns]
-    left = min(gutter(names, size), 0.42 * width)
-    top = max(map(len, heads)) * size * LETTER * 0.6 + 1.4 * size
+    left, top = min(gutter(names, size), 0.42 * width), _heads(look, values)
     side = (width - left - max(2.2 * size, 0.3 * top)) / len(heads)
-    right = width - left - side * len(heads)
-    made = panel(look, width, top + row * len(names) + 4, (left, top, right, 4))
-    gap = (2 / side, 2 / row)
+    box = (x, y, width, table_height(look, values, row))
+    made = Panel(look, figure, box, (left, top, width - left - side * len(heads), 4))
     made.limits((0, len(heads)), (len(names), 0))
-    most = int((left - size) / (size * LETTER))
+    turned: dict[str, Any] = {"rotation": 38, "rotation_mode": "anchor", "ha": "left", "va": "baseline"}
     for column, name in enumerate(heads):
-        place = (column + 0.4, -0.4 * size / row)
-        made.text(
-            *place, name, rotation=38, rotation_mode="anchor", ha="left", va="baseline", **_hot(look, name == hot)
-        )
+        made.text(column + 0.4, -0.4 * size / row, name, **turned, **_hot(look, name == hot))
+    most, room = int((left - size) / (size * LETTER)), side > 2 * size and row > size
     for line, name in enumerate(names):
         cut = name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        made.label(line + 0.5, cut, **_hot(look, name == hot))
+        made.label(line + 0.5 - 1 / row, cut, **_hot(look, name == hot))
         for column, head in enumerate(heads):
             value = float(values.iat[line, column])
             if not np.isnan(value):
-                words = written(value) if side > 2 * size and row > size else ""
-                box = (column, line, 1 - gap[0], 1 - gap[1])
-                shade(made, box, 0.05 + 0.95 * value, words, tip(name, head, value))
-    return made.figure
+                cell = (column, line, 1 - 2 / side, 1 - 2 / row)
+                shade(made, cell, 0.05 + 0.95 * value, written(value) if room else "", tip(name, head, value))
 
 
 def _hot(look: Look, hot: bool) -> dict[str, Any]:

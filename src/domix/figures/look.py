@@ -52,7 +52,7 @@ class Look:
     wide: float
     stroke: float  # width of a curve
     tips: bool  # does a pointer's rest show words?
-    fonts: tuple[str, ...]  # the first is the one that is measured
+    font: str
 
     def domain_colours(self, domains: Sequence[str], test_domain: str, natural_domain: str) -> dict[str, str]:
         """Give each domain its colour: the test and the natural one always the same; beyond eight, others repeat."""
@@ -75,7 +75,8 @@ class Look:
         """Return matplotlib's settings (rcParams) under which figures of this look are drawn."""
         text, thin = self.small, self.stroke * 0.5
         return {
-            "font.family": self.fonts,
+            "font.family": self.font,
+            "font.sans-serif": FONTS,
             "font.size": text,
             "axes.titlesize": self.text,
             "axes.labelsize": text,
@@ -133,7 +134,7 @@ PAGE = Look(
     wide=400,
     stroke=2,
     tips=True,
-    fonts=FONTS[:1],  # the page sets its own
+    font=FONTS[0],  # to measure by: the page sets its own
 )
 PRINT = Look(
     ink="#1b1f24",
@@ -150,5 +151,5 @@ PRINT = Look(
     wide=183 * MM,
     stroke=1.1,
     tips=False,
-    fonts=FONTS,
+    font="sans-serif",
 )

@@ -6,7 +6,7 @@ shows it. So grid lines and labels are plain artists, at the places that matplot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -39,6 +39,7 @@ class Panel:
         self.width, self.height = width - self.left - self.right, height - self.top - self.bottom
         lower = figure.get_figheight() * POINTS_PER_INCH - (y + height - self.bottom)  # points from the figure's foot
         in_points = Affine2D().scale(1 / POINTS_PER_INCH) + figure.dpi_scale_trans
+        self._points: Transform = in_points
         self._corner = (x + self.left, lower)
         self._scale = Affine2D()
         self.data: Transform = self._scale + in_points
@@ -76,11 +77,14 @@ class Panel:
         if title:
             self.text(sum(self.across) / 2, size * 3.0, title, **style)
 
-    def mark_up(self, at: Sequence[float], labels: Sequence[str]) -> None:
-        """Draw grid lines at heights, and write labels to their left."""
+    def mark_up(self, at: Sequence[float], labels: Sequence[str], title: str = "") -> None:
+        """Draw grid lines at heights, and write labels to their left, and a title, turned, to the left of those."""
         self._grid([((self.across[0], y), (self.across[1], y)) for y in at])
         for y, label in zip(at, labels, strict=True):
             self.label(y, label, color=self.look.mute)
+        if title:
+            turned: dict[str, Any] = {"rotation": 90, "ha": "left", "va": "center", "ma": "center"}
+            self.text(0.3 * self.look.small, sum(self.up) / 2, title, transform=self.beside, **turned)
 
     def label(self, y: float, words: str, **style: Any) -> None:
         """Write words to the left of the plane at a height."""
@@ -89,8 +93,9 @@ class Panel:
 
     def title(self, words: str) -> None:
         """Write a title above the plane."""
-        place: dict[str, Any] = {"ha": "center", "va": "baseline", "transform": self.below}
-        self.text(sum(self.across) / 2, -self.height - 0.6 * self.look.small, words, fontsize=self.look.text, **place)
+        x, y = self._corner
+        place: dict[str, Any] = {"ha": "center", "va": "baseline", "transform": self._points}
+        self.text(x + self.width / 2, y + self.height + 0.7 * self.look.small, words, fontsize=self.look.text, **place)
 
     def _grid(self, lines: list[Any]) -> None:
         style: dict[str, Any] = {"colors": self.look.grid, "linewidths": self.look.stroke / 2, "zorder": GRID_ORDER}
@@ -110,6 +115,11 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
         if len(ticks) <= most:
             break
     return [round(float(tick), 12) + 0.0 for tick in ticks]
+
+
+def ticks_within(end: float, most: int = 6) -> list[float]:
+    """Return at most `most` round numbers from 0 to `end`, the last of them below it or on it."""
+    return [tick for tick in round_ticks(0, end, most + 1) if tick <= end * (1 + 1e-9)]
 
 
 def percent_labels(ticks: Sequence[float], signed: bool = False) -> list[str]:
@@ -145,9 +155,3 @@ def wrap(name: str, width: float, size: float) -> list[str]:
             lines.append("")
         lines[-1] += piece
     return lines
-
-
-def spans(low: float, high: float, shown: Callable[[float], str], most: int = 6) -> tuple[list[float], list[str]]:
-    """Return `round_ticks` and their labels."""
-    ticks = round_ticks(low, high, most)
-    return ticks, [shown(tick) for tick in ticks]

@@ -19,13 +19,13 @@ UNDATED: dict[str, dict[str, Any]] = {
 }
 
 
-def save(figure: Figure, folder: Path) -> list[Path]:
-    """Write a figure into a folder in every format and return the files."""
-    files = [folder / f"{figure.name}.{ending}" for ending in FORMATS]
+def save(figure: Figure, folder: Path) -> float:
+    """Write a figure into a folder in every format, `<name>.<format>`, and return its width in inches."""
     with mpl.rc_context(PRINT.settings()):
         drawn = figure.draw(PRINT)
         drawn.draw_without_rendering()
         drawn.set_layout_engine("none")  # what was laid out once is not laid out again for every format
-        for file in files:
-            drawn.savefig(file, dpi=DPI, facecolor=PRINT.paper, metadata=UNDATED[file.suffix[1:]])
-    return files
+        for ending in FORMATS:
+            file = folder / f"{figure.name}.{ending}"
+            drawn.savefig(file, dpi=DPI, facecolor=PRINT.paper, metadata=UNDATED[ending])
+    return float(drawn.get_figwidth())

@@ -27,10 +27,17 @@ def by_class(name: str, title: str, table: pd.DataFrame) -> Figure:
 
 
 def _draw_classes(table: pd.DataFrame, look: Look) -> matplotlib.figure.Figure:
-    def tip(name: str, mixture: str, value: float) -> str:
-        return f"{name}, {mixture}: {words.percent(value)}"
+    return shaded_table(look, look.wide, table, in_percent, tip, row=ROW * look.small)
 
-    return shaded_table(look, look.wide, table, lambda value: f"{value * 100:.0f}", tip, row=ROW * look.small)
+
+def in_percent(accuracy: float) -> str:
+    """Write an accuracy into its cell."""
+    return f"{accuracy * 100:.0f}"
+
+
+def tip(name: str, mixture: str, accuracy: float) -> str:
+    """Return what a pointer's rest on a cell shows."""
+    return f"{name}, {mixture}: {words.percent(accuracy)}"
 
 
 def class_shares(study: Study) -> Figure | None:
@@ -60,9 +67,9 @@ def _draw_shares(counts: dict[str, Sequence[int]], look: Look) -> matplotlib.fig
         x, total = 0.0, max(sum(count), 1)
         for (strength, name), part in zip(SHARES, count, strict=True):
             width = part / total
-            tip = f"{mixture}: {part} of {total} classes {name}"
+            said = f"{mixture}: {part} of {total} classes {name}"
             written = str(part) if width * made.width > 2 * look.small else ""
             if part:
-                shade(made, (x, place, width, 1 - 6 / row), strength, written, tip)
+                shade(made, (x, place, width, 1 - 6 / row), strength, written, said)
             x += width
     return made.figure

@@ -85,12 +85,12 @@ def _draw(rows: pd.DataFrame, mixture: str, transform: Transform, look: Look) ->
     size = look.small
     margins = (3.3 * size, 0.9 * size, 1.2 * size, 3.4 * size)
     made = panel(look, look.panel, 1.1 * HEIGHT * look.panel, margins)
-    draw_trend(made, rows, {mixture: highlighted(look, True)}, transform, "accuracy across, %")
+    draw_trend(made, rows, {mixture: highlighted(look, True)}, transform, ("accuracy across, %", ""))
     return made.figure
 
 
 def draw_trend(
-    panel: Panel, rows: pd.DataFrame, lines: Mapping[str, Line], transform: Transform, title: str = ""
+    panel: Panel, rows: pd.DataFrame, lines: Mapping[str, Line], transform: Transform, titles: tuple[str, str]
 ) -> None:
     """Draw the trend with its band, and over it the way of each mixture in `lines`.
 
@@ -98,23 +98,24 @@ def draw_trend(
 
     Args:
         rows: `mixture, seed, checkpoint, x, y, expected, low, high`, all that the axes have to hold.
+        titles: of the axes across and up.
     """
     look = panel.look
-    ends = [_ends(rows[["x"]], transform), _ends(rows[["y", "expected", "low", "high"]], transform)]
+    ends = [_ends(rows[["x"]], transform), _ends(rows[["y", "expected"]], transform)]
     panel.limits(*ends)
     ticks = [_shares(end, transform) for end in ends]
-    panel.mark_across(moved(ticks[0], transform), percent_labels(ticks[0]), title, lines=True)
-    panel.mark_up(moved(ticks[1], transform), percent_labels(ticks[1]))
+    panel.mark_across(moved(ticks[0], transform), percent_labels(ticks[0]), titles[0], lines=True)
+    panel.mark_up(moved(ticks[1], transform), percent_labels(ticks[1]), titles[1])
     trend = rows.drop_duplicates("x").sort_values("x", kind="stable")
     x, low, middle, high = (moved(trend[name], transform) for name in ("x", "low", "expected", "high"))
-    band(panel, x, low, high, look.mute)
+    band(panel, x, low.clip(*ends[1]), high.clip(*ends[1]), look.mute)
     curve(panel, x, middle, Line(look.mute, 0.75 * look.stroke, (0, (4, 2.7))), "trend")
     for mixture, line in lines.items():
         mine = rows[rows["mixture"] == mixture]
         way = mine.groupby("checkpoint")[["x", "y"]].mean()
         across, up = moved(way["x"], transform), moved(way["y"], transform)
         curve(panel, across, up, Line(line.colour, 0.75 * line.width, line.dashes, front=3), mixture)
-        dots(panel, across, up, line.colour, 2 * look.stroke)
+        dots(panel, across, up, line.colour, 2.4 * look.stroke)
         last = mine[mine["checkpoint"] == mine.groupby("seed")["checkpoint"].transform("max")]
         _last_points(panel, moved(last["x"], transform), moved(last["y"], transform), line)
 
@@ -134,7 +135,8 @@ def moved(shares: ArrayLike, transform: Transform) -> NDArray[np.float64]:
 def _ends(values: pd.DataFrame, transform: Transform) -> tuple[float, float]:
     places = moved(values.to_numpy(dtype=float), transform)
     low, high = float(np.nanmin(places)), float(np.nanmax(places))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    room = 0.04 * (high - low) if high > low else 0.5
+    return low - room, high + room
 
 
 def _shares(ends: tuple[float, float], transform: Transform) -> list[float]:

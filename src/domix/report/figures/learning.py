@@ -11,7 +11,7 @@ import pandas as pd
 from domix.figures.charts import Line, band, curve
 from domix.figures.figure import Figure
 from domix.figures.look import Look
-from domix.figures.panel import Panel, panel, percent_labels, round_ticks, short
+from domix.figures.panel import Panel, panel, percent_labels, round_ticks, short, ticks_within
 from domix.report.load.study import Study
 from domix.report.tables import plot_data, summary, words
 
@@ -109,8 +109,8 @@ def small_panel(look: Look, across: tuple[float, Shown, str], up: tuple[float, S
     """Return a panel whose axes run from 0: across to (end, label, title), up to (end, label)."""
     size = look.small
     made = panel(look, look.panel, HEIGHT * look.panel, (3.1 * size, 0.9 * size, 1.2 * size, 3.4 * size))
-    x, y = round_ticks(0, across[0], 4), round_ticks(0, up[0], 5)
-    made.limits((x[0], x[-1]), (y[0], y[-1]))
+    x, y = ticks_within(across[0], 5), round_ticks(0, up[0], 5)
+    made.limits((0, across[0] or 1.0), (0, y[-1]))
     made.mark_up(y, list(map(up[1], y)))
     made.mark_across(x, list(map(across[1], x)), across[2])
     return made

@@ -1,27 +1,31 @@
-"""Accuracy on every withheld class by mixture, as a heat map for each test domain."""
+"""Accuracy on every withheld class by mixture, as a table of shades for each test domain."""
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
+
+import matplotlib.figure
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
 
 from domix.data.recipes import OWN
-from domix.report.paper import ink
+from domix.figures.charts import shade, table_height, table_in
+from domix.figures.figure import Figure
+from domix.figures.look import MM, Look
+from domix.figures.panel import Panel
+from domix.report.figures.classes import in_percent, tip
+from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import Collection
-from domix.report.paper.drawn import Drawn
+from domix.report.paper.sheets import keyed_sheet
 
-ROW = 3.2  # height of a class, millimetres
+ROW = 3.2 * MM  # height of a class
 IN_A_BLOCK = 50  # classes below each other
 MOST_BLOCKS = 4
-WRITTEN = 20  # up to so many classes, the numbers are written into the cells
-COLOURS = "cividis"  # the same order of lightness for every eye, and in grey
+KEY = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares whose shades stand below the table
 
 
-def draw(study: Collection) -> list[Drawn]:
-    """Draw one figure for each test domain."""
-    return [_draw(study, domain) for domain in study.test_domains]
+def figures(study: Collection) -> Shown:
+    """Return one figure for each test domain."""
+    return [_figure(study, domain) for domain in study.test_domains]
 
 
 def class_accuracy(study: Collection, domain: str) -> pd.DataFrame:
@@ -38,45 +42,34 @@ def class_accuracy(study: Collection, domain: str) -> pd.DataFrame:
     return table.loc[order.sort_values(["ease", "class"], ascending=[False, True])["class"]]
 
 
-def _draw(study: Collection, domain: str) -> Drawn:
-    table = class_accuracy(study, domain)
-    most = IN_A_BLOCK * MOST_BLOCKS
+def _figure(study: Collection, domain: str) -> Figure | Absent:
+    table, most = class_accuracy(study, domain), IN_A_BLOCK * MOST_BLOCKS
+    if table.empty:
+        return Absent(f"classes-{domain}", "Accuracy by class", f"No CLIP model was tested on {domain}.")
     cut = len(table) > most
     if cut:
         table = pd.concat([table.iloc[: most // 2], table.iloc[-(most // 2) :]])
-    blocks = -(-len(table) // IN_A_BLOCK)
-    rows = -(-len(table) // blocks)
-    width = ink.COLUMN if blocks == 1 and len(table.columns) <= 8 else ink.PAGE
-    heads = max(len(str(name)) for name in table) * ink.LETTER
-    figure = ink.sheet(width, ROW * rows + heads + 18, study.mark)
-    axes = figure.subplots(1, blocks, squeeze=False)[0]
-    images = [_block(panel, table.iloc[n * rows : (n + 1) * rows], rows) for n, panel in enumerate(axes)]
-    bar = figure.colorbar(images[0], ax=list(axes), location="bottom", shrink=0.5, aspect=40, pad=0.01)
-    bar.set_label("accuracy, %")
-    ink.percent_axis(bar.ax.xaxis, [0, 0.25, 0.5, 0.75, 1])
     caption = (
-        f"Accuracy on each withheld class, test domain {domain}, mean over seeds; from the class that the mixtures"
-        " which were not shown the withheld cells read best, to the worst."
+        f"Accuracy in per cent on each withheld class, test domain {domain}, mean over seeds; from the class that the"
+        " mixtures which were not shown the withheld cells read best, to the worst."
         + (f" Of {len(study.test_classes)} classes the {most // 2} easiest and the {most // 2} hardest." if cut else "")
     )
-    return Drawn(f"classes-{domain}", "Accuracy by class", caption, figure)
+    draw = partial(_draw, table, study.mark)
+    return Figure(f"classes-{domain}", "Accuracy by class", caption, caption, draw)
 
 
-def _block(axes: Axes, table: pd.DataFrame, rows: int) -> AxesImage:
-    values = table.to_numpy(dtype=float)
-    image = axes.imshow(np.ma.masked_invalid(values), cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
-    axes.set_ylim(rows - 0.5, -0.5)  # a last block with fewer classes keeps their height
-    axes.set_xticks(range(len(table.columns)), list(table.columns), rotation=70, ha="left", rotation_mode="anchor")
-    axes.xaxis.tick_top()
-    axes.set_yticks(range(len(table)), list(table.index))
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
-    if rows <= WRITTEN:
-        for (y, x), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                axes.text(
-                    x, y, f"{value * 100:.0f}", ha="center", va="center", color="white" if value < 0.55 else "black"
-                )
-    return image
+def _draw(table: pd.DataFrame, mark: str, look: Look) -> matplotlib.figure.Figure:
+    blocks = -(-len(table) // IN_A_BLOCK)
+    rows = -(-len(table) // blocks)
+    width = look.panel if blocks == 1 and len(table.columns) <= 8 else look.wide
+    height, foot = table_height(look, table.iloc[:rows], ROW), 4.2 * look.small
+    figure, top = keyed_sheet(look, width, height + foot, (), mark)
+    for number in range(blocks):
+        part, place = table.iloc[number * rows : (number + 1) * rows], (number * width / blocks, top, width / blocks)
+        table_in(look, figure, place, part, in_percent, tip, row=ROW)
+    key = Panel(look, figure, (0, top + height, width, foot), (0.3 * width, look.small, 0.3 * width, 2.2 * look.small))
+    key.limits((0, len(KEY)), (1, 0))
+    for place, share in enumerate(KEY):
+        shade(key, (place, 0, 0.94, 1), 0.05 + 0.95 * share, in_percent(share))
+    key.mark_across([len(KEY) / 2], ["accuracy, %"])
+    return figure

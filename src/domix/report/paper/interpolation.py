@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import numpy as np
+import matplotlib.figure
 import pandas as pd
-from matplotlib.axes import Axes
 
-from domix.report.paper import ink
+from domix.figures.charts import Line, curve, markers
+from domix.figures.figure import Figure
+from domix.figures.look import MM, Look
+from domix.figures.panel import Panel, gutter, percent_labels, round_ticks
+from domix.report.figures.learning import draw_curves
+from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import PRIMARY, Collection
-from domix.report.paper.drawn import Drawn
-from domix.report.paper.mixtures import BASELINE, HIGH, LOW, Shown
+from domix.report.paper.mixtures import BASELINE, HIGH, LOW
+from domix.report.paper.mixtures import Shown as Mixture
+from domix.report.paper.sheets import handles_of, keyed_sheet, lines_of, panels
 
-ROW = 4.0  # height of a domain's row in the matrix of domains, millimetres
+ROW = 4.0 * MM  # height of a domain's row in the matrix of domains
+ABOVE, NAMES = 44 * MM, 16 * MM  # height of the accuracies, and of the names below the matrix
+EXPOSURE = 46 * MM
 ENDS = (BASELINE, "leave-out-domain", LOW, HIGH)
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+SHOWN, UNSHOWN = "#0072b2", "#d55e00"  # colours of mixtures with and without pictures of the test domain
 
 
-def draw_domains(study: Collection) -> list[Drawn]:
-    """Draw accuracy over sets of domains, for each test domain that has mixtures between cg-low and cg-high."""
-    drawn = []
+def domain_figures(study: Collection) -> Shown:
+    """Return accuracy over sets of domains, for each test domain that has mixtures between cg-low and cg-high."""
+    found = []
     for domain in study.test_domains:
         rows = _estimates(study, domain)
         names = [n for n, m in study.shown[domain].items() if n in rows.index and (m.is_between or n in ENDS)]
         if any(study.shown[domain][name].is_between for name in names):
-            drawn.append(_domain_figure(study, domain, names, rows))
+            found.append(_domain_figure(study, domain, names, rows))
     why = "No mixture lies between cg-low and cg-high: ask for some, such as cg-low+painting."
-    return drawn or [Drawn("domain-interpolation", "Domain interpolation", why)]
+    return found or [Absent("domain-interpolation", "Domain interpolation", why)]
 
 
 def _estimates(study: Collection, domain: str) -> pd.DataFrame:
@@ -35,81 +45,71 @@ def _estimates(study: Collection, domain: str) -> pd.DataFrame:
     return rows.set_index("mixture")
 
 
-def _domain_figure(study: Collection, domain: str, names: Sequence[str], rows: pd.DataFrame) -> Drawn:
+def _domain_figure(study: Collection, domain: str, names: Sequence[str], rows: pd.DataFrame) -> Figure:
     shown = study.shown[domain]
     names = sorted(names, key=lambda name: (len(shown[name].domains), float(rows.loc[name, "estimate"]), name))
-    wide = len(names) > 8
-    matrix = ROW * len(study.domains)
-    figure = ink.sheet(ink.PAGE if wide else ink.COLUMN, 60 + matrix, study.mark)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[40, matrix])
-    for place, name in enumerate(names):
-        one = rows.loc[name]
-        colour = "#0072b2" if domain in shown[name].domains else "#d55e00"
-        above.plot([place, place], [one["low"], one["high"]], color=colour, lw=1.2, zorder=2)
-        face = colour if name in ENDS else "white"
-        marker = "o" if domain in shown[name].domains else "D"
-        above.plot([place], [one["estimate"]], ls="", marker=marker, ms=4.6, mfc=face, mec=colour, mew=0.9, zorder=3)
-    above.set_ylim(0, float(rows.loc[list(names), "high"].max()) * 1.05)
-    above.set_ylabel("balanced top-1 on\nwithheld cells, %")
-    above.tick_params(axis="x", length=0)
-    above.grid(axis="x", visible=False)
-    above.set_title(f"test domain: {domain}")
-    ink.percent_axis(above.yaxis)
-    _matrix(below, study, domain, [shown[name] for name in names])
     caption = (
         f"From cg-low to cg-high by domains, test domain {domain}: balanced top-1 accuracy on the withheld cells with"
         f" {study.confidence * 100:g} % intervals over the domains that the mixture shows (filled dots below), fewest"
         " first. Circles: other classes of the test domain are shown, too; diamonds: nothing of it; filled: main"
         " mixtures."
     )
-    return Drawn(f"domain-interpolation-{domain}", "Domain interpolation", caption, figure)
+    draw = partial(_draw_domains, study, domain, [shown[name] for name in names], rows.loc[names])
+    return Figure(f"domain-interpolation-{domain}", "Domain interpolation", caption, caption, draw)
 
 
-def _matrix(axes: Axes, study: Collection, test_domain: str, mixtures: Sequence[Shown]) -> None:
+def _draw_domains(
+    study: Collection, domain: str, mixtures: Sequence[Mixture], rows: pd.DataFrame, look: Look
+) -> matplotlib.figure.Figure:
+    width = look.wide if len(mixtures) > 8 else look.panel
+    matrix = ROW * len(study.domains)
+    figure, top = keyed_sheet(look, width, ABOVE + matrix + NAMES, (), study.mark)
+    left = max(gutter(study.domains, look.small) + 2 * look.small, 6.5 * look.small)
+    above = Panel(look, figure, (0, top, width, ABOVE), (left, 2.2 * look.small, look.small, 0.6 * look.small))
+    above.title(f"test domain: {domain}")
+    y = round_ticks(0, float(rows["high"].max()))
+    above.limits((-0.6, len(mixtures) - 0.4), (0, y[-1]))
+    above.mark_up(y, percent_labels(y), "balanced top-1 on\nwithheld cells, %")
+    for place, (mixture, (_, one)) in enumerate(zip(mixtures, rows.iterrows(), strict=True)):
+        tests = domain in mixture.domains
+        line = Line(SHOWN if tests else UNSHOWN, 1.2, marker="o" if tests else "D", hollow=mixture.name not in ENDS)
+        curve(above, [place] * 2, [one["low"], one["high"]], Line(line.colour, 1.2))
+        markers(above, [place], [one["estimate"]], line, 4.6)
+    below = Panel(look, figure, (0, top + ABOVE, width, matrix + NAMES), (left, 0, look.small, NAMES))
+    below.limits((-0.6, len(mixtures) - 0.4), (-0.6, len(study.domains) - 0.4))
+    _matrix(below, study, domain, mixtures)
+    return figure
+
+
+def _matrix(panel: Panel, study: Collection, test_domain: str, mixtures: Sequence[Mixture]) -> None:
     """Draw which domains each mixture shows: a column of dots, joined."""
+    look = panel.look
     height = {domain: len(study.domains) - 1 - place for place, domain in enumerate(study.domains)}
+    for domain, level in height.items():
+        panel.label(level, domain, fontweight=700 if domain == test_domain else 400)
+    turned = {"rotation": 30, "rotation_mode": "anchor", "ha": "right", "va": "top", "transform": panel.below}
     for place, mixture in enumerate(mixtures):
         held = [height[domain] for domain in mixture.domains]
         empty = [level for level in height.values() if level not in held]
-        axes.plot(np.full(len(empty), place), empty, ls="", marker="o", ms=3.4, mfc="white", mec=ink.GRID, mew=0.8)
-        axes.plot([place, place], [min(held), max(held)], color=ink.INK, lw=0.9)
-        axes.plot(np.full(len(held), place), held, ls="", marker="o", ms=3.6, color=ink.INK)
-    axes.set_yticks(list(height.values()), list(height))
-    for label in axes.get_yticklabels():
-        if label.get_text() == test_domain:
-            label.set_fontweight("bold")
-    ends = {place: mixture.name for place, mixture in enumerate(mixtures) if mixture.name in ENDS}
-    axes.set_xticks(list(ends), list(ends.values()), rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_xlim(-0.6, len(mixtures) - 0.4)
-    axes.set_ylim(-0.6, len(height) - 0.4)
-    axes.tick_params(axis="both", length=0)
-    axes.grid(visible=False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.set_ylabel("domains shown")
+        markers(panel, [place] * len(empty), empty, Line(look.grid, 0.8, marker="o", hollow=True, front=0), 3.4)
+        curve(panel, [place, place], [min(held), max(held)], Line(look.ink, 0.9))
+        markers(panel, [place] * len(held), held, Line(look.ink, 0.9, marker="o"), 3.2)
+        if mixture.name in ENDS:
+            panel.text(place, 0.4 * look.small, mixture.name, **turned)
 
 
-def draw_exposure(study: Collection) -> list[Drawn]:
-    """Draw accuracy over the share of the withheld cells' samples that training shows."""
+def exposure_figures(study: Collection) -> Shown:
+    """Return accuracy over the share of the withheld cells' samples that training shows."""
     with_parts = [domain for domain in study.test_domains if _has_parts(study, domain)]
     if not with_parts:
         why = "No mixture shows a part of the withheld cells: ask for some, such as cg-high+0.1."
-        return [Drawn("exposure-interpolation", "Exposure interpolation", why)]
-    styles = ink.looks(study.mixtures)
-    figure, axes = ink.panels(with_parts, 46, study.mark, sharey=True)
-    found = [_exposure(panel, study, domain) for panel, domain in zip(axes, with_parts, strict=True)]
-    for place, panel in enumerate(axes):
-        panel.set_xlabel("share of the withheld cells shown, %")
-        if place % 3 == 0:
-            panel.set_ylabel("balanced top-1 on\nwithheld cells, %")
-    axes[0].set_ylim(bottom=0)
-    families = [family for family in (LOW, HIGH) if any(family in lines for lines in found)]
-    ink.key(figure, families, ink.looks(families) | styles, lines=True)
+        return [Absent("exposure-interpolation", "Exposure interpolation", why)]
     caption = (
         "Exposure: balanced top-1 accuracy on the withheld cells over the share of their samples that training shows"
         f" (0: cg-low, cg-high; 100: cg-low-all, cg-high-all), with {study.confidence * 100:g} % intervals."
     )
-    return [Drawn("exposure-interpolation", "Exposure interpolation", caption, figure)]
+    draw = partial(_draw_exposure, study, with_parts)
+    return [Figure("exposure-interpolation", "Exposure interpolation", caption, caption, draw)]
 
 
 def _has_parts(study: Collection, domain: str) -> bool:
@@ -117,8 +117,23 @@ def _has_parts(study: Collection, domain: str) -> bool:
     return any(mixture.is_partial for name, mixture in study.shown[domain].items() if name in evaluated)
 
 
-def _exposure(axes: Axes, study: Collection, domain: str) -> list[str]:
-    """Draw one test domain's lines; return the families that it has."""
+def _draw_exposure(study: Collection, domains: Sequence[str], look: Look) -> matplotlib.figure.Figure:
+    curves = {domain: exposure_curves(study, domain) for domain in domains}
+    every = pd.concat(curves.values())
+    lines = lines_of([family for family in (LOW, HIGH) if (every["mixture"] == family).any()], look.stroke)
+    margins = (6.5 * look.small, 2.2 * look.small, 1.2 * look.small, 3.8 * look.small)
+    figure, made = panels(look, domains, EXPOSURE, margins, handles_of(look, lines, list(lines)), study.mark)
+    y = round_ticks(0, float(every["high"].max()))
+    for place, (panel, domain) in enumerate(zip(made, domains, strict=True)):
+        panel.limits((-0.03, 1.03), (0, y[-1]))
+        panel.mark_across(SHARES, percent_labels(SHARES), "share of the withheld cells shown, %", lines=True)
+        panel.mark_up(y, percent_labels(y), "balanced top-1 on\nwithheld cells, %" if place % 3 == 0 else "")
+        draw_curves(panel, curves[domain], lines, banded=list(lines))
+    return figure
+
+
+def exposure_curves(study: Collection, domain: str) -> pd.DataFrame:
+    """Return cg-low's and cg-high's curves over the share shown: `mixture, x, y, low, high`."""
     rows, found = _estimates(study, domain), []
     for family in (LOW, HIGH):
         points = {
@@ -126,14 +141,8 @@ def _exposure(axes: Axes, study: Collection, domain: str) -> list[str]:
             for name, mixture in study.shown[domain].items()
             if name in rows.index and mixture.line == family
         }
-        if len(points) < 2:
-            continue
-        shares = sorted(points)
-        line, look = rows.loc[[points[share] for share in shares]], ink.looks([family])[family]
-        axes.fill_between(shares, line["low"], line["high"], color=look.colour, alpha=0.18, lw=0)
-        axes.plot(shares, line["estimate"], color=look.colour, ls=look.line, **look.marks(4.0))
-        found.append(family)
-    ink.percent_axis(axes.xaxis, [0, 0.2, 0.4, 0.6, 0.8, 1])
-    ink.percent_axis(axes.yaxis)
-    axes.set_xlim(-0.03, 1.03)
-    return found
+        if len(points) > 1:
+            for share in sorted(points):
+                one = rows.loc[points[share]]
+                found.append((family, share, one["estimate"], one["low"], one["high"]))
+    return pd.DataFrame(found, columns=["mixture", "x", "y", "low", "high"])

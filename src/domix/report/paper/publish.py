@@ -8,21 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib as mpl
 
-from domix.report.paper import effective, heat_map, ink, interpolation, learning, main_result, results, rounded, typeset
+from domix.figures.figure import Figure
+from domix.figures.printed import FORMATS, save
+from domix.report.paper import (
+    effective,
+    heat_map,
+    interpolation,
+    learning_curves,
+    main_result,
+    results,
+    rounded,
+    typeset,
+)
+from domix.report.paper.absent import Absent
 from domix.report.paper.collection import Collection
-from domix.report.paper.drawn import Drawn
 from domix.report.paper.typeset import Typeset
 from domix.runtime.files import write_json, write_text
 
 FIGURES = (
-    main_result.draw,
-    interpolation.draw_domains,
-    interpolation.draw_exposure,
-    effective.draw,
-    heat_map.draw,
-    learning.draw,
+    main_result.figures,
+    interpolation.domain_figures,
+    interpolation.exposure_figures,
+    effective.figures,
+    heat_map.figures,
+    learning_curves.figures,
 )
 
 
@@ -31,14 +41,16 @@ def publish(study: Collection, folder: Path, title: str) -> None:
     (folder / "figures").mkdir()
     (folder / "tables").mkdir()
     tables = _write_tables(study, folder / "tables")
-    with mpl.rc_context(ink.STYLE):
-        drawn = [figure for draw in FIGURES for figure in draw(study)]
-        for figure in drawn:
-            if figure.figure is not None:
-                ink.save(figure.figure, folder / "figures", figure.name)
-    write_json(folder / "study.json", describe(study, drawn))
+    every = [figure for figures in FIGURES for figure in figures(study)]
+    made = [figure for figure in every if isinstance(figure, Figure)]
+    absent = [figure for figure in every if isinstance(figure, Absent)]
+    widths = {figure.name: save(figure, folder / "figures") for figure in made}
+    write_json(folder / "study.json", describe(study, made, absent))
     for name in ("index.html", "README.md"):
-        write_text(folder / name, _render(f"study_{name.lower()}", study, drawn, tables, title))
+        text = _render(
+            f"study_{name.lower()}", title=title, study=study, made=made, absent=absent, widths=widths, tables=tables
+        )
+        write_text(folder / name, text)
 
 
 def _write_tables(study: Collection, folder: Path) -> list[Typeset]:
@@ -57,7 +69,7 @@ def _write_tables(study: Collection, folder: Path) -> list[Typeset]:
     return written
 
 
-def describe(study: Collection, drawn: Sequence[Drawn]) -> dict[str, Any]:
+def describe(study: Collection, made: Sequence[Figure], absent: Sequence[Absent]) -> dict[str, Any]:
     """Return what was collected, for machines."""
     return {
         "places": study.places,
@@ -66,22 +78,14 @@ def describe(study: Collection, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "runs_asked": study.asked,
         "runs_missing": results.missing_table(study).to_dict("records"),
         "notes": study.notes,
-        "figures": [figure.name for figure in drawn if figure.figure is not None],
-        "absent": {figure.name: figure.caption for figure in drawn if figure.figure is None},
+        "figures": [figure.name for figure in made],
+        "absent": {figure.name: figure.reason for figure in absent},
     }
 
 
-def _render(name: str, study: Collection, drawn: Sequence[Drawn], tables: Sequence[Typeset], title: str) -> str:
+def _render(name: str, **context: Any) -> str:
     source = importlib.resources.files("domix.report.paper").joinpath("templates", name).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=name.endswith(".html"), trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return environment.from_string(source).render(
-        title=title,
-        study=study,
-        made=[figure for figure in drawn if figure.figure is not None],
-        absent=[figure for figure in drawn if figure.figure is None],
-        tables=tables,
-        formats=ink.FORMATS,
-        endings=typeset.ENDINGS,
-    )
+    return environment.from_string(source).render(formats=FORMATS, endings=typeset.ENDINGS, **context)
