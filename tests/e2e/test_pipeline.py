@@ -92,11 +92,11 @@ def first(project: Path) -> set[str]:
 
 def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: set[str]) -> None:
     assert first == {
+        "code",
         "fetch@emoji",
         "pack@emoji",
         "captions@emoji",
         "mixtures",
-        "sets",
         *(f"{stage}@{mixture}-0" for stage in ("train", "embed") for mixture in MIXTURES),
         *(f"{stage}@cg-high-0" for stage in ("train_supervised", "embed_supervised")),
         "evaluate",
