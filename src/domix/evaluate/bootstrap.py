@@ -22,8 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.stats.sampling import DiscreteGuideTable
 
 from domix.runtime.seeds import numpy_generator
 
@@ -81,6 +79,8 @@ def class_outcomes(label: Ints, correct: NDArray[np.bool_]) -> Outcomes:
     A class is drawn evenly; of its n pictures, x of them right, n are drawn, so that Binomial(n, x/n) are right.
     Classes of equal n and x are one.
     """
+    from scipy import stats  # here: it takes a second to import, and only the stage evaluate draws
+
     _, place, sizes = np.unique(label, return_inverse=True, return_counts=True)
     right = np.bincount(place[correct], minlength=len(sizes))
     kinds, many = np.unique(np.stack([sizes, right], axis=1), axis=0, return_counts=True)
@@ -96,6 +96,8 @@ def _draw_outcomes(
     columns: Floats, probability: Floats, classes: int, resamples: int, generator: np.random.Generator
 ) -> Floats:
     """Draw an outcome for each of a resample's classes, and sum their columns: [B, columns]."""
+    from scipy.stats.sampling import DiscreteGuideTable
+
     table = DiscreteGuideTable(probability, random_state=generator)
     sums = np.empty((resamples, columns.shape[1]))
     block = max(1, BLOCK_SLOTS // classes)
