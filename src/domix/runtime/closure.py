@@ -22,6 +22,7 @@ from pathlib import Path
 
 from domix.runtime.files import sha256_file
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 Roots = Mapping[str, Path]
 """Top-level package -> its folder."""
 
@@ -108,11 +109,10 @@ def _bare(source: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if node.body and _is_text(node.body[0]):
-                first, last = node.body[0].lineno - 1, node.body[0].end_lineno or 0
-                lines[first] = lines[first].encode()[: node.body[0].col_offset].decode()
-                lines[first + 1 : last] = [""] * (last - first - 1)
+        if isinstance(node, DOCUMENTED) and node.body and _is_text(node.body[0]):
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno or 0
+            lines[first] = lines[first].encode()[: node.body[0].col_offset].decode()
+            lines[first + 1 : last] = [""] * (last - first - 1)
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
