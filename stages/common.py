@@ -25,8 +25,10 @@ from domix import config
 from domix.config import Params
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
+from domix.study import CLIP, Run, list_runs
 
 ARTIFACTS = Path("artifacts")
+SUMMARY = ARTIFACTS / "mixtures" / "summary.json"  # what the study asks: domix.study.read_study
 SETS = ARTIFACTS / "sets"  # packed sources that only evaluation reads (embed.sets): no training depends on them
 STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
 SWEEPS = STATE / "sweep"  # copies of the repository in which stages.sweep runs
@@ -83,13 +85,18 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def run_name(mixture: str, seed: int | str) -> str:
-    """Return the folder name of one run."""
-    return f"{mixture}-s{seed}"
+    """Return the folder name of one run, as a stage's arguments name it."""
+    return Run(CLIP, mixture, int(seed)).name
 
 
 def run_names(params: Params) -> list[tuple[str, int, str]]:
-    """List the runs that the parameters ask for: (mixture, seed, folder name)."""
-    return [(mixture, seed, run_name(mixture, seed)) for mixture in params.mixtures for seed in params.seeds]
+    """List the CLIP models that the parameters ask for: (mixture, seed, folder name)."""
+    return [(run.mixture, run.seed, run.name) for run in list_runs(params.mixtures, params.seeds)]
+
+
+def runs_of(params: Params) -> tuple[Run, ...]:
+    """List every run that the parameters ask for: trained here with either objective, and public models."""
+    return list_runs(params.mixtures, params.seeds, supervised=params.supervised.mixtures, public=list(params.models))
 
 
 def original_root() -> Path:
