@@ -93,7 +93,8 @@ def write_mixtures(indices: dict[str, pd.DataFrame]) -> None:
         cells.append(shown.assign(mixture=name))
     write_table(Path("artifacts/mixtures/cells.parquet"), pd.concat(cells, ignore_index=True))
     tree = {"test_domain": "sketch", "natural_domain": "real", "domains": DOMAINS, "classes": CLASSES}
-    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": [TESTED[1]], "mixtures": []})
+    described = [{"name": name, "standard_name": name} for name in held]
+    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": [TESTED[1]], "mixtures": described})
 
 
 @pytest.fixture
