@@ -10,7 +10,6 @@ import hashlib
 import io
 import itertools
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def make(folder: Path, opened: Opened, params: Params, *, count: int) -> Path:
         with atomic_folder(folder) as temporary:
             _write(temporary / "artifacts", opened, count)
             (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
-    tree: dict[str, Any] = asdict(params) | {"sources": [NAME], "base": [], "mixtures": [NAME], "recipes": {}}
+    tree: dict[str, Any] = params.model_dump() | {"sources": [NAME], "base": [], "mixtures": [NAME], "recipes": {}}
     tree["supervised"]["mixtures"] = []
     with open(folder / "params.yaml", "w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(tree, file)

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +16,7 @@ import pytest
 from domix.config import Params
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_json
+from domix.runtime.settings import replace
 from stages import cka, separation
 from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings

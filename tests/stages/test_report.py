@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from domix.data.shards import ShardWriter, make_block
 from domix.report import beside, leakage, tables
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from stages import report
 from tests.fake_report import Fake, picture
 

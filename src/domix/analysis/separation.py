@@ -21,8 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from domix.analysis.settings import Separation
 from domix.analysis.study import Withheld
-from domix.config import Separation
 from domix.evaluate.embeddings import Embeddings, load_embeddings
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive, numpy_generator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import numpy as np
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from domix.config import Params
 from domix.report import (
     beside,
     curves,
@@ -30,6 +28,7 @@ from domix.report import (
 )
 from domix.report.study import Study
 from domix.report.style import domain_colours
+from domix.settings.params import Params
 
 EXAMPLES = 6  # pictures in each of the two groups
 CLASS_ROWS = 14  # best and worst classes shown; all of them where there are not more than both together
@@ -213,7 +212,7 @@ def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, A
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(dataclasses.asdict(params), text)
+    yaml.dump(params.model_dump(), text)
     runs = [
         {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, int | float)}
         for (m, s), model in study.models.items()
