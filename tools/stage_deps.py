@@ -45,15 +45,15 @@ PLUMBING = frozenset(
         "src/domix/model/mlflow_model.py",  # what MLflow keeps of a published model
         "src/domix/runtime/heartbeat.py",
         "stages/progress.py",  # what the terminal shows
-        "src/domix/training_params.py",  # likewise
+        "src/domix/training_params.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/evaluation_params.py",  # likewise
-        "src/domix/config.py",  # the values that a stage reads are its `params` in dvc.yaml
-        "src/domix/schema.py",  # how they are read
+        "src/domix/config.py",  # likewise
         "src/domix/data/drivers.py",  # who packs, not what
         "src/domix/runtime/progress.py",  # how far the work is
         "src/domix/runtime/errors.py",  # messages
     }
 )
+SETTINGS = re.compile(r"src/domix/(settings/\w+|(.*/)?(\w+_)?settings)\.py")  # likewise: declarations of parameters
 COMMAND = re.compile(r"python -m stages\.(\w+)")
 MANAGED = re.compile(r"(src/domix|stages)/.*")
 
@@ -82,7 +82,8 @@ def modules_of(script: Path, root: Path) -> list[str]:
         seen[name] = None
         for module in imports_of(path, root):
             waiting.extend(_files(module, root))
-    used = {name for name in seen if name not in PLUMBING and not _only_docstring(root / name)}
+    used = {name for name in seen if name not in PLUMBING and not SETTINGS.fullmatch(name)}
+    used = {name for name in used if not _only_docstring(root / name)}
     used |= {path.relative_to(root).as_posix() for name in used for path in _data_of(root / name)}
     own = script.relative_to(root).as_posix()
     return [own, *sorted(used - {own})]

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from domix.analyses.separation.settings import Settings
 from domix.config import Params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from stages import analyse, code
 from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +21,7 @@ from domix.model.checkpoint import WEIGHTS, save_weights
 from domix.model.clip import build
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from stages import analyse
 from stages.common import load_params

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from domix.analyses.contract import Images, Results, Section
 from domix.analyses.registry import find
-from domix.analyses.shared import shared_of
 from domix.config import Params
 from domix.report.load.study import Study
 from domix.report.page.examples import data_uri
 from domix.runtime.settings import Settings
+from domix.settings.shared import shared_of
 from domix.study import CLIP, Run, study_of
 from domix.study import Study as Asked
 
