@@ -74,7 +74,7 @@ lock: $(READY) ## resolve requirements/*.in into hashed locks (ARGS=--upgrade fo
 	        $(ARGS) $$constraint --output-file requirements/$$name.txt requirements/$$name.in; \
 	done
 
-docs: $(READY) ## write docs/parameters.md and params.schema.json from src/domix/config.py
+docs: $(READY) ## write docs/parameters.md and params.schema.json from the settings, complete params.yaml and presets
 	@$(BIN)/python -m tools.document_params
 
 deps: $(READY) ## write each stage's list of modules in dvc.yaml from what its code imports

@@ -3,21 +3,20 @@
 from domix.analyses.contract import StudyInputs
 from domix.analyses.registry import find
 from domix.analyses.runner import analyse
-from domix.analyses.shared import shared_of
 from domix.config import Params
 from domix.runtime.errors import ParameterError
 from domix.runtime.kept import Kept
-from domix.study import Run, read_study
-from stages.common import ARTIFACTS, STATE, original_root, run
+from domix.settings.shared import shared_of
+from domix.study import list_runs, read_study
+from stages.common import ARTIFACTS, STATE, SUMMARY, original_root, run
 
 
 def main(params: Params, name: str) -> None:
     analysis = find(name)
     if name not in params.analyses:
         raise ParameterError(f"the analysis {name} has no block in analyses: add `{name}: {{}}` to run it")
-    runs = [Run("clip", mixture, seed) for mixture in params.mixtures for seed in params.seeds]
     inputs = StudyInputs(
-        study=read_study(ARTIFACTS / "mixtures" / "summary.json", runs),
+        study=read_study(SUMMARY, list_runs(params.mixtures, params.seeds)),
         sources=tuple(params.sources),
         artifacts=ARTIFACTS,
         shared=shared_of(params),

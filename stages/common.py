@@ -25,9 +25,11 @@ from domix import config
 from domix.config import Params
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
+from domix.study import CLIP, Run, list_runs
 
 ARTIFACTS = Path("artifacts")
 SETS = ARTIFACTS / "shards" / "sets"  # packed sources that only evaluation reads (embed.sets)
+SUMMARY = ARTIFACTS / "mixtures" / "summary.json"  # what the study asks: domix.study.read_study
 STATE = Path(".cache")  # what must survive between runs and is no stage's output: resume state, stage times
 RATES = STATE / "rates"  # how fast trainings went: <kind>/<run>.csv
 RUN_PAGE = STATE / "report" / "index.html"  # the report's page, with what tells of the run that made it
@@ -85,13 +87,18 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def run_name(mixture: str, seed: int | str) -> str:
-    """Return the folder name of one run."""
-    return f"{mixture}-s{seed}"
+    """Return the folder name of one run, as a stage's arguments name it."""
+    return Run(CLIP, mixture, int(seed)).name
 
 
 def run_names(params: Params) -> list[tuple[str, int, str]]:
-    """List the runs that the parameters ask for: (mixture, seed, folder name)."""
-    return [(mixture, seed, run_name(mixture, seed)) for mixture in params.mixtures for seed in params.seeds]
+    """List the CLIP models that the parameters ask for: (mixture, seed, folder name)."""
+    return [(run.mixture, run.seed, run.name) for run in list_runs(params.mixtures, params.seeds)]
+
+
+def runs_of(params: Params) -> tuple[Run, ...]:
+    """List every run that the parameters ask for: trained here with either objective, and public models."""
+    return list_runs(params.mixtures, params.seeds, supervised=params.supervised.mixtures, public=list(params.models))
 
 
 def original_root() -> Path:

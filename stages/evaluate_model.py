@@ -19,11 +19,12 @@ from domix.config import Params
 from domix.data.classes import load_test_classes
 from domix.evaluate.embed import ClipSubject, embed_clip
 from domix.evaluate.embeddings import load_scored
-from domix.evaluate.outcomes import Model, Plan, classify
+from domix.evaluate.outcomes import Plan, ScoredModel, classify
 from domix.evaluate.public import open_public
 from domix.evaluate.robustness import robustness_table
 from domix.evaluate.tables import metric_table
 from domix.runtime.errors import ParameterError
+from domix.study import PUBLIC, Run, Study
 from stages.common import ARTIFACTS, SETS, run
 from stages.embed_public import from_root, open_named
 from stages.embedding import means_of
@@ -46,7 +47,7 @@ def main(params: Params, *arguments: str) -> None:
             study=ARTIFACTS / "shards" / study,
             sets=[folder_of(name) for name in sets],
         )
-        model = Model("public", asked.model, "", 0, folder)
+        model = ScoredModel(Run(PUBLIC, asked.model, 0), "", folder)
         print(table_of(params, model, sets))
 
 
@@ -75,13 +76,13 @@ def open_asked(params: Params, model: str, architecture: str | None) -> ClipSubj
     return open_named(params, model)
 
 
-def table_of(params: Params, model: Model, sets: list[str]) -> str:
+def table_of(params: Params, model: ScoredModel, sets: list[str]) -> str:
     """Return the estimates with their intervals, one row a group of pictures, one column a metric, as text."""
     plan = plan_of(params, model)
     if sets:
         found, rows = robustness_table([model], sets, plan), ["set", "labels", "n", "n_classes"]
     else:
-        found, rows = metric_table([classify(load_scored(model.folder, model.kind), plan, model, 0)], plan), ROW
+        found, rows = metric_table([classify(load_scored(model.folder, model.run.kind), plan, model, 0)], plan), ROW
     shown = [
         f"{100 * e:.1f}" + ("" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")
         for e, low, high in zip(found["estimate"], found["low"], found["high"], strict=True)
@@ -92,15 +93,17 @@ def table_of(params: Params, model: Model, sets: list[str]) -> str:
     return wide.loc[order, metrics].fillna("").reset_index().to_string(index=False)
 
 
-def plan_of(params: Params, model: Model) -> Plan:
+def plan_of(params: Params, model: ScoredModel) -> Plan:
     """Return what is measured: as the stage evaluate does, of the pictures that were embedded."""
-    meta = load_scored(model.folder, model.kind).meta
+    meta = load_scored(model.folder, model.run.kind).meta
     return Plan(
-        test_domain=params.test_domain,
-        natural_domain=params.natural_domain,
-        domains=meta["domains"],
-        classes=meta["classes"],
-        test_classes=load_test_classes(params.test_classes, meta["classes"]),
+        study=Study(
+            test_domain=params.test_domain,
+            natural_domain=params.natural_domain,
+            test_classes=tuple(load_test_classes(params.test_classes, meta["classes"])),
+            domains=tuple(meta["domains"]),
+            classes=tuple(meta["classes"]),
+        ),
         top_k=params.evaluate.top_k,
         resamples=params.evaluate.bootstrap,
         confidence=params.evaluate.confidence,

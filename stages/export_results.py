@@ -13,27 +13,28 @@ from typing import Any
 import numpy as np
 
 from domix.config import Params
-from domix.evaluate.reference_results import Names, arrays, read_answers, results, results_topk
+from domix.evaluate.reference_results import arrays, read_answers, results, results_topk
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_file, read_json, write_json
-from stages.common import ARTIFACTS, run, run_name
+from domix.study import Run, study_of
+from stages.common import ARTIFACTS, SUMMARY, run
 
 
 def main(params: Params, *arguments: str) -> None:
     """Write results.json and, of a CLIP model, results_topk.json and the arrays."""
     asked = _parse(list(arguments))
-    summary = read_json(ARTIFACTS / "mixtures" / "summary.json")
-    names = Names(*(summary[key] for key in ("test_domain", "natural_domain", "domains", "classes", "test_classes")))
-    mixture = _own_name(asked.mixture, summary)
+    summary = read_json(SUMMARY)
+    model = Run(asked.kind, _own_name(asked.mixture, summary), asked.seed)
+    study = study_of(summary, [model], where=SUMMARY)
     clip = asked.kind == "clip"
-    answers = read_answers(ARTIFACTS / "embeddings" / asked.kind / run_name(mixture, asked.seed), asked.kind, names)
-    write_json(asked.out / "results.json", results(answers, names, imagenet=clip))
+    answers = read_answers(ARTIFACTS / "embeddings" / asked.kind / model.name, model.kind, study)
+    write_json(asked.out / "results.json", results(answers, study, imagenet=clip))
     if clip:
-        write_json(asked.out / "results_topk.json", results_topk(answers, names, params.evaluate.top_k))
-        for name, array in arrays(answers, names).items():
+        write_json(asked.out / "results_topk.json", results_topk(answers, study, params.evaluate.top_k))
+        for name, array in arrays(answers, study).items():
             with atomic_file(asked.out / f"{name}.npy") as path, open(path, "wb") as file:
                 np.save(file, array)
-    print(f"export_results: {len(answers.steps)} checkpoints of {mixture} in {asked.out}", file=sys.stderr)
+    print(f"export_results: {len(answers.steps)} checkpoints of {model.mixture} in {asked.out}", file=sys.stderr)
 
 
 def _own_name(name: str, summary: dict[str, Any]) -> str:

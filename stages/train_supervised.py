@@ -3,12 +3,11 @@
 A training cut short leaves nothing in its output folder and exits with 75; started again, it goes on where it was.
 """
 
-from dataclasses import replace
-
 from domix.config import Params
 from domix.data.labels import COLUMNS, Labels, label_samples
 from domix.data.samples import Opened, identity
 from domix.model.supervised import load_encoder
+from domix.runtime.settings import replace
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
 from domix.train.supervised_validation import make_validator

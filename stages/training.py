@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def resume_folder(job: Job, data: str) -> Path:
     trainer = {key: getattr(job.trainer, key) for key in DECIDING}
     task = job.task.describe()
     digest = digest_of(
-        task=task, recipe=asdict(job.recipe), trainer=trainer, seed=job.seed, data=data, torch=torch.__version__
+        task=task, recipe=job.recipe.model_dump(), trainer=trainer, seed=job.seed, data=data, torch=torch.__version__
     )
     return original_root() / STATE / "resume" / digest
 

@@ -255,7 +255,8 @@ class Fake:
                             far = 0.0 if a == b else pull * float(np.linalg.norm(centre[a] - centre[b])) / 8
                             distances.append((mixture, seed, kind, a, b, far))
         names = ["mixture", "seed", "row", "domain", "class", "withheld", "x", "y"]
-        write_table(self.folder / "analysis/separation/umap.parquet", pd.DataFrame(points, columns=names))
+        frame = pd.DataFrame(points, columns=names).astype({"x": "float32", "y": "float32"})
+        write_table(self.folder / "analysis/separation/umap.parquet", frame)
         names = ["mixture", "seed", "kind", "domain_a", "domain_b", "distance"]
         write_table(self.folder / "analysis/separation/distances.parquet", pd.DataFrame(distances, columns=names))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from domix.data.picture_sources import open_pictures
 from domix.data.pictures import PictureSet
 from domix.data.samples import Opened, open_mixture, shard_numbers
 from domix.data.shards import ShardWriter, make_block
+from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job

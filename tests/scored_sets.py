@@ -11,13 +11,10 @@ import pandas as pd
 from domix.evaluate.outcomes import Plan
 from domix.runtime.files import write_json
 from domix.runtime.tables import write_table
+from domix.study import Study
 
 PLAN = Plan(
-    test_domain="sketch",
-    natural_domain="real",
-    domains=["real", "sketch"],
-    classes=["axe"],
-    test_classes=["axe"],
+    study=Study("sketch", "real", test_classes=("axe",), domains=("real", "sketch"), classes=("axe",)),
     top_k=5,
     resamples=200,
     confidence=0.9,

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from domix.data.index import make_index, shard_name, write_index
 from domix.data.mixtures import Mixture, write_mixture
 from domix.data.pictures import Pictures
 from domix.data.shards import ShardWriter, make_block
+from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
@@ -129,7 +129,7 @@ def write_project(
     tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
     tree["model"]["name"] = "model.json"
     recipe, trainer = split_changes(changes)
-    tree["train"], tree["trainer"] = asdict(recipe), asdict(trainer)
+    tree["train"], tree["trainer"] = recipe.model_dump(), trainer.model_dump()
     tree["validation"]["every"] = None
     tree["sources"] = ["emoji"]
     tree["tracking"]["enabled"] = False

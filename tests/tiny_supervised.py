@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from domix.data.labels import Labels
+from domix.runtime.settings import replace
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
 from domix.training_params import Supervised

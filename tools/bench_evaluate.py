@@ -20,12 +20,13 @@ import pandas as pd
 
 from domix.evaluate.curves import follow
 from domix.evaluate.embeddings import FORMAT, ROW_COLUMNS
-from domix.evaluate.outcomes import Model, Outcome, Plan, Run
+from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.evaluate.tables import class_table, metric_table, paired_table, prediction_table
 from domix.runtime.files import write_json
 from domix.runtime.tables import write_table
+from domix.study import Run, Study
 from tools import bench_data
 from tools.bench_data import memory, say
 
@@ -52,7 +53,8 @@ def pictures() -> pd.DataFrame:
 def plan() -> Plan:
     """Return what a study measures."""
     names = [f"class_{k:03d}" for k in range(CLASSES)]
-    return Plan("clipart", "real", DOMAINS, names, names[:TESTED], 5, 10_000, 0.95, 0)
+    study = Study("clipart", "real", tuple(names[:TESTED]), tuple(DOMAINS), tuple(names))
+    return Plan(study, 5, 10_000, 0.95, 0)
 
 
 def bench_model(folder: Path) -> None:
@@ -64,9 +66,9 @@ def bench_model(folder: Path) -> None:
     del scores
     write_table(folder / "rows.parquet", rows)
     about = {"format": FORMAT, "model_sha256": "0" * 64, "source": "made", "domains": DOMAINS, "epochs": 1}
-    write_json(folder / "meta.json", about | {"classes": list(plan().classes)})
+    write_json(folder / "meta.json", about | {"classes": list(plan().study.classes)})
     before, started = memory(), time.perf_counter()
-    course = follow(Model("supervised", "cg-high", "cg-high", 0, folder), plan())
+    course = follow(ScoredModel(Run("supervised", "cg-high", 0), "cg-high", folder), plan())
     read = time.perf_counter()
     outcomes = [course.run.final]
     metrics = metric_table(outcomes, plan())
@@ -86,8 +88,8 @@ def bench_study(folder: Path) -> None:
         for seed in range(SEEDS):
             rank = np.where(rng.random(len(rows)) < skill, 1, 9).astype(np.int32)
             ranks = Ranks(rows["label"].to_numpy(dtype=np.int32), rank, rank)
-            model = Model("clip", mixture, mixture, seed, folder)
-            runs.append(Run(model, [Outcome(model, 1, rows, ranks)]))
+            model = ScoredModel(Run("clip", mixture, seed), mixture, folder)
+            runs.append(RunOutcomes(model, [Outcome(model, 1, rows, ranks)]))
     started = time.perf_counter()
     mixtures, comparisons = seeds_tables(runs, pd.DataFrame(), plan())
     print(f"evaluation over seeds: {len(MIXTURES)} mixtures x {SEEDS} seeds, {len(rows):,} pictures")

@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.config import Params, as_tree
+from domix.config import Params
 from domix.data.index import make_index, shard_name, write_index
 from domix.data.mixtures import Mixture, write_mixture
 from domix.data.samples import Opened
@@ -45,7 +45,7 @@ def make(folder: Path, opened: Opened, params: Params, *, count: int) -> Path:
         with atomic_folder(folder) as temporary:
             _write(temporary / "artifacts", opened, count)
             (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
-    tree: dict[str, Any] = as_tree(params) | {"sources": [NAME], "base": [], "mixtures": [NAME], "recipes": {}}
+    tree: dict[str, Any] = params.model_dump() | {"sources": [NAME], "base": [], "mixtures": [NAME], "recipes": {}}
     tree["supervised"]["mixtures"] = []
     with open(folder / "params.yaml", "w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(tree, file)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -27,6 +27,7 @@ from domix.data.loader import augmented
 from domix.data.pictures import Pictures
 from domix.model import clip
 from domix.model.loss import contrastive_loss
+from domix.runtime.settings import replace
 from domix.runtime.tracking import NullTracker
 from domix.train.fit import fit, set_up
 from domix.train.job import Job

@@ -1,10 +1,11 @@
-"""Write docs/parameters.md and params.schema.json from the dataclasses in src/domix/config.py.
+"""Write docs/parameters.md and params.schema.json from the settings, and complete params.yaml and the presets.
 
-    python -m tools.document_params            write both
+    python -m tools.document_params            write all of them
     python -m tools.document_params --check    exit with 1 where a committed file is out of date
 
 The Markdown is for readers; the JSON Schema is for editors, which find it by the first line of params.yaml and then
-complete keys, show their meaning and mark mistakes while one types.
+complete keys, show their meaning and mark mistakes while one types. A parameter file that lacks a key which has a
+default gets it, and stays otherwise as it was written.
 """
 
 from __future__ import annotations
@@ -12,67 +13,48 @@ from __future__ import annotations
 import json
 import sys
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
-from domix.analyses.registry import analyses, find
-from domix.config import Params, RecipeSpec
-from domix.schema import has_default
+from domix.analyses.registry import analyses
+from domix.data.mixtures_settings import RecipeSpec
+from domix.runtime.errors import ParameterError
+from domix.runtime.settings import Settings
+from domix.settings.complete import complete
+from domix.settings.load import load
+from domix.settings.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
-TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+PARAMETERS = ("params.yaml", "presets/*.yaml")
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 INTRO = """# Parameters
 
-Every key of `params.yaml`, with its value in the default study (`presets/mini.yaml`). This page is generated from
-`src/domix/config.py` by `make docs`. Unknown, missing and mistyped keys are errors. Set a key for one experiment with
-`dvc exp run -S train.lr=0.001`.
+Every key of `params.yaml`, with its value in the default study (`presets/mini.yaml`). This page is generated from the
+settings of each part (`settings.py` beside the code that they are for) by `make docs`. Unknown, missing and mistyped
+keys are errors. Set a key for one experiment with `dvc exp run -S train.lr=0.001`.
 """
 
 
-def schema(cls: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a parameter dataclass: every key known, and needed unless it has a default."""
-    hints = get_type_hints(cls)
-    properties = {
-        f.name: {
-            "description": f.metadata["doc"],
-            **(_analyses() if f.name == "analyses" else _schema_of(hints[f.name])),
-        }
-        for f in fields(cls)
-    }
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [f.name for f in fields(cls) if not has_default(f)],
-        "additionalProperties": False,
-    }
+def schema(cls: type[Settings]) -> dict[str, Any]:
+    """Return the JSON Schema of settings, in one piece."""
+    whole = cls.model_json_schema()
+    return _in_place(whole, whole.pop("$defs", {}))
 
 
-def _analyses() -> dict[str, Any]:
-    """Return the schema of the analyses' blocks, which are declared with them."""
-    blocks = {name: analysis.Settings.model_json_schema() for name, analysis in analyses().items()}
-    return {"type": "object", "properties": blocks, "additionalProperties": False}
-
-
-def _schema_of(hint: Any) -> dict[str, Any]:
-    origin, args = get_origin(hint), get_args(hint)
-    if hint == dict[str, Any]:
-        return _analyses()
-    if is_dataclass(hint):
-        return schema(hint)
-    if origin is Literal:
-        return {"enum": list(args)}
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema_of(option) for option in args]}
-    if origin is list:
-        return {"type": "array", "items": _schema_of(args[0])}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _schema_of(args[1])}
-    return {"type": TYPES[hint]}
+def _in_place(node: Any, parts: Mapping[str, Any]) -> Any:
+    """Put what a schema refers to in its place, and leave out the titles, which repeat the keys."""
+    if isinstance(node, list):
+        return [_in_place(item, parts) for item in node]
+    if not isinstance(node, dict):
+        return node
+    referred = parts[node["$ref"].rpartition("/")[2]] if "$ref" in node else {}
+    whole = referred | {key: value for key, value in node.items() if key != "$ref"}
+    titled = isinstance(whole.get("title"), str)  # not a key of that name
+    return {key: _in_place(value, parts) for key, value in whole.items() if not (titled and key == "title")}
 
 
 def schema_text() -> str:
@@ -83,44 +65,32 @@ def schema_text() -> str:
 
 def markdown(defaults: Mapping[str, Any]) -> str:
     """Return the text of docs/parameters.md; `defaults` is the parsed presets/mini.yaml."""
-    hints = get_type_hints(Params)
-    shared = [f for f in fields(Params) if not is_dataclass(hints[f.name]) and f.name != "analyses"]
-    parts = [INTRO, "## Shared by several stages\n", _table(shared, hints, defaults)]
-    for section in fields(Params):
-        cls = hints[section.name]
-        if is_dataclass(cls):
-            text = section.metadata["doc"]
-            parts += [f"## {section.name}\n", f"{text[0].upper()}{text[1:]}.\n"]
-            parts.append(_table(fields(cls), get_type_hints(cls), defaults[section.name]))
-        if section.name == "analyses":
-            parts += [part for name in analyses() for part in _analysis(name)]
+    sections = {name: cls for name, field in Params.model_fields.items() if (cls := _settings(field.annotation))}
+    apart = {*sections, "analyses"}
+    shared = [(name, field) for name, field in Params.model_fields.items() if name not in apart]
+    parts = [INTRO, "## Shared by several stages\n", _table(shared, defaults)]
+    for name, cls in sections.items():
+        text = Params.model_fields[name].description or ""
+        parts += [f"## {name}\n", f"{text[:1].upper()}{text[1:]}.\n"]
+        parts.append(_table(cls.model_fields.items(), defaults[name]))
+    for name, analysis in analyses().items():
+        cls = analysis.Settings
+        parts += [f"## analyses.{name}\n", f"{cls.__doc__}\n"]
+        parts.append(_table(cls.model_fields.items(), cls().model_dump() | defaults["analyses"].get(name, {})))
     parts += ["## recipes.<name>\n", f"{RecipeSpec.__doc__}\n"]
-    blank = {f.name: f.default if f.default is not MISSING else {} for f in fields(RecipeSpec)}
-    parts.append(_table(fields(RecipeSpec), get_type_hints(RecipeSpec), blank))
+    blank = {name: field.get_default(call_default_factory=True) for name, field in RecipeSpec.model_fields.items()}
+    parts.append(_table(RecipeSpec.model_fields.items(), blank | {"domains": {}}))
     return "\n".join(parts)
 
 
-def _analysis(name: str) -> list[str]:
-    """Return the headline, the text and the table of an analysis' settings."""
-    cls = find(name).Settings
-    lines = ["| parameter | type | default | meaning |", "|---|---|---|---|"]
-    for key, declared in cls.model_fields.items():
-        cells = [
-            f"`{key}`",
-            _words(declared.annotation),
-            f"`{json.dumps(declared.default)}`",
-            declared.description or "",
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return [f"## analyses.{name}\n", f"{cls.__doc__}\n", "\n".join(lines) + "\n"]
+def _settings(hint: Any) -> type[Settings] | None:
+    return hint if isinstance(hint, type) and issubclass(hint, Settings) else None
 
 
-def _table(
-    declared: tuple[Field[Any], ...] | list[Field[Any]], hints: dict[str, Any], values: Mapping[str, Any]
-) -> str:
+def _table(fields: Iterable[tuple[str, FieldInfo]], values: Mapping[str, Any]) -> str:
     lines = ["| parameter | type | default | meaning |", "|---|---|---|---|"]
-    for f in declared:
-        cells = [f"`{f.name}`", _words(hints[f.name]), f"`{json.dumps(values[f.name])}`", f.metadata["doc"]]
+    for name, field in fields:
+        cells = [f"`{name}`", _words(field.annotation), f"`{json.dumps(values[name])}`", field.description or ""]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -135,29 +105,44 @@ def _words(hint: Any) -> str:
         return f"list of {_words(args[0])}"
     if origin is dict:
         return f"mapping of text to {_words(args[1])}"
-    if is_dataclass(hint):
-        return "recipe"
-    return WORDS[hint]
+    return "recipe" if _settings(hint) else WORDS[hint]
 
 
 def documents() -> dict[Path, str]:
-    """Return the generated files, by path, as they should be."""
-    defaults = YAML(typ="safe", pure=True).load((ROOT / "presets" / "mini.yaml").read_text(encoding="utf-8"))
-    return {ROOT / "docs" / "parameters.md": markdown(defaults), ROOT / "params.schema.json": schema_text()}
+    """Return the generated files, by path, as they should be.
+
+    Raises:
+        ParameterError: a parameter file is wrong even when it is complete.
+    """
+    files = [path for pattern in PARAMETERS for path in sorted(ROOT.glob(pattern))]
+    texts = {path: complete(path.read_text(encoding="utf-8")) for path in files}
+    for path, text in texts.items():
+        try:
+            load(text)
+        except ParameterError as error:
+            raise ParameterError(f"{path.relative_to(ROOT)}: {error}") from error
+    defaults = YAML(typ="safe", pure=True).load(texts[ROOT / "presets" / "mini.yaml"])
+    made = {ROOT / "docs" / "parameters.md": markdown(defaults), ROOT / "params.schema.json": schema_text()}
+    return texts | made
 
 
 def main() -> int:
     """Write or check; return the exit code."""
-    stale = [path for path, text in documents().items() if not path.exists() or path.read_text("utf-8") != text]
+    try:
+        wanted = documents()
+    except ParameterError as error:
+        print(f"document_params: {error}", file=sys.stderr)
+        return 2
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: make docs writes it again", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
-        path.write_text(documents()[path], encoding="utf-8")
+        path.write_text(wanted[path], encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
     if not stale:
-        print("docs/parameters.md and params.schema.json are up to date")
+        print("docs/parameters.md, params.schema.json and the parameter files are up to date")
     return 0
 
 

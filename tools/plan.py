@@ -19,7 +19,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from domix.model import clip
 from domix.model.supervised import load_encoder
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import read_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
 from domix.train import throughput
 from domix.train.clip_module import ClipTask

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from domix.data.pictures import Pictures
 from domix.runtime.errors import DataError
+from domix.runtime.settings import replace
 from domix.runtime.tracking import NullTracker
 from domix.train.fit import fit
 from domix.train.job import Job, Task

@@ -1,56 +1,177 @@
-"""A study: which domain and classes are held out, and which runs there are."""
+"""What a study asks and which runs it has: read once, and composed into whatever needs more.
+
+A study withholds the test classes of its test domain from some of its mixtures; these cells are *held out*. A run is
+one model: a mixture, a seed and what was trained on it, or a public model that was not trained here.
+
+Shapes: K classes, T test classes, N rows of a table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+CLIP, SUPERVISED, PUBLIC = "clip", "supervised", "public"  # kinds of models: the last was not trained here
+KINDS = (CLIP, SUPERVISED, PUBLIC)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, order=True)
 class Run:
-    """One trained model."""
+    """One model of a study, as every table, folder and sentence names it."""
 
-    kind: str
-    mixture: str
-    seed: int
+    kind: str  # one of KINDS
+    mixture: str  # of a public model: its name
+    seed: int  # of a public model: 0
 
     @property
     def name(self) -> str:
-        """The name of its folders."""
-        return f"{self.mixture}-s{self.seed}"
+        """Name its folder below artifacts/models/<kind> and artifacts/embeddings/<kind>."""
+        return self.mixture if self.kind == PUBLIC else f"{self.mixture}-s{self.seed}"
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The columns that name it in a table."""
+        return {"kind": self.kind, "mixture": self.mixture, "seed": self.seed}
+
+    def __str__(self) -> str:
+        """Name it in a sentence."""
+        return f"{'' if self.kind == CLIP else f'{self.kind} '}{self.mixture} seed {self.seed}"
 
 
 @dataclass(frozen=True)
-class Study:
-    """What a study asks, and of which runs; `classes` stand in label order."""
+class Split:
+    """Which cells a study holds out, of which data: what mixtures are cut by (data.cells.make_split checks it)."""
 
     test_domain: str
     natural_domain: str
+    test_classes: tuple[str, ...]  # C2, in label order
     domains: tuple[str, ...]
-    classes: tuple[str, ...]
-    test_classes: tuple[str, ...]
-    runs: tuple[Run, ...]
+    classes: tuple[str, ...]  # in label order
+
+    @property
+    def seen_classes(self) -> tuple[str, ...]:
+        """C1: the classes that may be shown in the test domain, in label order."""
+        return tuple(name for name in self.classes if name not in self.test_classes)
+
+    @property
+    def test_labels(self) -> Ints:
+        """Labels of the test classes, rising, [T]."""
+        return np.flatnonzero(self.class_subsets()["test"])
+
+    def held_out(self, domain: str, name: str) -> bool:
+        """Tell whether the cell of a domain and a class is held out."""
+        return domain == self.test_domain and name in self.test_classes
+
+    def held_out_rows(self, table: pd.DataFrame) -> Flags:
+        """Tell which rows of a table with the columns domain and class lie in held-out cells, [N]."""
+        inside = (table["domain"] == self.test_domain) & table["class"].isin(self.test_classes)
+        return inside.to_numpy(dtype=np.bool_)
+
+    def class_subsets(self) -> dict[str, Flags]:
+        """Return the classes all, test and seen, each [K] in label order."""
+        wanted = set(self.test_classes)
+        test = np.array([name in wanted for name in self.classes], dtype=np.bool_)
+        return {"all": np.ones_like(test), "test": test, "seen": ~test}
+
+    def require_same(self, domains: Sequence[str], classes: Sequence[str], where: Path | str) -> None:
+        """Check that something was made of this study's data.
+
+        Raises:
+            DataError: `where` has other classes, or lacks the test domain.
+        """
+        if list(classes) != list(self.classes) or self.test_domain not in domains:
+            raise DataError(f"{where} was made from other classes or domains than the mixtures: run dvc repro")
 
 
-def read_study(summary_path: Path, runs: Sequence[Run]) -> Study:
-    """Read a study from the mixtures' `summary.json`.
+@dataclass(frozen=True)
+class Study(Split):
+    """A split, and the runs that were asked for: CLIP models, classifiers, public models, in the parameters' order."""
+
+    runs: tuple[Run, ...] = ()
+    standard_names: Mapping[str, str] = field(default_factory=dict)  # of its mixtures: they may go by an alias
+
+    @property
+    def mixtures(self) -> list[str]:
+        """Mixtures of the CLIP models."""
+        return self.mixtures_of(CLIP)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the models that were trained here."""
+        return list(dict.fromkeys(run.seed for run in self.runs if run.kind != PUBLIC))
+
+    def mixtures_of(self, kind: str) -> list[str]:
+        """List the mixtures of a kind of models; of public ones, their names."""
+        return list(dict.fromkeys(run.mixture for run in self.runs if run.kind == kind))
+
+    def runs_of(self, kind: str) -> list[Run]:
+        """List the runs of a kind of models."""
+        return [run for run in self.runs if run.kind == kind]
+
+    def named(self, standard_name: str, kind: str = CLIP) -> str | None:
+        """Return what the study calls the mixture of a standard name; None if no run of this kind is of it."""
+        here = self.mixtures_of(kind)
+        names = (own for own, standard in self.standard_names.items() if standard == standard_name and own in here)
+        return next(names, None)
+
+    def standard_name(self, run: Run) -> str:
+        """Return the standard name of a run's mixture; of a public model, which has none, nothing."""
+        return "" if run.kind == PUBLIC else self.standard_names[run.mixture]
+
+    def only(self, runs: Sequence[Run]) -> Study:
+        """Return the study with some of its runs."""
+        return replace(self, runs=tuple(run for run in self.runs if run in set(runs)))
+
+
+def list_runs(
+    mixtures: Sequence[str], seeds: Sequence[int], *, supervised: Sequence[str] = (), public: Sequence[str] = ()
+) -> tuple[Run, ...]:
+    """List the runs that parameters ask for: of every mixture and seed a CLIP model, of some a classifier as well."""
+    trained = ((CLIP, mixtures), (SUPERVISED, supervised))
+    runs = [Run(kind, mixture, seed) for kind, names in trained for mixture in names for seed in seeds]
+    return (*runs, *(Run(PUBLIC, name, 0) for name in public))
+
+
+def study_of(summary: Mapping[str, Any], runs: Sequence[Run] = (), *, where: Path | str = "summary.json") -> Study:
+    """Return the study that a summary of mixtures tells of (artifacts/mixtures/summary.json), with these runs.
 
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the summary lacks something, or does not describe the mixture of a run.
     """
-    summary = read_json(summary_path)
     try:
-        return Study(
+        standard = {mixture["name"]: mixture["standard_name"] for mixture in summary["mixtures"]}
+        study = Study(
             test_domain=summary["test_domain"],
             natural_domain=summary["natural_domain"],
+            test_classes=tuple(summary["test_classes"]),
             domains=tuple(summary["domains"]),
             classes=tuple(summary["classes"]),
-            test_classes=tuple(summary["test_classes"]),
             runs=tuple(runs),
+            standard_names=standard,
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{summary_path} lacks {error}: delete it and run dvc repro") from error
+        raise DataError(f"{where} lacks {error}: delete it and run dvc repro") from error
+    for run in study.runs:
+        if run.kind != PUBLIC and run.mixture not in standard:
+            raise DataError(f"{where} does not describe the mixture {run.mixture!r}: run dvc repro")
+    return study
+
+
+def read_study(path: Path, runs: Sequence[Run] = ()) -> Study:
+    """Read the study that the mixtures' `summary.json` tells of, with the runs that parameters ask for.
+
+    Raises:
+        DataError: the file is missing or damaged, or does not describe the mixture of a run.
+    """
+    return study_of(read_json(path), runs, where=path)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from domix import config
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.files import write_text
+from domix.settings.complete import faithful_yaml
+from domix.settings.load import load
 
 PARAMS, LOCK, METRICS = Path("params.yaml"), Path("dvc.lock"), Path("metrics")
 LINKS = ["reflink", "hardlink", "symlink", "copy"]  # a copy's outputs need no room of their own
@@ -38,7 +37,7 @@ class Study:
         Raises:
             ParameterError: the parameters would be wrong.
         """
-        yaml = _faithful_yaml()
+        yaml = faithful_yaml()
         tree = yaml.load(text)
         wanted = {"test_domain": self.test_domain, "mixtures": list(self.mixtures), "seeds": list(self.seeds)}
         changed = {key: value for key, value in wanted.items() if tree[key] != value}
@@ -51,22 +50,10 @@ class Study:
         edited = io.StringIO()
         yaml.dump(tree, edited)
         try:
-            config.load(edited.getvalue())
+            load(edited.getvalue())
         except ParameterError as error:
             raise ParameterError(f"{PARAMS} with the sweep's values: {error}") from error
         return edited.getvalue()
-
-
-def _faithful_yaml() -> YAML:
-    """Return a reader and writer that leaves what it does not change as it was written."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(
-        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
 
 
 def bring_up_to_date(root: Path, folder: Path, study: Study) -> None:

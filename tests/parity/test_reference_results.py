@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 
-from domix.evaluate.reference_results import Answers, Names, arrays, results, results_topk
+from domix.evaluate.reference_results import Answers, arrays, results, results_topk
 from domix.evaluate.robustness import Judged
 from domix.evaluate.zeroshot import rank_true
+from domix.study import Study
 
 CLASSES = [f"thing_{k}" for k in range(12)]
 TESTED = ["thing_2", "thing_5", "thing_7"]
 DOMAINS = ["clipart", "real", "sketch"]
-NAMES = Names("sketch", "real", DOMAINS, CLASSES, TESTED)
+STUDY = Study("sketch", "real", tuple(TESTED), tuple(DOMAINS), tuple(CLASSES))
 STEPS = [0, 1, 2]
 IMAGENET = Judged(np.array([0, 1, 1, 2, 2]), np.array([0, 1, 0, 0, 1]), np.array([1, 1, 3, 2, 4]))
 
@@ -41,7 +43,7 @@ def answers(scores) -> Answers:
 
 
 def test_results_have_exactly_the_references_keys(answers) -> None:
-    tree = results(answers, NAMES)
+    tree = results(answers, STUDY)
     assert list(tree) == ["steps", "classes", "domain", "imagenet-val", "domainnet-val"]
     assert (tree["steps"], tree["classes"], tree["domain"]) == (STEPS, ["thing 2", "thing 5", "thing 7"], "sketch")
     assert tree["imagenet-val"] == {"accuracy": {"total": [0.4] * 3}}
@@ -52,14 +54,14 @@ def test_results_have_exactly_the_references_keys(answers) -> None:
     assert set(tree["domainnet-val"]["num-samples"]) == counted
     assert all(len(series) == 3 for part in tree["domainnet-val"].values() for series in part.values())
     json.dumps(tree, allow_nan=False)
-    assert "imagenet-val" not in results(answers, NAMES, imagenet=False)
+    assert "imagenet-val" not in results(answers, STUDY, imagenet=False)
 
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("domain", ["sketch", "real"])
 def test_numbers_are_scikit_learns(scores, answers, domain: str, k: int) -> None:
     rows, made = scores
-    tree = results(answers, NAMES)["domainnet-val"] if k == 1 else results_topk(answers, NAMES, k)["domainnet-val"]
+    tree = results(answers, STUDY)["domainnet-val"] if k == 1 else results_topk(answers, STUDY, k)["domainnet-val"]
     accuracy = tree["accuracy" if k == 1 else f"top-{k}-accuracy"]
     labels = np.arange(12)
     ood = [CLASSES.index(name) for name in TESTED]
@@ -92,7 +94,7 @@ def test_numbers_are_scikit_learns(scores, answers, domain: str, k: int) -> None
 
 
 def test_top_k_results_name_imagenet_by_the_same_scheme(answers) -> None:
-    tree = results_topk(answers, NAMES, 3)
+    tree = results_topk(answers, STUDY, 3)
     f1 = f1_score(IMAGENET.label, IMAGENET.predicted, average="macro")
     assert tree["imagenet-val"] == {
         "top-3-accuracy": {"total": [0.8] * 3},
@@ -102,8 +104,8 @@ def test_top_k_results_name_imagenet_by_the_same_scheme(answers) -> None:
 
 
 def test_a_class_without_pictures_has_no_accuracy_and_is_in_no_mean(answers) -> None:
-    names = Names("sketch", "real", DOMAINS, CLASSES, ["thing_2", "thing_11"])
-    tree = results(answers, names)["domainnet-val"]
+    study = replace(STUDY, test_classes=("thing_2", "thing_11"))
+    tree = results(answers, study)["domainnet-val"]
     assert tree["accuracy"]["sketch-thing 11-ood"] == [None] * 3
     assert tree["num-samples"]["sketch-thing 11-ood"] == [0] * 3
     assert tree["accuracy"]["sketch-lso-unweighted-ood"] == tree["accuracy"]["sketch-thing 2-ood"]
@@ -111,11 +113,11 @@ def test_a_class_without_pictures_has_no_accuracy_and_is_in_no_mean(answers) -> 
 
 def test_arrays(scores, answers) -> None:
     rows, made = scores
-    kept = arrays(answers, NAMES)
+    kept = arrays(answers, STUDY)
     assert kept["domain_labels"].tolist() == rows["label"].tolist()
     assert kept["domain_pred"].shape == (3, 150)
     assert (kept["domain_pred"] == made.argmax(axis=2)).all()
     assert kept["domain_ids"].tolist() == [1] * 90 + [2] * 60
     assert kept["val_pred"].tolist() == [[0, 1, 0, 0, 1]] * 3 and kept["val_labels"].tolist() == [0, 1, 1, 2, 2]
     assert {array.dtype for array in kept.values()} == {np.dtype(np.int64)}
-    assert "val_pred" not in arrays(Answers(STEPS, rows, answers.predicted, answers.rank), NAMES)
+    assert "val_pred" not in arrays(Answers(STEPS, rows, answers.predicted, answers.rank), STUDY)

@@ -12,8 +12,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from domix.data.imagenet_subsets import subset_labels, subset_wnids
-from domix.evaluate.outcomes import Model
+from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.robustness import classify_set, robustness_table
+from domix.study import Run
 from tests.scored_sets import PLAN, write_set
 
 COUNT = 600
@@ -78,7 +79,7 @@ def test_the_tables_estimates_and_intervals(tmp_path: Path):
     label = labels(list(range(20)))
     logits = lifted(scores(20), label)
     write_set(tmp_path, "own", label, logits)
-    model = Model(kind="clip", mixture="one", standard_name="one", seed=0, folder=tmp_path)
+    model = ScoredModel(Run("clip", "one", 0), "one", folder=tmp_path)
     table = robustness_table([model], ["own"], PLAN).set_index("metric")
     predicted = logits.argmax(axis=1)
     for metric, k in (("top1", 1), ("top5", 5)):

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from domix.data.cells import Split
 from domix.evaluate import tables
 from domix.evaluate.effective import study_rows
 from domix.evaluate.measures import AMONG_TEST
-from domix.evaluate.outcomes import Model, Outcome, Plan, Run
+from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.paper.collection import collect
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
 from domix.runtime.tables import read_table, write_table
+from domix.study import Run, Split, Study
 from stages.studies.places import this_workspace
 from tools.made_study import Asked, Workspace, make_workspace
 
@@ -34,25 +34,25 @@ WHOLE = Asked(
 def the_plan(asked: Asked) -> Plan:
     workspace = Workspace(Path(), "clipart", asked)
     split: Split = workspace.split
-    return Plan("clipart", "real", split.domains, split.classes, split.test_classes, 5, 10_000, 0.95, 0)
+    return Plan(Study(**vars(split)), 5, 10_000, 0.95, 0)
 
 
-def the_runs(asked: Asked, plan: Plan) -> list[Run]:
+def the_runs(asked: Asked, plan: Plan) -> list[RunOutcomes]:
     """Draw what each model says of the pictures, the same whoever else is asked for."""
-    cells = [(d, c) for d in ("clipart", "real") for c in plan.classes for _ in range(PER_CELL)]
+    cells = [(d, c) for d in ("clipart", "real") for c in plan.study.classes for _ in range(PER_CELL)]
     rows = pd.DataFrame(cells, columns=["domain", "class"])
     rows.insert(0, "row", np.arange(len(rows)))
-    rows["label"] = rows["class"].map({name: label for label, name in enumerate(plan.classes)})
+    rows["label"] = rows["class"].map({name: label for label, name in enumerate(plan.study.classes)})
     runs = []
     for mixture in asked.mixtures:
         for seed in asked.seeds:
             rng = np.random.default_rng(derive(1, mixture, str(seed)))
             rank = rng.integers(1, 2 + 2 * (MIXTURES[::-1].index(mixture) + 1), len(rows)).astype(np.int32)
-            wrong = ((rows["label"] + 1) % len(plan.classes)).to_numpy(dtype=np.int32)
+            wrong = ((rows["label"] + 1) % len(plan.study.classes)).to_numpy(dtype=np.int32)
             predicted = np.where(rank == 1, rows["label"].to_numpy(dtype=np.int32), wrong)
-            among = np.where(rows["label"].isin(plan.test_labels), rank, 0).astype(np.int32)
-            model = Model("clip", mixture, mixture, seed, Path())
-            runs.append(Run(model, [Outcome(model, 8, rows, Ranks(predicted, rank, among))]))
+            among = np.where(rows["label"].isin(plan.study.test_labels), rank, 0).astype(np.int32)
+            model = ScoredModel(Run("clip", mixture, seed), mixture, Path())
+            runs.append(RunOutcomes(model, [Outcome(model, 8, rows, Ranks(predicted, rank, among))]))
     return runs
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from domix.evaluate.prompts import render_prompts, templates
 from domix.evaluate.ranking import Ranks, rank_blocks
 from domix.evaluation_params import PublicModel
 from domix.model.clip import build
+from domix.runtime.settings import replace
 from stages import embed_public
 from stages.common import load_params
 from tests import tiny

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from domix.analyses.separation.settings import Settings
 from domix.config import Params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from stages import analyse, code
 from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings
@@ -54,7 +54,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 def write_summary(classes: list[str]) -> None:
     tree = {"test_domain": "clipart", "natural_domain": "real", "domains": list(DOMAINS), "classes": classes}
-    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": classes[:4], "mixtures": []})
+    mixtures = [{"name": name, "standard_name": name} for name in dict.fromkeys(name for name, _ in RUNS)]
+    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": classes[:4], "mixtures": mixtures})
 
 
 def runs_in(table: pd.DataFrame) -> list[tuple[str, int]]:
@@ -133,11 +134,12 @@ def test_embeddings_of_another_set_are_refused(params: Params, stage: str) -> No
 
 
 def test_a_run_without_embeddings_fails_with_one_sentence(params: Params) -> None:
-    # the shipped params.yaml asks for runs that were never embedded
+    write_params(params)
+    shutil.rmtree("artifacts/embeddings/clip/cg-low-s1")
     finished = run_python("-m", "stages.analyse", "cka")
     assert finished.returncode == 2
     last = finished.stderr.strip().splitlines()[-1]
-    assert last.endswith("leave-out-domain-s0 is missing: run the stage embed for this run (dvc repro)")
+    assert last.endswith("cg-low-s1 is missing: run the stage embed for this run (dvc repro)")
     assert not Path("artifacts/analysis").exists()
 
 

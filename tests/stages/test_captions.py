@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +11,7 @@ from domix import config
 from domix.config import Params
 from domix.data.captions import make_captions
 from domix.runtime.errors import DataError
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table, write_table
 from stages import captions
 from tests.fakes import make_index

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ from domix.config import Params, RecipeSpec
 from domix.data.mixtures import read_mixture
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import read_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table, write_table
 from stages import captions, mixtures
 from tests.fakes import make_index

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ruamel.yaml import YAML
 
 from domix.config import Params, load
 from domix.runtime.errors import ParameterError
+from domix.runtime.settings import replace
 from stages.sweeps import cluster
 from stages.sweeps.plan import Sweep
 from stages.sweeps.workspaces import Study

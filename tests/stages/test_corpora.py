@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from domix.config import Params
 from domix.data.imagenet_classes import imagenet_classes
 from domix.data.mixtures import read_mixture
 from domix.runtime.errors import DataError
+from domix.runtime.settings import replace
 from stages import captions, fetch, mixtures, pack, train
 from stages.common import load_params
 from tests.source_trees import make_tar, make_tree, picture
@@ -76,7 +76,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     tree["fetch"] |= {"paths": {name: str(tmp_path / "raw" / name) for name in WRITERS}, "offline": True}
     tree["pack"] |= {"size": 40, "shard_samples": 10, "workers": 1}
     tree["model"]["name"] = "model.json"
-    tree["train"] = asdict(replace(RECIPE, samples=8 * 4))
+    tree["train"] = replace(RECIPE, samples=8 * 4).model_dump()
     tree["tracking"]["enabled"] = False
     YAML(typ="safe", pure=True).dump(tree, tmp_path / "params.yaml")
     (tmp_path / "model.json").write_text(json.dumps(CONFIG))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from domix.evaluate.effective import STUDY_COLUMNS, TRANSFORMS, study_rows
 from domix.evaluate.embeddings import load_embeddings
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
 from stages import effective, evaluate
 from tests.fakes import make_index, write_embeddings
@@ -74,7 +75,7 @@ def test_the_stage_writes_what_lies_above_the_curve_of_natural_pictures(params) 
     assert residual.max()["only-natural"] < 0.15 < residual.min()["cg-high"]
     assert (made["checkpoint"].drop_duplicates() == [1, 2, 3, 4, 5]).all()
     curves = read_table(Path("artifacts/eval/curves.parquet"))
-    plan = replace(PLAN, confidence=params.evaluate.confidence, seed=params.evaluate.seed)
+    plan = dataclasses.replace(PLAN, confidence=params.evaluate.confidence, seed=params.evaluate.seed)
     pd.testing.assert_frame_equal(made, study_rows(curves, plan, reference="only-natural"), check_dtype=False)
 
 

@@ -7,7 +7,6 @@ import functools
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from domix.model.checkpoint import save_tensors, save_weights
 from domix.model.clip import build
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from stages import embed
 from stages.common import SETS, load_params
 from tests.tiny import CONFIG, write_project

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from domix.model.checkpoint import save_tensors
 from domix.model.supervised import build
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, sha256_file, write_json
+from domix.runtime.settings import replace
 from stages import embed_supervised
 from stages.common import SETS, load_params
 from tests.tiny import WORDS, make_pictures, write_project

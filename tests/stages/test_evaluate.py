@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +15,7 @@ from domix import config
 from domix.config import Params
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
 from stages import evaluate
 from tests.fakes import make_index, write_embeddings

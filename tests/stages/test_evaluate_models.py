@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from domix.evaluate.embeddings import load_embeddings
 from domix.evaluation_params import PublicModel
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
 from stages import evaluate
 from tests.fakes import make_index, write_embeddings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from domix.config import Params
 from domix.evaluate.embeddings import load_embeddings
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
 from stages import evaluate, export_results
 from tests.fakes import make_index, write_embeddings

@@ -10,7 +10,6 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from domix.config import Fetch, Params
 from domix.data.manifests import Manifest, Remote, load_manifest, read_files
 from domix.runtime.errors import DataError
 from domix.runtime.progress import Progress
+from domix.runtime.settings import replace
 from stages import fetch
 from stages.common import source_root
 from stages.progress import describe

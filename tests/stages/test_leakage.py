@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +21,7 @@ from domix.model.checkpoint import WEIGHTS, save_weights
 from domix.model.clip import build
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
+from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from stages import analyse
 from stages.common import load_params
@@ -93,7 +93,8 @@ def write_mixtures(indices: dict[str, pd.DataFrame]) -> None:
         cells.append(shown.assign(mixture=name))
     write_table(Path("artifacts/mixtures/cells.parquet"), pd.concat(cells, ignore_index=True))
     tree = {"test_domain": "sketch", "natural_domain": "real", "domains": DOMAINS, "classes": CLASSES}
-    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": [TESTED[1]], "mixtures": []})
+    described = [{"name": name, "standard_name": name} for name in held]
+    write_json(Path("artifacts/mixtures/summary.json"), tree | {"test_classes": [TESTED[1]], "mixtures": described})
 
 
 @pytest.fixture

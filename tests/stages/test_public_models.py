@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from domix.evaluation_params import PublicModel
 from domix.model.checkpoint import save_weights
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import sha256_file, write_json
+from domix.runtime.settings import replace
 from stages import embed, embed_public, evaluate_model
 from stages.common import load_params
 from tests.public_models import INCEPTION, VIT, tiny_clip, weights_of, write_open_clip_folder

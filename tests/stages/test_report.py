@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
+from domix.runtime.settings import replace
 from stages import report
 from tests.dvc_plots import declared_plots
 from tests.fake_report import Fake, results_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from domix.config import Params
 from domix.report.load.study import Study, load_study
 from domix.runtime.files import write_text
 from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
+from domix.runtime.settings import replace
 from stages import report
 from stages.tracking import PATIENCE, QUIET
 from tests.fake_report import CONFIDENCE, Fake

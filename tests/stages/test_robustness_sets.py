@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from domix.evaluate.label_spaces import LabelSpace, label_space
 from domix.evaluate.robustness import COLUMNS
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
+from domix.runtime.settings import replace
 from stages import captions, evaluate, fetch, fetch_set, pack, pack_set
 from stages.common import SETS, load_params
 from tests.fakes import make_index, write_embeddings

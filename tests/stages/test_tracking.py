@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from mlflow import MlflowClient
 
 from domix.config import Params, load
 from domix.runtime.mlflow_store import DATABASE
+from domix.runtime.settings import replace
 from domix.runtime.tracking import NullTracker
 from stages.tracking import PATIENCE, QUIET, tracker_of
 from tests.tiny import REPOSITORY

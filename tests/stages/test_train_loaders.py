@@ -6,13 +6,13 @@ import logging
 import os
 import signal
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from domix.runtime.settings import replace
 from stages import train
 from stages.common import load_params
 from tests.stages.test_train_resume import MODEL, start, states, wait_for

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +198,6 @@ def test_what_decides_a_result_is_what_dvc_and_the_saved_states_go_by() -> None:
     stage = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]["train"]
     named = {name.partition(".")[2] for name in stage["params"] if name.startswith("trainer.")}
     assert named == set(DECIDING)
-    known = {field.name for field in fields(Trainer)}
+    known = set(Trainer.model_fields)
     free = {"loader", "workers", "pin_memory", "shards", "threads", "save_every_s", "keep_states"}
     assert known - set(DECIDING) == free

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def params_of(**changes: Any) -> Params:
     """Return the project's parameters; `changes` are keys of `supervised`, or of `validation` as validation__key."""
     tree = YAML(typ="safe", pure=True).load(Path("params.yaml"))
-    tree["supervised"] = asdict(RECIPE) | {"samples": 8 * 6, "encoder": "clip"}
+    tree["supervised"] = RECIPE.model_dump() | {"samples": 8 * 6, "encoder": "clip"}
     for name, value in changes.items():
         section, _, key = name.rpartition("__")
         tree[section or "supervised"][key] = value
@@ -160,7 +160,7 @@ def test_dvc_goes_by_what_decides_the_result() -> None:
         named.setdefault(section, set()).add(key)
     assert named == {
         "model": {""},
-        "supervised": {field.name for field in fields(Supervised)} - {"mixtures"},
+        "supervised": set(Supervised.model_fields) - {"mixtures"},
         "trainer": set(DECIDING),
         "validation": {"every", "pictures"},
     }

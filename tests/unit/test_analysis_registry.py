@@ -20,7 +20,7 @@ DECLARATION = """from domix.analyses.contract import Analysis
 from domix.runtime.settings import Settings
 from domix.runtime.tables import Column, TableSchema
 
-TABLE = TableSchema("sizes", (Column("domain", "str", "domain"), Column("n", "int", "images")), "sizes")
+TABLE = TableSchema("sizes", (Column("domain", "str", "domain"), Column("n", "int64", "images")), "sizes")
 ANALYSIS = Analysis(
     name={name!r}, package=__name__, Settings={settings}, needs="embeddings",
     tables={{"sizes": TABLE}}, plots={{"sizes": TABLE}},
@@ -36,7 +36,7 @@ SECTION = """from domix.analyses.contract import Section
 def section(results, study):
     return Section("Sizes", (), plots={"sizes": results.tables["sizes"]})
 """
-STUDY = Study("sketch", "real", ("real", "sketch"), ("cat", "dog"), ("cat",), (Run("clip", "cg-high", 0),))
+STUDY = Study("sketch", "real", ("cat",), ("real", "sketch"), ("cat", "dog"), (Run("clip", "cg-high", 0),))
 SHARED = Shared(confidence=0.95, near_bits=6, drop="none", batch=8)
 Write = Callable[..., None]
 
@@ -164,9 +164,12 @@ def test_an_analysis_that_does_not_exist_is_answered_with_the_nearest(write: Wri
     [
         ('{"other": frame, "sizes": frame}', "the analysis sizes gives the table 'other', which it does not declare"),
         ("{}", "the analysis sizes declares the table 'sizes', but does not give it"),
-        ('{"sizes": frame.drop(columns="n")}', "the analysis sizes, table sizes.* 'n'"),
-        ('{"sizes": frame.assign(n="many")}', "the analysis sizes, table sizes.* 'n'"),
-        ('{"sizes": frame.assign(more=1)}', "gives the column 'more' in sizes, which it does not declare"),
+        ('{"sizes": frame.drop(columns="n")}', "the table sizes of the analysis sizes has .* 'n'"),
+        ('{"sizes": frame.assign(n="many")}', "the table sizes of the analysis sizes has .* 'n'"),
+        (
+            '{"sizes": frame.assign(more=1)}',
+            "the table sizes of the analysis sizes has a column 'more' that the table sizes does not declare",
+        ),
     ],
 )
 def test_a_table_that_is_not_as_declared_is_named(write: Write, table: str, says: str) -> None:
@@ -197,4 +200,4 @@ def test_a_section_that_is_not_as_declared_is_named(write: Write, section: str, 
 
 
 def test_a_part_without_figures_is_a_part() -> None:
-    assert Section("Title", (Part("Head", "Text."),)).parts[0].figures == ()
+    assert Section("Title", (Part("Head", "Text."),)).parts[0].figures == {}

@@ -37,22 +37,23 @@ NOT_STAGES = {
     "study",
     "compare",
 }
-# Who may import whom: a package only from those below it, config from everywhere.
+# Who may import whom: a package only from those below it; settings lie with their owners, and are collected on top.
 LAYERS = {
     "runtime": 0,
     "figures": 1,
-    "schema": 1,
-    "config": 1,
-    "training_params": 1,
-    "evaluation_params": 1,
     "data": 2,
     "model": 3,
     "train": 4,
+    "embed": 4,
     "evaluate": 4,
     "study": 1,
     "analysis": 5,
     "analyses": 5,
     "report": 6,
+    "settings": 6,
+    "config": 6,
+    "training_params": 4,
+    "evaluation_params": 4,
 }
 TORCH_FREE = ("evaluate", "analyse", "report", "study")
 HEAVY = ("torch", "torchvision", "open_clip", "lightning", "mlflow")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from domix.data.picture_sources import choose_loader
 from domix.data.pictures import Pictures, Selection
 from domix.runtime import memory
 from domix.runtime.memory import free_memory
+from domix.runtime.settings import replace
 from domix.train import feed as feeding
 from domix.train.feed import feed, workers
 from domix.train.job import Job

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.outcomes import Model
+from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.robustness import ALL, COLUMNS, SUBSET, View, classify_set, classify_views, robustness_table
 from domix.evaluate.zeroshot import rank_true
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
+from domix.study import Run
 from tests.scored_sets import PLAN, write_set
 
 CLASSES = 12
@@ -115,12 +116,12 @@ IN_R = np.repeat([0, 3, 7], 5)
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> list[Model]:
+def models(tmp_path: Path) -> list[ScoredModel]:
     """Write three models' scores on four sets; the classifier has no outputs for one of them."""
     made = []
     for seed, kind in enumerate(["clip", "supervised", "public"]):
         folder = tmp_path / kind / "one"
-        model = Model(kind=kind, mixture="one", standard_name="one", seed=seed, folder=folder)
+        model = ScoredModel(Run(kind, "one", seed), "one", folder=folder)
         made.append(model)
         for name, label, judged in (
             ("imagenet", LABELS, {}),
@@ -145,11 +146,11 @@ def test_the_table_has_a_row_a_model_set_view_and_metric(models):
     three, few = ["top1", "top5", "balanced_top1"], ["top1", "balanced_top1"]  # few: imagenet-r has three labels here
     metrics = {view: few if view in (views[1], views[4]) else three for view in views}
     for model in models:
-        part = table[table["kind"] == model.kind]
-        there = views[:-1] if model.kind == "supervised" else views
+        part = table[table["kind"] == model.run.kind]
+        there = views[:-1] if model.run.kind == "supervised" else views
         expected = [(name, labels, metric) for name, labels in there for metric in metrics[name, labels]]
         assert list(part[["set", "labels", "metric"]].itertuples(index=False, name=None)) == expected
-        assert set(part["seed"]) == {model.seed}
+        assert set(part["seed"]) == {model.run.seed}
     sizes = table[["set", "labels", "n", "n_classes"]].drop_duplicates().set_index(["set", "labels"])
     assert [tuple(sizes.loc[view]) for view in views] == [
         (60, 12), (15, 3), (30, 6), (15, 3), (15, 3), (12, 3), (12, 3), (3, 2)
@@ -175,7 +176,7 @@ def test_its_estimates_are_those_of_an_obvious_loop(models):
     ]
     for model in models:
         for name, labels, label, subset, answers in cases:
-            scores = scores_with_ties(len(label), seed=model.seed)
+            scores = scores_with_ties(len(label), seed=model.run.seed)
             some = np.isin(label, subset) if labels.startswith("classes") else np.ones(len(label), dtype=bool)
             _, rank = by_a_loop(scores[some], label[some], subset, answers)
             right = pd.Series(np.array(rank) == 1)
@@ -187,7 +188,7 @@ def test_its_estimates_are_those_of_an_obvious_loop(models):
             for metric, value in expected.items():
                 if metric == "top5" and subset == [0, 3, 7]:
                     continue  # all labels are among the best five
-                assert table[model.kind, name, labels, metric] == pytest.approx(value)
+                assert table[model.run.kind, name, labels, metric] == pytest.approx(value)
 
 
 def test_no_sets_make_an_empty_table(models):
@@ -203,7 +204,7 @@ def test_resampling_is_the_same_for_all_models_and_every_time(models):
     pd.testing.assert_frame_equal(one.sort_values(keys, ignore_index=True), other.sort_values(keys, ignore_index=True))
 
 
-def damaged(change: Callable[[Path], None], models: list[Model], name: str = "own") -> str:
+def damaged(change: Callable[[Path], None], models: list[ScoredModel], name: str = "own") -> str:
     change(models[0].folder / "sets" / name)
     with pytest.raises(DataError) as caught:
         robustness_table(models, SETS, PLAN)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from domix.config import Params, load
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.files import write_json
+from domix.runtime.settings import replace
 from domix.runtime.slots import Job, Slot, State, Verdict
 from stages import common, sweep
 from stages.sweeps import slots as places
@@ -133,11 +134,11 @@ def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
 def test_parameters_change_where_they_must_and_nowhere_else(params: Params) -> None:
     own = Study(params.test_domain, tuple(params.mixtures), tuple(params.seeds))
     assert own.edit(PARAMS) == PARAMS
-    edited = replace(own, seeds=(7,)).edit(PARAMS).splitlines()
+    edited = dataclasses.replace(own, seeds=(7,)).edit(PARAMS).splitlines()
     changed = [(a, b) for a, b in zip(PARAMS.splitlines(), edited, strict=True) if a.split() != b.split()]
     assert changed == [("  - 0", "  - 7")]  # comments and nulls stay; spaces before a comment may not
     with pytest.raises(ParameterError, match="with the sweep's values"):
-        replace(own, seeds=(0, 0)).edit(PARAMS)
+        dataclasses.replace(own, seeds=(0, 0)).edit(PARAMS)
 
 
 @pytest.mark.parametrize("copies", [".dvc/tmp/exps/standalone/tmp1", ".cache/sweep/study/clipart"])

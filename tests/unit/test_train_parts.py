@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from domix.model import clip
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import digest_of
+from domix.runtime.settings import replace
 from domix.train import machine, optim, resume
 from domix.train.schedule import WarmupCosine, step_of_epoch, total_steps, warmup_steps
 from tests.tiny import CONFIG, TRAINER, make_job

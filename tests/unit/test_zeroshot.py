@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domix.evaluate import metrics
-from domix.evaluate.zeroshot import rank_true
+from domix.evaluate.zeroshot import rank_right, rank_true
 
 
 def test_a_model_that_says_the_same_of_everything_gets_nothing_right():
@@ -48,3 +48,22 @@ def test_no_pictures_give_no_ranks_and_no_accuracy():
     assert np.isnan(metrics.accuracy(nothing.astype(bool)))
     assert np.isnan(metrics.balanced_accuracy(nothing, nothing.astype(bool)))
     assert np.isnan(metrics.macro_f1(nothing, nothing))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 9), st.integers(1, 4))
+def test_ranks_of_several_right_classes_are_those_of_counting_one_by_one(seed, pictures, classes, answers):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-2, 3, (pictures, classes)).astype(np.float32)
+    right = rng.integers(0, classes, (pictures, answers))
+    predicted, rank = rank_right(scores.copy(), right)
+    for i in range(pictures):
+        best = max(scores[i, k] for k in right[i])
+        ahead = [k for k in range(classes) if k not in right[i] and scores[i, k] >= best]
+        assert rank[i] == 1 + len(ahead)
+        assert (predicted[i] in right[i]) == (rank[i] == 1)
+        assert scores[i, predicted[i]] == (scores[i, ahead].max() if ahead else best)
+
+
+def test_scores_that_are_no_numbers_are_never_right():
+    scores = np.full((2, 3), np.nan, dtype=np.float32)
+    assert rank_right(scores, np.array([[0], [2]]))[1].tolist() == [3, 3]

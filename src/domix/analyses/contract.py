@@ -74,8 +74,7 @@ class RunInputs:
         from domix.evaluate.embeddings import load_embeddings
 
         found = load_embeddings(self.embeddings_folder)
-        if found.classes != list(self.study.classes) or self.study.test_domain not in found.domains:
-            raise DataError(f"{found.folder} was made from other classes or domains than the mixtures: run dvc repro")
+        self.study.require_same(found.domains, found.classes, found.folder)
         return found
 
 
@@ -90,7 +89,8 @@ class StudyInputs:
 
     def of_run(self, run: Run) -> RunInputs:
         """Return what the analysis of one of the runs may read."""
-        return RunInputs(replace(self.study, runs=(run,)), run, self.artifacts)
+        names = {run.mixture: self.study.standard_names[run.mixture]}
+        return RunInputs(replace(self.study, runs=(run,), standard_names=names), run, self.artifacts)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Analysis:
 
     def written(self) -> list[TableSchema]:
         """Return the tables as they are written: those of runs led by mixture and seed."""
-        head = (Column("mixture", "str", "training mixture of the run"), Column("seed", "int", "its seed"))
+        head = (Column("mixture", "str", "training mixture of the run"), Column("seed", "int64", "its seed"))
         schemas = {name: replace(s, columns=(*head, *s.columns)) for name, s in self.tables.items()}
         schemas |= self.joint_tables
         home, stage = f"artifacts/analysis/{self.name}", f"analyse@{self.name}"
@@ -241,7 +241,4 @@ def _check_tables(who: str, declared: Mapping[str, TableSchema], tables: Mapping
     if missing := sorted(set(declared) - set(tables)):
         raise DataError(f"{who} declares the table {missing[0]!r}, but does not give it")
     for name, schema in declared.items():
-        schema.check(tables[name], f"{who}, table {name}")
-        known = [column.name for column in schema.columns]
-        if extra := [column for column in tables[name] if column not in known]:
-            raise DataError(f"{who} gives the column {extra[0]!r} in {name}, which it does not declare")
+        schema.check(tables[name], f"the table {name} of {who}")

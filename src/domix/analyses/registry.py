@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from domix.analyses.contract import Analysis
@@ -57,7 +56,7 @@ def find(name: str, package: str = PACKAGE) -> Analysis:
 
 
 def read_settings(blocks: Mapping[str, Any], package: str = PACKAGE) -> dict[str, Settings]:
-    """Read the parameters' blocks of the analyses asked for, by name, in their order.
+    """Read the parameters' blocks of the analyses asked for, by name, in their order; settings stay as they are.
 
     Raises:
         ParameterError: an analysis that does not exist, or a key that is unknown, mistyped or out of range.
@@ -68,27 +67,8 @@ def read_settings(blocks: Mapping[str, Any], package: str = PACKAGE) -> dict[str
             cls = find(str(name), package).Settings
         except ParameterError as error:
             raise ParameterError(f"analyses.{name}: {error}") from error
-        if not isinstance(block, dict):
-            raise ParameterError(
-                f"analyses.{name} must be a mapping, not {'nothing' if block is None else repr(block)}"
-            )
-        settings[str(name)] = _validated(cls, block, f"analyses.{name}")
+        settings[str(name)] = block if isinstance(block, cls) else cls.read(block, f"analyses.{name}")
     return settings
-
-
-def _validated(cls: type[Settings], block: Mapping[str, Any], path: str) -> Settings:
-    for key in block:
-        if key not in cls.model_fields:
-            near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-            hint = f"did you mean {path}.{near[0]}?" if near else f"known here: {', '.join(cls.model_fields)}"
-            raise ParameterError(f"unknown parameter {path}.{key}: {hint}")
-    try:
-        return cls.model_validate(block)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([path, *map(str, first["loc"])])
-        said = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        raise ParameterError(f"{where} must be {said}, not {first['input']!r}") from error
 
 
 def _folders(package: str) -> list[Path]:

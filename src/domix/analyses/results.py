@@ -39,7 +39,7 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
     mixtures = list(dict.fromkeys(run.mixture for run in runs))
     if missing is not None and not _has_all(folder, analysis, mixtures):
         missing.append(f"the {analysis.name} audit of all these mixtures")
-        return Findings(tables | {name: _empty(schemas[name]) for name in analysis.joint_tables})
+        return Findings(tables | {name: schemas[name].empty() for name in analysis.joint_tables})
     tables |= {name: _of_mixtures(schemas[name], folder, mixtures) for name in analysis.joint_tables}
     facts = folder / FACTS
     return Findings(tables, read_json(facts) if facts.exists() else {})
@@ -49,7 +49,7 @@ def _of_runs(schema: TableSchema, folder: Path, runs: Sequence[Run], missing: li
     path = folder / Path(schema.path).name
     if missing is not None and not path.exists():
         missing.append(f"{folder.name}/{path.name}")
-        return _empty(schema)
+        return schema.empty()
     import pandas as pd
 
     frame = schema.read(path)
@@ -88,9 +88,3 @@ def _has_all(folder: Path, analysis: Analysis, mixtures: Sequence[str]) -> bool:
 
 def _ordered(frame: pd.DataFrame, order: dict[str, int]) -> pd.DataFrame:
     return frame.sort_values("mixture", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
-
-
-def _empty(schema: TableSchema) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(columns=[column.name for column in schema.columns])

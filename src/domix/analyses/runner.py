@@ -125,5 +125,5 @@ def _joint_key(analysis: Analysis, settings: Settings, inputs: StudyInputs) -> d
 
 
 def _facts_of(study: Study) -> dict[str, Any]:
-    names = ("test_domain", "natural_domain", "domains", "classes", "test_classes")
+    names = ("test_domain", "natural_domain", "domains", "classes", "test_classes", "standard_names")
     return {name: getattr(study, name) for name in names}

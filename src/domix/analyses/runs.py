@@ -1,4 +1,4 @@
-"""The runs of a study as a section shows them: mixtures in their order, and each one's first seed."""
+"""The runs of a study as a section shows them: each mixture's first seed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from domix.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def mixtures_of(study: Study) -> list[str]:
-    """Return the mixtures that have a run, in the study's order."""
-    return list(dict.fromkeys(run.mixture for run in study.runs))
 
 
 def first_seeds(study: Study, frame: pd.DataFrame) -> pd.DataFrame:

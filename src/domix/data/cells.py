@@ -1,4 +1,4 @@
-"""The cells of a multi-domain data set, and how a study splits them.
+"""The cells of a multi-domain data set, and how a study splits them (domix.study.Split).
 
 Shapes: G domains, K classes, N training samples. Domains stand in alphabetical order (DomainNet's own), classes in
 label order. A cell's code is `domain * K + class`.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.tables import open_table
+from domix.study import Split
 
 Ints = NDArray[np.int64]
 COLUMNS = ("row", "domain", "class", "label", "split")  # what mixtures need to know of an index
@@ -38,22 +39,6 @@ class Cells:
     row: Ints  # [N] index row of every training sample, rising
     code: Ints  # [N] its cell
     rank: Ints  # [N] its place among its cell's training samples in list order, from 0
-
-
-@dataclass(frozen=True)
-class Split:
-    """What a study withholds, checked against the data by `make_split`."""
-
-    test_domain: str
-    natural_domain: str
-    test_classes: tuple[str, ...]  # C2, in label order
-    domains: tuple[str, ...]
-    classes: tuple[str, ...]  # in label order
-
-    @property
-    def seen_classes(self) -> tuple[str, ...]:
-        """C1: the classes that may be shown in the test domain, in label order."""
-        return tuple(name for name in self.classes if name not in self.test_classes)
 
 
 def read_samples(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
@@ -163,7 +148,13 @@ def make_split(cells: Cells, *, test_domain: str, natural_domain: str, test_clas
                 f"test_classes: {name!r} has no test picture in domain {test_domain!r}: leave the class out"
             )
     ordered = tuple(sorted(test_classes, key=known.__getitem__))
-    split = Split(test_domain, natural_domain, ordered, cells.domains, cells.classes)
+    split = Split(
+        test_domain=test_domain,
+        natural_domain=natural_domain,
+        test_classes=ordered,
+        domains=cells.domains,
+        classes=cells.classes,
+    )
     seen = [known[name] for name in split.seen_classes]
     if cells.train[cells.domains.index(test_domain), seen].sum() == 0:
         raise ParameterError(f"test_classes leaves no class to show in domain {test_domain!r}: withhold fewer classes")

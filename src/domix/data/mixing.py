@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -112,5 +111,5 @@ def _parameters(recipe: Recipe, split: Split, source: str) -> dict[str, Any]:
     if recipe.sketches:
         given["sketches"] = recipe.sketches
     if recipe.spec is not None:
-        given["recipe"] = asdict(recipe.spec)
+        given["recipe"] = recipe.spec.model_dump()
     return given

@@ -43,7 +43,7 @@ from domix.data.recipes import (
 from domix.runtime.errors import ParameterError
 
 if TYPE_CHECKING:
-    from domix.config import RecipeSpec
+    from domix.data.mixtures_settings import RecipeSpec
 
 _NUMBER = re.compile(r"\d*\.?\d+(e-?\d+)?")
 _WITH_SKETCHES = ("natural-only", "leave-out-domain", "cg-high")

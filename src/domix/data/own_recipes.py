@@ -25,7 +25,7 @@ from domix.data.recipes import FAMILIES, OWN, WHOLE, Recipe
 from domix.runtime.errors import ParameterError
 
 if TYPE_CHECKING:
-    from domix.config import RecipeSpec
+    from domix.data.mixtures_settings import RecipeSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it becomes a file's name, and part of a run's
 _OTHERS = "*"

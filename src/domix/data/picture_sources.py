@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -19,13 +19,30 @@ from domix.data.spool import Spool, SpooledReader, remotes
 from domix.runtime.errors import ParameterError
 from domix.runtime.memory import free_memory
 
-if TYPE_CHECKING:
-    from domix.training_params import Trainer
-
 logger = logging.getLogger(__name__)
 
 
-def open_pictures(opened: Opened, trainer: Trainer, *, cache: Path, spool: Path, threads: int) -> PictureSet:
+class Loading(Protocol):
+    """Which loader a training is to use, and how: keys of the trainer's settings."""
+
+    @property
+    def loader(self) -> str:
+        """The loader, or auto."""
+
+    @property
+    def devices(self) -> int:
+        """Devices of this machine, with a process each."""
+
+    @property
+    def decode(self) -> str:
+        """Who decodes JPEG files: cpu or gpu."""
+
+    @property
+    def shards(self) -> Mapping[str, str]:
+        """Source -> URL prefix below which its shards lie."""
+
+
+def open_pictures(opened: Opened, trainer: Loading, *, cache: Path, spool: Path, threads: int) -> PictureSet:
     """Return the pictures of a mixture's samples, from where `trainer.loader` says.
 
     Args:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from domix.data.cells import Split
 
 if TYPE_CHECKING:
-    from domix.config import RecipeSpec
+    from domix.data.mixtures_settings import RecipeSpec
 
 FAMILIES = ("natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-low-all", "cg-high-all")
 OWN = "own"

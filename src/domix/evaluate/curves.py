@@ -14,11 +14,11 @@ import pandas as pd
 
 from domix.evaluate.embeddings import checkpoints_of, load_scored
 from domix.evaluate.measures import estimates
-from domix.evaluate.outcomes import Model, Outcome, Plan, Run, classify, groups
+from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, classify, groups
 from domix.evaluate.tables import class_counts
 from domix.runtime.errors import DataError
+from domix.study import PUBLIC, SUPERVISED
 
-PUBLIC = "public"
 CURVE_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "cells", "metric", "estimate", "n", "n_classes"]
 CLASS_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "class", "n", "correct"]
 
@@ -27,39 +27,43 @@ CLASS_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "class", "n"
 class Course:
     """One run, and its rows of the two tables over checkpoints; of a public model these have none."""
 
-    run: Run
+    run: RunOutcomes
     curve: pd.DataFrame  # CURVE_COLUMNS
     by_class: pd.DataFrame  # CLASS_COLUMNS
 
 
-def follow(model: Model, plan: Plan) -> Course:
+def follow(model: ScoredModel, plan: Plan) -> Course:
     """Classify the test pictures with every checkpoint of a run; only the outcomes that are averaged stay in memory.
 
     Raises:
         DataError: embeddings are missing, damaged or of other pictures, or fewer checkpoints were kept than estimates
             are to average.
     """
-    final = load_scored(model.folder, model.kind)
-    if model.kind == PUBLIC:
+    final = load_scored(model.folder, model.run.kind)
+    if model.run.kind == PUBLIC:
         outcome = classify(final, plan, model, 0)
-        return Course(Run(model, [outcome]), pd.DataFrame(columns=CURVE_COLUMNS), pd.DataFrame(columns=CLASS_COLUMNS))
+        return Course(
+            RunOutcomes(model, [outcome]), pd.DataFrame(columns=CURVE_COLUMNS), pd.DataFrame(columns=CLASS_COLUMNS)
+        )
     epochs = epochs_of(model)
     _require_enough(model, len(epochs), plan.last)
     outcomes, curve, by_class = [], [], []
     for place, (epoch, checkpoint) in enumerate(epochs):
-        scored = final if checkpoint is None else load_scored(model.folder, model.kind, checkpoint=checkpoint)
+        scored = final if checkpoint is None else load_scored(model.folder, model.run.kind, checkpoint=checkpoint)
         outcome = classify(scored, plan, model, epoch)
         curve.append(_curve(outcome, plan))
         by_class.append(_by_class(outcome, plan))
         if place >= len(epochs) - plan.last:
             outcomes.append(outcome)
-    return Course(Run(model, outcomes), pd.concat(curve, ignore_index=True), pd.concat(by_class, ignore_index=True))
+    return Course(
+        RunOutcomes(model, outcomes), pd.concat(curve, ignore_index=True), pd.concat(by_class, ignore_index=True)
+    )
 
 
-def epochs_of(model: Model) -> list[tuple[int, int | None]]:
+def epochs_of(model: ScoredModel) -> list[tuple[int, int | None]]:
     """List a run's checkpoints, rising: after how many epochs, and as which checkpoint (None: the last weights)."""
     kept = checkpoints_of(model.folder)
-    last = final_epoch(load_scored(model.folder, model.kind).meta, kept)
+    last = final_epoch(load_scored(model.folder, model.run.kind).meta, kept)
     return [*((epoch, epoch) for epoch in kept if epoch != last), (last, None)]
 
 
@@ -72,9 +76,9 @@ def final_epoch(meta: Mapping[str, Any], kept: Sequence[int]) -> int:
     return int(epochs) if epochs is not None else kept[-1] + 1 if kept else 0
 
 
-def _require_enough(model: Model, found: int, wanted: int) -> None:
+def _require_enough(model: ScoredModel, found: int, wanted: int) -> None:
     if found < wanted:
-        section = "supervised" if model.kind == "supervised" else "train"
+        section = "supervised" if model.run.kind == SUPERVISED else "train"
         raise DataError(
             f"evaluate.last asks for the last {wanted} checkpoints, but {model.folder} holds {found}: ask for more in"
             f" {section}.checkpoints, with embed.checkpoints true, or lower evaluate.last"
@@ -83,7 +87,7 @@ def _require_enough(model: Model, found: int, wanted: int) -> None:
 
 def _curve(outcome: Outcome, plan: Plan) -> pd.DataFrame:
     rows = [
-        outcome.model.keys
+        outcome.model.run.keys
         | {"checkpoint": outcome.checkpoint}
         | group.keys
         | {"metric": metric, "estimate": estimate}
@@ -99,6 +103,6 @@ def _by_class(outcome: Outcome, plan: Plan) -> pd.DataFrame:
     parts = [
         class_counts(outcome, group, plan).assign(checkpoint=outcome.checkpoint)
         for group in groups(outcome.rows, plan)
-        if group.of_test_classes and group.domain in (plan.test_domain, plan.natural_domain)
+        if group.of_test_classes and group.domain in (plan.study.test_domain, plan.study.natural_domain)
     ]
     return pd.concat(parts, ignore_index=True)[CLASS_COLUMNS] if parts else pd.DataFrame(columns=CLASS_COLUMNS)

@@ -163,13 +163,14 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
         Columns STUDY_COLUMNS: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
         reference drawn with replacement), `residual` is y - expected; shares, not percentage points.
     """
-    axes = {f"{plan.natural_domain} tested {METRIC}": (plan.natural_domain, "tested", METRIC)}
+    axes = {f"{plan.study.natural_domain} tested {METRIC}": (plan.study.natural_domain, "tested", METRIC)}
     if (curves["domain"] == IMAGENET).any():
         axes[f"{IMAGENET} top1"] = (IMAGENET, "all", "top1")
     found = [
-        _by_curve(_points(curves, plan.test_domain, x), plan, reference).assign(x_name=name) for name, x in axes.items()
+        _by_curve(_points(curves, plan.study.test_domain, x), plan, reference).assign(x_name=name)
+        for name, x in axes.items()
     ]
-    names = {"reference": reference, "y_name": f"{plan.test_domain} withheld {METRIC}"}
+    names = {"reference": reference, "y_name": f"{plan.study.test_domain} withheld {METRIC}"}
     return pd.concat(found, ignore_index=True).assign(**names)[STUDY_COLUMNS]
 
 

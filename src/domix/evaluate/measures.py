@@ -50,6 +50,6 @@ def chance(metric: str, plan: Plan) -> float:
     if metric == MACRO_F1:
         return float("nan")
     if metric == AMONG_TEST:
-        return 1 / len(plan.test_labels)
+        return 1 / len(plan.study.test_labels)
     places = plan.top_k if metric == balanced_top_k(plan) else 1
-    return min(1.0, places / len(plan.classes))
+    return min(1.0, places / len(plan.study.classes))

@@ -24,6 +24,7 @@ from domix.evaluate.embeddings import Scored
 from domix.evaluate.ranking import Ranks, rank_blocks
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
+from domix.study import Run, Study
 
 Ints = NDArray[np.int64]
 ROWS = ["row", "domain", "class", "label"]
@@ -33,58 +34,38 @@ ROWS = ["row", "domain", "class", "label"]
 class Plan:
     """What an evaluation measures, and how."""
 
-    test_domain: str
-    natural_domain: str
-    domains: Sequence[str]
-    classes: Sequence[str]  # in label order
-    test_classes: Sequence[str]
+    study: Study
     top_k: int
     resamples: int
     confidence: float
     seed: int
     last: int = 1  # checkpoints, up to the last, that estimates over seeds average
 
-    @property
-    def test_labels(self) -> Ints:
-        """Labels of the test classes, rising."""
-        return np.flatnonzero(np.isin(np.asarray(self.classes, dtype=object), list(self.test_classes)))
-
 
 @dataclass(frozen=True)
-class Model:
-    """One model, as every table names it."""
+class ScoredModel:
+    """One run, and where its answers lie."""
 
-    kind: str  # clip, supervised or public
-    mixture: str  # of a public model: its name
+    run: Run
     standard_name: str  # the mixture's, whatever it was called; of a public model none
-    seed: int
     folder: Path  # of its embeddings
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """The columns that name it."""
-        return {"kind": self.kind, "mixture": self.mixture, "seed": self.seed}
-
-    def __str__(self) -> str:
-        """Name it in a sentence."""
-        return f"{'' if self.kind == 'clip' else f'{self.kind} '}{self.mixture} seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one model, with the weights of one checkpoint, said of the test pictures."""
 
-    model: Model
+    model: ScoredModel
     checkpoint: int  # epochs
     rows: pd.DataFrame  # N rows: ROWS
     ranks: Ranks
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOutcomes:
     """One model, with the outcomes that estimates average: of its last checkpoints, the last weights at the end."""
 
-    model: Model
+    model: ScoredModel
     outcomes: Sequence[Outcome]
 
     @property
@@ -127,18 +108,18 @@ class Group:
         return derive(plan.seed, self.domain, self.cells)
 
 
-def classify(scored: Scored, plan: Plan, model: Model, checkpoint: int) -> Outcome:
+def classify(scored: Scored, plan: Plan, model: ScoredModel, checkpoint: int) -> Outcome:
     """Classify the test pictures by one model's scores.
 
     Raises:
         DataError: the scores are of other classes or domains than the plan, or not finite.
     """
-    if scored.classes != list(plan.classes) or not set(scored.rows["domain"]) <= set(plan.domains):
+    if scored.classes != list(plan.study.classes) or not set(scored.rows["domain"]) <= set(plan.study.domains):
         raise DataError(
             f"{scored.folder} has other classes or domains than artifacts/mixtures/summary.json: run dvc repro"
         )
     label = scored.rows["label"].to_numpy(dtype=np.int64)
-    return Outcome(model, checkpoint, scored.rows[ROWS], rank_blocks(scored.blocks(), label, plan.test_labels))
+    return Outcome(model, checkpoint, scored.rows[ROWS], rank_blocks(scored.blocks(), label, plan.study.test_labels))
 
 
 def check_same_pictures(outcomes: Sequence[Outcome]) -> None:
@@ -150,16 +131,16 @@ def check_same_pictures(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes[1:]:
         if not outcome.rows.equals(outcomes[0].rows):
             raise DataError(
-                f"runs {outcomes[0].model} and {outcome.model} were tested on different pictures: run dvc repro"
+                f"runs {outcomes[0].model.run} and {outcome.model.run} were tested on different pictures: run dvc repro"
             )
 
 
 def groups(rows: pd.DataFrame, plan: Plan) -> Iterator[Group]:
     """Yield every domain's groups of pictures; those without pictures are left out."""
-    label, tested = rows["label"].to_numpy(dtype=np.int64), np.isin(rows["label"], plan.test_labels)
-    for domain in plan.domains:
+    label, tested = rows["label"].to_numpy(dtype=np.int64), np.isin(rows["label"], plan.study.test_labels)
+    for domain in plan.study.domains:
         here = (rows["domain"] == domain).to_numpy()
-        special = "withheld" if domain == plan.test_domain else "tested"
+        special = "withheld" if domain == plan.study.test_domain else "tested"
         for cells, chosen in ((special, here & tested), ("seen", here & ~tested), ("all", here)):
             where = np.flatnonzero(chosen)
             if len(where):

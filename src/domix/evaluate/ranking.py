@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from domix.evaluate.zeroshot import rank_right
+
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]  # half the memory: many checkpoints of many pictures are held at once
 
@@ -21,7 +23,7 @@ class Ranks:
 
     `predicted` is the class of the highest score, `rank` the place of the true class among all, 1 for the highest, and
     `rank_among` its place among some classes, 0 for pictures of others. Ties go against the true class, as in
-    domix.evaluate.zeroshot.rank_true.
+    domix.evaluate.zeroshot.rank_right.
     """
 
     predicted: Places
@@ -40,12 +42,11 @@ def rank_blocks(blocks: Iterable[NDArray[np.float32]], label: Ints, among: Ints)
     start = 0
     for scores_BK in blocks:
         part = slice(start, start + len(scores_BK))
-        truth_B = label[part]
-        own_B = np.arange(len(truth_B))
-        true_B1 = scores_BK[own_B, truth_B][:, None]
-        ranks.rank[part] = (scores_BK >= true_B1).sum(axis=1)
-        ranks.rank_among[part] = (scores_BK[:, among] >= true_B1).sum(axis=1) * np.isin(truth_B, among)
-        scores_BK[own_B, truth_B] = -np.inf
-        ranks.predicted[part] = np.where(ranks.rank[part] == 1, truth_B, scores_BK.argmax(axis=1))
+        truth_B1 = label[part][:, None]
+        inside_B = np.isin(truth_B1[:, 0], among)
+        if inside_B.any():
+            places_B1 = np.searchsorted(among, truth_B1[inside_B])
+            ranks.rank_among[part][inside_B] = rank_right(scores_BK[np.ix_(inside_B, among)], places_B1)[1]
+        ranks.predicted[part], ranks.rank[part] = rank_right(scores_BK, truth_B1)
         start += len(scores_BK)
     return ranks

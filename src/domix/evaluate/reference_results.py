@@ -25,6 +25,7 @@ from domix.evaluate.embeddings import checkpoints_of, load_scored, sets_of
 from domix.evaluate.ranking import rank_blocks
 from domix.evaluate.robustness import IMAGENET, Judged, classify_set
 from domix.runtime.errors import DataError
+from domix.study import Study
 
 Ints = NDArray[np.integer[Any]]
 Series = dict[str, list[float | int | None]]
@@ -43,34 +44,23 @@ class Answers:
     imagenet: Sequence[Judged] = ()  # what each said of ImageNet's validation pictures; empty: they are not there
 
 
-@dataclass(frozen=True)
-class Names:
-    """The study's names."""
-
-    test_domain: str
-    natural_domain: str
-    domains: Sequence[str]
-    classes: Sequence[str]  # in label order
-    test_classes: Sequence[str]
-
-
-def read_answers(folder: Path, kind: str, names: Names) -> Answers:
+def read_answers(folder: Path, kind: str, study: Study) -> Answers:
     """Read what all checkpoints of a run, the last weights at the end, say of the pictures of the two domains.
 
     Args:
         folder: artifacts/embeddings/<kind>/<run>.
         kind: clip or supervised.
-        names: of the study.
+        study: whose run it is.
 
     Raises:
         DataError: embeddings are missing, damaged, or of another study.
     """
     final, kept = load_scored(folder, kind), checkpoints_of(folder)
-    if final.classes != list(names.classes):
+    if final.classes != list(study.classes):
         raise DataError(f"{folder} has other classes than artifacts/mixtures/summary.json: run dvc repro")
     last = final_epoch(final.meta, kept)
     steps = [*(epoch for epoch in kept if epoch != last), last]
-    where = final.rows["domain"].isin([names.test_domain, names.natural_domain]).to_numpy()
+    where = final.rows["domain"].isin([study.test_domain, study.natural_domain]).to_numpy()
     label, said = final.rows["label"].to_numpy(dtype=np.int64), []
     for step in steps:
         scored = final if step == last else load_scored(folder, kind, checkpoint=step)
@@ -90,20 +80,20 @@ def _imagenet(folder: Path, kind: str, checkpoint: int | None) -> Judged | None:
     return classify_set(scored.blocks(), scored.rows["label"].to_numpy(dtype=np.int64))
 
 
-def results(answers: Answers, names: Names, *, imagenet: bool = True) -> dict[str, Any]:
+def results(answers: Answers, study: Study, *, imagenet: bool = True) -> dict[str, Any]:
     """Return the tree of results.json; without the part `imagenet-val`, as of classifiers, unless `imagenet`."""
-    tree = _head(answers, names)
+    tree = _head(answers, study)
     if imagenet:
         tree[VAL] = {"accuracy": {"total": _series(answers, lambda val: metrics.accuracy(val.right()))}}
-    accuracy, samples = _accuracies(answers, names, answers.rank == 1)
+    accuracy, samples = _accuracies(answers, study, answers.rank == 1)
     return tree | {DOMAINNET: {"accuracy": accuracy, "num-samples": samples}}
 
 
-def results_topk(answers: Answers, names: Names, k: int) -> dict[str, Any]:
+def results_topk(answers: Answers, study: Study, k: int) -> dict[str, Any]:
     """Return the tree of results_topk.json: top-k accuracy, and macro F1 over the classes that occur."""
-    accuracy, samples = _accuracies(answers, names, answers.rank <= k)
+    accuracy, samples = _accuracies(answers, study, answers.rank <= k)
     f1: Series = {}
-    for domain, group, where in _groups(answers.rows, names):
+    for domain, group, where in _groups(answers.rows, study):
         label = answers.rows["label"].to_numpy()[where]
         f1[f"{domain}-lso-{group}"] = [_known(metrics.macro_f1(label, said[where])) for said in answers.predicted]
     val = {
@@ -111,15 +101,15 @@ def results_topk(answers: Answers, names: Names, k: int) -> dict[str, Any]:
         "f1-score": {"total": _series(answers, lambda val: metrics.macro_f1(val.label, val.predicted))},
     }
     domainnet = {f"top-{k}-accuracy": accuracy, "f1-score": f1, "num-samples": samples}
-    return _head(answers, names) | {VAL: val, DOMAINNET: domainnet}
+    return _head(answers, study) | {VAL: val, DOMAINNET: domainnet}
 
 
-def arrays(answers: Answers, names: Names) -> dict[str, Ints]:
+def arrays(answers: Answers, study: Study) -> dict[str, Ints]:
     """Return `domain_labels` [N], `domain_pred` [E, N] and `domain_ids` [N], the domain's place among the study's.
 
     Also `val_labels` and `val_pred` [E, ...], where ImageNet's pictures were embedded.
     """
-    order = {domain: place for place, domain in enumerate(names.domains)}
+    order = {domain: place for place, domain in enumerate(study.domains)}
     kept = {
         "domain_labels": answers.rows["label"].to_numpy(),
         "domain_pred": answers.predicted,
@@ -131,9 +121,9 @@ def arrays(answers: Answers, names: Names) -> dict[str, Ints]:
     return {name: array.astype(np.int64) for name, array in kept.items()}
 
 
-def _head(answers: Answers, names: Names) -> dict[str, Any]:
-    classes = [class_text(name) for name in names.test_classes]
-    return {"steps": list(answers.steps), "classes": classes, "domain": names.test_domain}
+def _head(answers: Answers, study: Study) -> dict[str, Any]:
+    classes = [class_text(name) for name in study.test_classes]
+    return {"steps": list(answers.steps), "classes": classes, "domain": study.test_domain}
 
 
 def _series(answers: Answers, measure: Callable[[Judged], float]) -> list[float | None]:
@@ -141,7 +131,7 @@ def _series(answers: Answers, measure: Callable[[Judged], float]) -> list[float 
     return [measure(val) for val in answers.imagenet] if answers.imagenet else [None] * len(answers.steps)
 
 
-def _accuracies(answers: Answers, names: Names, right: NDArray[np.bool_]) -> tuple[Series, Series]:
+def _accuracies(answers: Answers, study: Study, right: NDArray[np.bool_]) -> tuple[Series, Series]:
     """Return accuracies and numbers of pictures by the reference's keys; `right` [E, N]."""
     label = answers.rows["label"].to_numpy(dtype=np.int64)
     accuracy: Series = {}
@@ -150,24 +140,24 @@ def _accuracies(answers: Answers, names: Names, right: NDArray[np.bool_]) -> tup
     def pooled(where: Ints) -> list[float | int | None]:
         return [_known(metrics.accuracy(row[where])) for row in right]
 
-    for domain, group, where in _groups(answers.rows, names):
+    for domain, group, where in _groups(answers.rows, study):
         balanced = [_known(metrics.balanced_accuracy(label[where], row[where])) for row in right]
         accuracy[f"{domain}-lso-{group}"] = pooled(where)
         accuracy[f"{domain}-lso-unweighted-{group}"] = list(balanced)
         samples[f"{domain}-lso-{group}"] = [len(where)] * len(right)
-        for name in names.test_classes if group == "ood" else ():
-            own = where[label[where] == list(names.classes).index(name)]
+        for name in study.test_classes if group == "ood" else ():
+            own = where[label[where] == list(study.classes).index(name)]
             accuracy[f"{domain}-{class_text(name)}-ood"] = pooled(own)
             samples[f"{domain}-{class_text(name)}-ood"] = [len(own)] * len(right)
     return accuracy, samples
 
 
-def _groups(rows: pd.DataFrame, names: Names) -> list[tuple[str, str, Ints]]:
+def _groups(rows: pd.DataFrame, study: Study) -> list[tuple[str, str, Ints]]:
     """List domain, ood or id, and the pictures' places among the N."""
-    tested = np.isin(np.asarray(names.classes, dtype=object)[rows["label"].to_numpy()], list(names.test_classes))
+    tested = np.isin(np.asarray(study.classes, dtype=object)[rows["label"].to_numpy()], list(study.test_classes))
     return [
         (domain, group, np.flatnonzero((rows["domain"] == domain).to_numpy() & (tested == (group == "ood"))))
-        for domain in (names.test_domain, names.natural_domain)
+        for domain in (study.test_domain, study.natural_domain)
         for group in ("ood", "id")
     ]
 

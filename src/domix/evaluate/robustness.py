@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import bootstrap
-from domix.evaluate.curves import CURVE_COLUMNS, PUBLIC, epochs_of
-from domix.evaluate.embeddings import SUPERVISED, Scored, load_scored, sets_of
-from domix.evaluate.outcomes import Model, Plan, Run
+from domix.evaluate.curves import CURVE_COLUMNS, epochs_of
+from domix.evaluate.embeddings import Scored, load_scored, sets_of
+from domix.evaluate.outcomes import Plan, RunOutcomes, ScoredModel
 from domix.evaluate.statistics import CLOPPER_PEARSON, Interval, clopper_pearson, percentile_interval
+from domix.evaluate.zeroshot import rank_right
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
+from domix.study import PUBLIC, SUPERVISED
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -73,8 +75,7 @@ def classify_set(
 ) -> Judged:
     """Classify pictures by blocks of their scores [B, C]; `label` [N] are their own labels, the rest as in View.
 
-    Ties go against the right labels: the best of them stands behind every wrong one of equal score, as in
-    zeroshot.rank_true. The prediction is right just where the rank is 1.
+    Ties go against the right labels, as in zeroshot.rank_right: the prediction is right just where the rank is 1.
 
     Raises:
         DataError: there are more or fewer scores than labels, or no right label may be given of a picture.
@@ -139,13 +140,7 @@ class _Judge:
         """Judge the next pictures."""
         chosen = self.pictures[part]
         scores = scores_BC[chosen] if self.allowed is None else scores_BC[np.ix_(chosen, self.allowed)]  # a copy
-        right = self.right_NA[part][chosen]
-        own = np.arange(len(scores))
-        right_scores = np.take_along_axis(scores, right, axis=1)
-        best = right[own, right_scores.argmax(axis=1)]
-        np.put_along_axis(scores, right, -np.inf, axis=1)  # what is left are the wrong ones
-        rank = 1 + (scores >= right_scores.max(axis=1, keepdims=True)).sum(axis=1)
-        said = np.where(rank == 1, best, scores.argmax(axis=1))
+        said, rank = rank_right(scores, self.right_NA[part][chosen])
         where = np.flatnonzero(chosen) + part.start
         self.rank[where] = rank
         self.predicted[where] = said if self.allowed is None else self.allowed[said]
@@ -158,7 +153,7 @@ class _Judge:
 # Tables -------------------------------------------------------------------------------------------
 
 
-def robustness_table(models: Iterable[Model], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
+def robustness_table(models: Iterable[ScoredModel], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
     """Return COLUMNS: one row a model, set, view and metric (top1, top<k> of more than k labels, balanced_top1).
 
     Intervals of top1 and top<k> are Clopper and Pearson's, which take the pictures for independent, as published
@@ -173,10 +168,10 @@ def robustness_table(models: Iterable[Model], sets: Sequence[str], plan: Plan) -
         DataError: embeddings are missing or damaged, or two models were tested on different pictures.
     """
     rows: list[dict[str, Any]] = []
-    seen: dict[str, tuple[Model, pd.DataFrame]] = {}
+    seen: dict[str, tuple[ScoredModel, pd.DataFrame]] = {}
     for model in models:
-        there = [name for name in sets if model.kind != SUPERVISED or name in sets_of(model.folder)]
-        opened = {name: load_scored(model.folder, model.kind, source=name) for name in there}
+        there = [name for name in sets if model.run.kind != SUPERVISED or name in sets_of(model.folder)]
+        opened = {name: load_scored(model.folder, model.run.kind, source=name) for name in there}
         for name, scored in opened.items():
             first, pictures = seen.setdefault(name, (model, scored.rows))
             if not scored.rows.equals(pictures):
@@ -187,20 +182,20 @@ def robustness_table(models: Iterable[Model], sets: Sequence[str], plan: Plan) -
     return pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
 
 
-def set_curves(runs: Iterable[Run], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
+def set_curves(runs: Iterable[RunOutcomes], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
     """Return rows of the table over checkpoints (curves.CURVE_COLUMNS) for further sets, without public models.
 
     `domain` is the set, `cells` the view: all, or subset.
     """
     rows = []
-    for model in (run.model for run in runs if run.model.kind != PUBLIC):
+    for model in (run.model for run in runs if run.model.run.kind != PUBLIC):
         for name in (name for name in sets if name in sets_of(model.folder)):
             for epoch, checkpoint in epochs_of(model):
-                scored = load_scored(model.folder, model.kind, checkpoint=checkpoint, source=name)
+                scored = load_scored(model.folder, model.run.kind, checkpoint=checkpoint, source=name)
                 views = list(views_of(name, {name: scored}))[:2]
                 label = scored.rows["label"].to_numpy(dtype=np.int64)
                 for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
-                    head = model.keys | {"checkpoint": epoch, "domain": name, "cells": view.name}
+                    head = model.run.keys | {"checkpoint": epoch, "domain": name, "cells": view.name}
                     size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
                     found = {"top1": metrics.accuracy(judged.right())}
                     found["balanced_top1"] = metrics.balanced_accuracy(judged.label, judged.right())
@@ -236,11 +231,11 @@ def _siblings(answers: Sequence[Sequence[int]] | None, count: int) -> list[list[
 
 
 def _rows_of_set(
-    model: Model, name: str, scored: Scored, views: Sequence[View], plan: Plan
+    model: ScoredModel, name: str, scored: Scored, views: Sequence[View], plan: Plan
 ) -> Iterator[dict[str, Any]]:
     label = scored.rows["label"].to_numpy(dtype=np.int64)
     for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
-        head = model.keys | {"set": name, "labels": view.name}
+        head = model.run.keys | {"set": name, "labels": view.name}
         size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
         labels = len(scored.classes if view.subset is None else view.subset)
         for metric, interval in _measure(judged, labels, plan, derive(plan.seed, name, view.name)):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from domix.evaluate.bootstrap import Floats, Resamples, over_seeds
 from domix.evaluate.measures import BALANCED, MACRO_F1, POOLED, balanced_metrics, estimates, right
-from domix.evaluate.outcomes import Group, Plan, Run, groups
+from domix.evaluate.outcomes import Group, Plan, RunOutcomes, groups
 from domix.evaluate.statistics import NONE, Interval, detectable_difference, holm
 from domix.evaluate.tables import BASELINES, interval_of, metric_row, p_values, resample_jointly
 from domix.runtime.seeds import derive
@@ -40,13 +40,13 @@ COMPARISON_COLUMNS = [
 class Arm:
     """One mixture of one kind, with all its seeds: what a comparison compares."""
 
-    runs: Sequence[Run]
+    runs: Sequence[RunOutcomes]
     places: Sequence[int]  # of its runs among all
 
     @property
     def keys(self) -> dict[str, Any]:
         """The columns that name it."""
-        return {"kind": self.runs[0].model.kind, "mixture": self.runs[0].model.mixture}
+        return {"kind": self.runs[0].model.run.kind, "mixture": self.runs[0].model.run.mixture}
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -65,15 +65,15 @@ class Arm:
         return len(self.runs) == len(self.runs[0].outcomes) == 1
 
 
-def arms(runs: Sequence[Run]) -> list[Arm]:
+def arms(runs: Sequence[RunOutcomes]) -> list[Arm]:
     """Gather the seeds of every mixture, in the order of the runs."""
     found: dict[tuple[str, str], list[int]] = {}
     for place, run in enumerate(runs):
-        found.setdefault((run.model.kind, run.model.mixture), []).append(place)
+        found.setdefault((run.model.run.kind, run.model.run.mixture), []).append(place)
     return [Arm([runs[place] for place in places], places) for places in found.values()]
 
 
-def seeds_tables(runs: Sequence[Run], metrics: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
+def seeds_tables(runs: Sequence[RunOutcomes], metrics: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Estimate and compare mixtures over their seeds and last checkpoints.
 
     Every mixture is compared with each of BASELINES among those of its kind, in the test domain and the natural
@@ -93,7 +93,7 @@ def seeds_tables(runs: Sequence[Run], metrics: pd.DataFrame, plan: Plan) -> tupl
     compared, several = list(pairs(every)), [arm for arm in every if not arm.alone]
     estimated, differences = [], []
     for group in groups(runs[0].final.rows, plan):
-        wanted = compared if group.domain in (plan.test_domain, plan.natural_domain) else []
+        wanted = compared if group.domain in (plan.study.test_domain, plan.study.natural_domain) else []
         if several or wanted:
             values = shares(runs, group, plan)
             resampled = resample_jointly(values, group, plan)
@@ -114,7 +114,7 @@ def seeds_tables(runs: Sequence[Run], metrics: pd.DataFrame, plan: Plan) -> tupl
 def _as_it_is(metrics: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     """Return the rows of a mixture's only model."""
     rows = metrics
-    for name, value in arm.runs[0].model.keys.items():
+    for name, value in arm.runs[0].model.run.keys.items():
         rows = rows[rows[name] == value]
     return rows.drop(columns="seed").assign(**arm.counts)
 
@@ -140,7 +140,7 @@ def _estimates(arm: Arm, group: Group, plan: Plan) -> dict[str, float]:
     return {str(metric): float(value) for metric, value in found.mean().items()}
 
 
-def shares(runs: Sequence[Run], group: Group, plan: Plan) -> dict[str, Floats]:
+def shares(runs: Sequence[RunOutcomes], group: Group, plan: Plan) -> dict[str, Floats]:
     """Return how often each picture is right over a model's last checkpoints: measure -> [n, R]."""
     made: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in balanced_metrics(group, plan)}
     for run in runs:

@@ -14,7 +14,7 @@ import pandas as pd
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import Floats, Resamples, bootstrap, bootstrap_jointly
 from domix.evaluate.measures import BALANCED, MACRO_F1, POOLED, chance, estimates, right
-from domix.evaluate.outcomes import Group, Model, Outcome, Plan, groups
+from domix.evaluate.outcomes import Group, Outcome, Plan, ScoredModel, groups
 from domix.evaluate.statistics import NONE, Interval, clopper_pearson, holm, percentile_interval, sign_flip_test
 
 BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
@@ -26,9 +26,9 @@ PAIRED_COLUMNS = [*PAIRED_KEYS, "difference", "low", "high", "p_value", "p_holm"
 
 def prediction_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
     """Return `kind, mixture, seed, row, domain, class, predicted, rank`: one row a model and picture."""
-    names = np.asarray(plan.classes, dtype=object)
+    names = np.asarray(plan.study.classes, dtype=object)
     parts = [
-        outcome.model.keys
+        outcome.model.run.keys
         | {name: outcome.rows[name].to_numpy() for name in ("row", "domain", "class")}
         | {"predicted": names[outcome.ranks.predicted], "rank": outcome.ranks.rank.astype(np.int64)}
         for outcome in outcomes
@@ -48,7 +48,7 @@ def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
             if group.cells != "all":
                 continue
             part = class_counts(outcome, group, plan)
-            withheld = part["class"].isin(list(plan.test_classes)) & (group.domain == plan.test_domain)
+            withheld = part["class"].isin(list(plan.study.test_classes)) & (group.domain == plan.study.test_domain)
             low, high = clopper_pearson(part["correct"], part["n"], plan.confidence)
             accuracy = part["correct"] / part["n"]
             parts.append(part.assign(withheld=withheld, accuracy=accuracy, low=low, high=high)[CLASS_COLUMNS])
@@ -58,11 +58,11 @@ def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
 def class_counts(outcome: Outcome, group: Group, plan: Plan) -> pd.DataFrame:
     """Return `kind, mixture, seed, domain, class, n, correct`: one row a class with pictures in the group."""
     correct = outcome.ranks.rank[group.where] == 1
-    pictures, right = metrics.per_class(group.label, correct, len(plan.classes))
+    pictures, right = metrics.per_class(group.label, correct, len(plan.study.classes))
     labels = np.flatnonzero(pictures)
-    names = np.asarray(plan.classes, dtype=object)[labels]
+    names = np.asarray(plan.study.classes, dtype=object)[labels]
     columns = {"domain": group.domain, "class": names, "n": pictures[labels], "correct": right[labels]}
-    return pd.DataFrame(outcome.model.keys | columns)
+    return pd.DataFrame(outcome.model.run.keys | columns)
 
 
 def metric_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def _measure(outcome: Outcome, group: Group, plan: Plan) -> list[dict[str, Any]]
         if metric == BALANCED:
             intervals[POOLED] = interval_of(found[POOLED], resampled.pooled, group, plan)
     intervals[MACRO_F1] = Interval(found[MACRO_F1], np.nan, np.nan, NONE)
-    return [outcome.model.keys | metric_row(metric, intervals[metric], group, plan) for metric in found]
+    return [outcome.model.run.keys | metric_row(metric, intervals[metric], group, plan) for metric in found]
 
 
 def metric_row(metric: str, interval: Interval, group: Group, plan: Plan) -> dict[str, Any]:
@@ -134,10 +134,12 @@ def _pairs(outcomes: Sequence[Outcome], group: Group, plan: Plan) -> list[dict[s
             ours, theirs = (metrics.balanced_accuracy(group.label, correct[i][metric]) for i in (run, base))
             change = balanced.balanced[:, run] - balanced.balanced[:, base]
             interval = interval_of(ours - theirs, change, group, plan, least=-1.0)
-            names = {"metric": metric, "mixture": models[run].mixture, "baseline": models[base].mixture}
+            names = {"metric": metric, "mixture": models[run].run.mixture, "baseline": models[base].run.mixture}
             ends = {"difference": interval.estimate, "low": interval.low, "high": interval.high}
             tested = {"p_value": tests[metric][pair], "p_holm": np.nan, "n": len(group.where)}
-            rows.append({"kind": models[run].kind, "seed": models[run].seed} | group.keys | names | ends | tested)
+            rows.append(
+                {"kind": models[run].run.kind, "seed": models[run].run.seed} | group.keys | names | ends | tested
+            )
     return rows
 
 
@@ -154,8 +156,8 @@ def p_values(difference: Floats, group: Group, plan: Plan) -> Floats:
     return sign_flip_test(group.label, difference, resamples=plan.resamples, seed=group.seed(plan))
 
 
-def _paired(models: Sequence[Model], run: int, base: int) -> bool:
+def _paired(models: Sequence[ScoredModel], run: int, base: int) -> bool:
     """Tell whether two models are compared: of one kind and seed, the second a baseline."""
     ours, theirs = models[run], models[base]
-    same = (ours.kind, ours.seed) == (theirs.kind, theirs.seed)
+    same = (ours.run.kind, ours.run.seed) == (theirs.run.kind, theirs.run.seed)
     return run != base and same and theirs.standard_name in BASELINES

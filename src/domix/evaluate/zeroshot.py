@@ -1,6 +1,6 @@
-"""Zero-shot classification of cached embeddings.
+"""Zero-shot classification: the rank of the right class among scores, whatever model gave them, and of embeddings.
 
-Shapes: N pictures, D embedding width, K classes, B pictures of one block.
+Shapes: N pictures, D embedding width, K classes, B pictures of one block, A right classes at most.
 """
 
 from __future__ import annotations
@@ -11,6 +11,28 @@ from numpy.typing import NDArray
 BLOCK = 4096  # pictures whose K scores are in memory at once
 
 
+def rank_right(scores: NDArray[np.float32], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find what a block of scores [B, K] says, and where its right answers stand; the scores are overwritten.
+
+    Args:
+        scores: which must not be NaN; a picture whose right scores are NaN is given the last place.
+        right: the right classes [B, A] of each picture, mostly one; fewer are filled up by repetition.
+
+    Returns:
+        `predicted` int64 [B], the class of the highest score, and `rank` int64 [B], the place of the best right class
+        among those that are wrong, 1 for the highest. Ties go against the right classes: the best of them stands behind
+        every wrong class of equal score, so that a model that says the same of everything gets nothing right; the
+        prediction is right just where the rank is 1.
+    """
+    right_scores = np.take_along_axis(scores, right, axis=1)
+    best = np.take_along_axis(right, right_scores.argmax(axis=1)[:, None], axis=1)[:, 0]
+    best_score = right_scores.max(axis=1, keepdims=True)
+    np.put_along_axis(scores, right, -np.inf, axis=1)  # what is left are the wrong ones
+    rank = 1 + (scores >= best_score).sum(axis=1)
+    rank[np.isnan(best_score[:, 0])] = scores.shape[1]
+    return np.where(rank == 1, best, scores.argmax(axis=1)), rank
+
+
 def rank_true(
     image: NDArray[np.float32], text: NDArray[np.float32], label: NDArray[np.int64], *, block: int = BLOCK
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -18,16 +40,10 @@ def rank_true(
 
     Returns:
         `predicted` int64 [N], the class of the highest score, and `rank` int64 [N], the place of the true class `label`
-        among all K, 1 for the highest. Ties go against the true class: it stands behind every class of equal score, so
-        that a model that says the same of everything gets nothing right; `predicted == label` just where `rank == 1`.
+        among all K, as `rank_right` has them.
     """
     predicted, rank = np.empty(len(image), dtype=np.int64), np.empty(len(image), dtype=np.int64)
     for start in range(0, len(image), block):
         part = slice(start, start + block)
-        scores_BK, truth_B = image[part] @ text.T, label[part]
-        own_B = np.arange(len(truth_B))
-        true_B1 = scores_BK[own_B, truth_B][:, None]
-        rank[part] = (scores_BK >= true_B1).sum(axis=1)
-        scores_BK[own_B, truth_B] = -np.inf
-        predicted[part] = np.where(rank[part] == 1, truth_B, scores_BK.argmax(axis=1))
+        predicted[part], rank[part] = rank_right(image[part] @ text.T, label[part][:, None])
     return predicted, rank

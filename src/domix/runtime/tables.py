@@ -1,4 +1,8 @@
-"""Parquet tables, written whole or not at all, with a place for JSON beside the columns."""
+"""Parquet tables, written whole or not at all, with a place for JSON beside the columns.
+
+A table that one part of Domix writes and another reads is declared once, beside its writer, as a `TableSchema`: writer
+and readers check against the declaration, docs/architecture.md is generated from it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +20,133 @@ from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file
 
 METADATA = "domix"  # the key of the file's metadata that holds our JSON
+Dtype = Literal["int64", "float64", "float32", "bool", "str", "list[str]"]
+ARROW: dict[Dtype, pa.DataType] = {  # what a column without values is stored as
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "float32": pa.float32(),
+    "bool": pa.bool_(),
+    "str": pa.large_string(),
+    "list[str]": pa.list_(pa.string()),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, and what its values mean, in words that the documentation shows."""
+
+    name: str
+    dtype: Dtype
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """What a table holds: the columns in their order, what a row is (`meaning`), where it lies and who writes it."""
+
+    name: str
+    columns: tuple[Column, ...]
+    meaning: str
+    path: str = ""  # below the repository's root, `<...>` for what varies
+    written_by: str = ""  # the stage
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on a column that is declared twice, or of an unknown type."""
+        for position, column in enumerate(self.columns):
+            if column.name in self.names[:position]:
+                raise ValueError(f"the table {self.name} declares the column {column.name!r} twice")
+            if column.dtype not in get_args(Dtype):
+                raise ValueError(f"column {column.name!r} of the table {self.name}: no type {column.dtype!r}")
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [column.name for column in self.columns]
+
+    def empty(self) -> pd.DataFrame:
+        """Return the table without rows, its columns of their types."""
+        dtypes = {c.name: "object" if c.dtype == "list[str]" else c.dtype for c in self.columns}
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+
+    def check(self, frame: pd.DataFrame, where: Path | str) -> None:
+        """Check that a frame has just the declared columns, in any order, each of its type.
+
+        Raises:
+            DataError: it has not; the sentence names `where` and the first column that is amiss.
+        """
+        self._arrow(frame, where)
+
+    def write(self, frame: pd.DataFrame, path: Path, **metadata: Any) -> None:
+        """Write the table as `write_table` does, its columns in the declared order, if it is what was declared.
+
+        Raises:
+            DataError: it is not.
+            DomixError: the file cannot be written.
+        """
+        _write(path, self._arrow(frame, path), metadata or None)
+
+    def read(self, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the declared columns, or some of them; other columns of the file are left alone.
+
+        Raises:
+            DataError: the file is missing or damaged, or lacks one of these columns, or has it of another type.
+        """
+        asked = self.names if columns is None else list(columns)
+        self._check_types(open_table(path).schema_arrow, asked, path)
+        return self._typed(_read(path, asked)).to_pandas()
+
+    def _arrow(self, frame: pd.DataFrame, where: Path | str) -> pa.Table:
+        further = [str(name) for name in frame.columns if name not in self.names]
+        if further:
+            raise DataError(f"{where} has a column {further[0]!r} that the table {self.name} does not declare")
+        missing = [name for name in self.names if name not in frame.columns]
+        if missing:
+            raise DataError(self._lacks(where, missing[0]))
+        try:
+            table = self._typed(pa.Table.from_pandas(frame[self.names], preserve_index=False))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError(f"{where}: a column of the table {self.name} mixes types ({error.args[-1]})") from error
+        self._check_types(table.schema, self.names, where)
+        return table
+
+    def _typed(self, table: pa.Table) -> pa.Table:
+        """Give columns without any value, which have no type of their own, the declared one."""
+        dtypes = {column.name: ARROW[column.dtype] for column in self.columns}
+        fields = [
+            field.with_type(dtypes[field.name]) if pa.types.is_null(field.type) else field for field in table.schema
+        ]
+        return table.cast(pa.schema(fields)) if fields != list(table.schema) else table
+
+    def _check_types(self, schema: pa.Schema, asked: Sequence[str], where: Path | str) -> None:
+        declared = {column.name: column for column in self.columns}
+        for name in asked:
+            column = declared[name]
+            if name not in schema.names:
+                raise DataError(self._lacks(where, name))
+            found = schema.field(name).type
+            if not (pa.types.is_null(found) or _is(found, column.dtype)):
+                raise DataError(
+                    f"{where} has a column {name!r} of type {found}, where the table {self.name} has {column.dtype}"
+                    f" ({column.meaning}){self._origin}"
+                )
+
+    def _lacks(self, where: Path | str, name: str) -> str:
+        meaning = next(column.meaning for column in self.columns if column.name == name)
+        return f"{where} has no column {name!r} ({meaning}), which the table {self.name} must have{self._origin}"
+
+    @property
+    def _origin(self) -> str:
+        return f": have {self.written_by} write it again" if self.written_by else ""
+
+
+def _is(found: pa.DataType, dtype: Dtype) -> bool:
+    if pa.types.is_dictionary(found):
+        return _is(found.value_type, dtype)
+    if pa.types.is_list(found):
+        return dtype == "list[str]" and (pa.types.is_null(found.value_type) or _is(found.value_type, "str"))
+    if dtype == "str":
+        return pa.types.is_string(found) or pa.types.is_large_string(found)
+    return found == ARROW[dtype]
 
 
 def write_table(path: Path, frame: pd.DataFrame, metadata: dict[str, Any] | None = None) -> None:
@@ -26,11 +157,13 @@ def write_table(path: Path, frame: pd.DataFrame, metadata: dict[str, Any] | None
     Raises:
         DomixError: the file cannot be written.
     """
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(
-        None if metadata is None else {METADATA: json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
-    )
+    _write(path, pa.Table.from_pandas(frame, preserve_index=False), metadata)
+
+
+def _write(path: Path, table: pa.Table, metadata: dict[str, Any] | None) -> None:
+    text = None if metadata is None else {METADATA: json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
     with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table.replace_schema_metadata(text), temporary)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -79,61 +212,3 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
         return file.read(columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro") from error
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table; `dtype` is str, bool, int, float, or object for lists."""
-
-    name: str
-    dtype: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class TableSchema:
-    """A table as it is declared: its columns, what they mean, and who writes it where."""
-
-    name: str
-    columns: Sequence[Column]
-    meaning: str
-    path: str = ""
-    written_by: str = ""
-
-    def write(self, frame: pd.DataFrame, path: Path, **metadata: Any) -> None:
-        """Check a frame and write it.
-
-        Raises:
-            DataError: a column is missing, mistyped or not declared.
-        """
-        self.check(frame, str(path))
-        write_table(path, frame[[column.name for column in self.columns]], metadata or None)
-
-    def read(self, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read the table, or some of its columns.
-
-        Raises:
-            DataError: the file is missing or damaged, or a column is missing or mistyped.
-        """
-        wanted = [column for column in self.columns if columns is None or column.name in columns]
-        frame = read_table(path, [column.name for column in wanted])
-        TableSchema(self.name, wanted, self.meaning).check(frame, str(path))
-        return frame
-
-    def check(self, frame: pd.DataFrame, where: str) -> None:
-        """Raise DataError unless a frame has the declared columns."""
-        for column in self.columns:
-            if column.name not in frame:
-                raise DataError(f"{where} has no column {column.name!r}, which the table {self.name} declares")
-            if len(frame) and not _FITS[column.dtype](frame[column.name]):
-                found = frame[column.name].dtype
-                raise DataError(f"{where}: the column {column.name!r} of {self.name} is {found}, not {column.dtype}")
-
-
-_FITS = {
-    "str": lambda values: pd.api.types.is_string_dtype(values) or values.isna().all() or values.dtype == object,
-    "bool": pd.api.types.is_bool_dtype,
-    "int": lambda values: pd.api.types.is_numeric_dtype(values) and bool((values.dropna() % 1 == 0).all()),
-    "float": pd.api.types.is_float_dtype,
-    "object": lambda values: True,
-}

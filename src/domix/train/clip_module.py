@@ -21,7 +21,7 @@ from domix.train.step_module import StepModule
 
 if TYPE_CHECKING:
     from domix.train.job import Job
-    from domix.training_params import Train
+    from domix.train.settings import Train
 
 LARGEST_SCALE = math.log(100)  # the logit scale is kept in 0 .. ln 100, as in CLIP
 

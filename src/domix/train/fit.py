@@ -12,7 +12,6 @@ import shutil
 import signal
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from domix.train.feed import feed
 from domix.train.machine import Machine, check_processes, choose
 from domix.train.resume import Store, unpack_model
 from domix.train.session import Log, Session, Validator, as_csv, check_finite
-from domix.training_params import DECIDING
+from domix.train.settings import DECIDING
 
 if TYPE_CHECKING:
     import lightning
@@ -101,7 +100,9 @@ def fit(
         if progress:
             session.show_progress()
     tracker.params(
-        {"model": job.task.name, "seed": job.seed, "steps": job.total} | asdict(job.recipe) | asdict(job.trainer)
+        {"model": job.task.name, "seed": job.seed, "steps": job.total}
+        | job.recipe.model_dump()
+        | job.trainer.model_dump()
     )
     targets = job.task.targets(model)
     batches = job.batches(targets, start=session.step, rank=trainer.global_rank, world_size=trainer.world_size)
@@ -216,7 +217,7 @@ def _publish(
             else:
                 kept.parent.mkdir(exist_ok=True)
                 shutil.copyfile(session.store.checkpoint(epoch), kept)
-        recipe, trainer = asdict(job.recipe), {key: getattr(job.trainer, key) for key in DECIDING}
+        recipe, trainer = job.recipe.model_dump(), {key: getattr(job.trainer, key) for key in DECIDING}
         config = job.task.describe() | {"recipe": recipe, "trainer": trainer, "seed": job.seed}
         write_json(folder / CONFIG, config | about)
         write_text(folder / "log.csv", as_csv(session.record.rows))

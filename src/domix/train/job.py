@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from domix.data.pictures import PictureSet
+    from domix.train.settings import Recipe, Trainer
     from domix.train.step_module import StepModule
-    from domix.training_params import Recipe, Trainer
 
 
 class Task(Protocol):

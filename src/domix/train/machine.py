@@ -11,7 +11,7 @@ import torch
 from domix.runtime.errors import ParameterError
 
 if TYPE_CHECKING:
-    from domix.training_params import Trainer
+    from domix.train.settings import Trainer
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 

@@ -20,7 +20,7 @@ from domix.train.step_module import StepModule
 if TYPE_CHECKING:
     from domix.data.labels import Labels
     from domix.train.job import Job
-    from domix.training_params import Supervised
+    from domix.train.settings import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

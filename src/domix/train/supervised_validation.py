@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from domix.data.samples import Opened
     from domix.train.job import Job
-    from domix.training_params import Validation as Settings
+    from domix.train.settings import Validation as Settings
 
 
 def make_validator(opened: Opened, job: Job, settings: Settings, *, first: int) -> Validator | None:

@@ -39,7 +39,7 @@ from domix.train.subsets import Subset, captions_of, choose_seen, choose_withhel
 if TYPE_CHECKING:
     from domix.data.samples import Opened
     from domix.train.job import Job
-    from domix.training_params import Validation as Settings
+    from domix.train.settings import Validation as Settings
 
 PLACES = (1, 5, 10)  # k of R@k
 

@@ -6,10 +6,10 @@ from domix.runtime.tables import Column, TableSchema
 
 LAYER = (
     Column("layer", "str", "name of the layer"),
-    Column("depth", "int", "its place, from 0"),
+    Column("depth", "int64", "its place, from 0"),
 )
 KERNEL = Column("kernel", "str", "linear or rbf")
-VALUE = Column("value", "float", "CKA, in -1..1")
+VALUE = Column("value", "float64", "CKA, in -1..1")
 
 ANALYSIS = Analysis(
     name="cka",
@@ -25,7 +25,7 @@ ANALYSIS = Analysis(
                 Column("classes", "str", "classes that are compared: all, test or seen"),
                 Column("domain_a", "str", "one domain"),
                 Column("domain_b", "str", "the other"),
-                Column("n", "int", "classes that both have"),
+                Column("n", "int64", "classes that both have"),
                 VALUE,
             ),
             "likeness of two domains' class means in a layer",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domix.analyses.cells import class_subsets
 from domix.analyses.cka.alignment import compare_domains
 from domix.analyses.cka.settings import Settings
 
@@ -20,5 +19,5 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     Raises:
         DataError: embeddings are missing or damaged, or of another study.
     """
-    table = compare_domains(inputs.embeddings, kernels=settings.kernels, subsets=class_subsets(inputs.study))
+    table = compare_domains(inputs.embeddings, kernels=settings.kernels, subsets=inputs.study.class_subsets())
     return {"cka": table}

@@ -9,7 +9,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import Part, Results, Section
-from domix.analyses.runs import mixtures_of
 from domix.figures import embedding
 from domix.figures.figure import Figure
 from domix.study import Study
@@ -74,7 +73,7 @@ def panels(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> dict
         return {}
     frame = frame.assign(tested=frame["group"] == "test", pair=frame["domain_a"] + " and " + frame["domain_b"])
     limits = (float(frame["value"].min()), float(frame["value"].max()))
-    known = {mixture: frame[frame["mixture"] == mixture] for mixture in mixtures_of(study)}
+    known = {mixture: frame[frame["mixture"] == mixture] for mixture in study.mixtures}
     return {
         mixture: _figure(f"cka-{kernel}-{classes}-{mixture}", mixture, mine, study.test_domain, limits)
         for mixture, mine in known.items()

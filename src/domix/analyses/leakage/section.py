@@ -16,7 +16,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import Part, Results, Section
-from domix.analyses.runs import mixtures_of
 from domix.runtime.wording import listed, percent, plain, spaced
 from domix.study import Study
 
@@ -68,7 +67,7 @@ def section(results: Results, study: Study) -> Section:
 
 def read_audit(results: Results, study: Study) -> Audit:
     """Return the tables; pairs keep those of the study's mixtures that show the training sample."""
-    mixtures, pairs = mixtures_of(study), results.tables["duplicates"].copy()
+    mixtures, pairs = study.mixtures, results.tables["duplicates"].copy()
     pairs["mixtures"] = [[name for name in mixtures if name in set(shown)] for shown in pairs["mixtures"]]
     return Audit(
         study=study,
@@ -96,7 +95,7 @@ def _text(audit: Audit, results: Results) -> Markup:
     environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
     context = {
         "x": audit.study.test_domain,
-        "mixtures": mixtures_of(audit.study),
+        "mixtures": audit.study.mixtures,
         "facts": audit.facts,
         "confidence": results.shared.confidence,
         "verdict": verdict(audit),
@@ -188,7 +187,7 @@ def table(audit: Audit) -> list[dict[str, Any]]:
     return [
         {"mixture": mixture, "n": int(by_kind.loc[(mixture, "exact"), "n"])}
         | {kind: by_kind.loc[(mixture, kind)].to_dict() for kind in KINDS}
-        for mixture in mixtures_of(audit.study)
+        for mixture in audit.study.mixtures
     ]
 
 

@@ -8,13 +8,13 @@ DOMAIN = Column("domain", "str", "drawing style of the image")
 CLASS = Column("class", "str", "object that it shows")
 HELD_OUT = Column("withheld", "bool", "whether it lies in a held-out cell")
 PLACE = (
-    Column("x", "float", "where UMAP lays it: only nearness means something"),
-    Column("y", "float", "likewise"),
+    Column("x", "float32", "where UMAP lays it: only nearness means something"),
+    Column("y", "float32", "likewise"),
 )
 PAIR = (
     Column("domain_a", "str", "one domain"),
     Column("domain_b", "str", "the other"),
-    Column("distance", "float", "L2 distance"),
+    Column("distance", "float64", "L2 distance"),
 )
 
 ANALYSIS = Analysis(
@@ -26,7 +26,7 @@ ANALYSIS = Analysis(
     tables={
         "umap": TableSchema(
             "umap",
-            (Column("row", "int", "row of the image in its source's index"), DOMAIN, CLASS, HELD_OUT, *PLACE),
+            (Column("row", "int64", "row of the image in its source's index"), DOMAIN, CLASS, HELD_OUT, *PLACE),
             "a seeded draw of the test images of each domain, laid out in two dimensions",
         ),
         "distances": TableSchema(
@@ -38,8 +38,8 @@ ANALYSIS = Analysis(
             "separability",
             (
                 Column("domain", "str", "domain that is told from the rest"),
-                Column("value", "float", "balanced accuracy of a cross-validated ridge probe (chance 0.5)"),
-                Column("n", "int", "its images"),
+                Column("value", "float64", "balanced accuracy of a cross-validated ridge probe (chance 0.5)"),
+                Column("n", "int64", "its images"),
             ),
             "how well a linear probe tells a domain from the rest in classes that it has not seen",
         ),

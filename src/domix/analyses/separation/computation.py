@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
-from domix.analyses.cells import held_out_rows
 from domix.analyses.separation.measures import distance_table, separability_table, umap_table
 from domix.analyses.separation.settings import Settings
 
@@ -32,6 +31,6 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
             densmap=settings.densmap,
             seed=settings.seed,
         )
-        points.insert(3, "withheld", held_out_rows(inputs.study, points))
+        points.insert(3, "withheld", inputs.study.held_out_rows(points))
         distances, separability = distance_table(embeddings), separability_table(embeddings)
     return {"umap": points, "distances": distances, "separability": separability}

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from domix.analyses.contract import Part, Results, Section
 from domix.analyses.keys import domain_key, series_key
-from domix.analyses.runs import first_seeds, mixtures_of
+from domix.analyses.runs import first_seeds
 from domix.figures import embedding
 from domix.figures.figure import Figure
 from domix.figures.look import SERIES, Drawing, Look
@@ -110,7 +110,7 @@ def _map(kind: str, mixture: str, said: str, draw: Callable[[Look], Drawing]) ->
 def highlighted(study: Study, umap: pd.DataFrame, most: int = SERIES) -> list[str]:
     """Choose the test classes to highlight: those of which the map holds most pictures, the test domain among them."""
     first = first_seeds(study, umap)
-    first = first[first["mixture"] == mixtures_of(study)[0]]
+    first = first[first["mixture"] == study.mixtures[0]]
     first = first[first["class"].isin(study.test_classes)]
     tested = set(first.loc[first["domain"] == study.test_domain, "class"])
     counts = first["class"].value_counts()
@@ -121,7 +121,7 @@ def highlighted(study: Study, umap: pd.DataFrame, most: int = SERIES) -> list[st
 def _maps(study: Study, umap: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return each mixture's map of the first seed, fitted into the panel; an unfinished study lacks some."""
     first = first_seeds(study, umap)
-    maps = {mixture: first[first["mixture"] == mixture] for mixture in mixtures_of(study)}
+    maps = {mixture: first[first["mixture"] == mixture] for mixture in study.mixtures}
     return {mixture: embedding.fitted(points) for mixture, points in maps.items() if len(points)}
 
 
@@ -131,7 +131,7 @@ def distance_panels(study: Study, distances: pd.DataFrame, kind: str) -> dict[st
     means = rows.groupby(["mixture", "domain_a", "domain_b"])["distance"].mean()
     most = float(means.max()) if len(means) else 1.0
     panels = {}
-    for mixture in mixtures_of(study):
+    for mixture in study.mixtures:
         if mixture in set(rows["mixture"]):
             table = _square(means[mixture], study.domains)
             draw = partial(embedding.distances, table=table, most=most, hot=study.test_domain)

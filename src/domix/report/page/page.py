@@ -15,7 +15,6 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from domix.analyses.contract import Section
-from domix.config import Params, as_tree
 from domix.figures.figure import Figure
 from domix.figures.page import svg
 from domix.report.figures import accuracies, cells, classes, effective, learning
@@ -24,6 +23,7 @@ from domix.report.page import datacards, drilldown, examples, modelcards
 from domix.report.page.run_facts import RunFacts, insert, mean_rates
 from domix.report.tables import other_models, summary, words
 from domix.runtime import wording
+from domix.settings.params import Params
 
 EXAMPLES = 6  # pictures in each of the two groups
 CLASS_ROWS = 14  # best and worst classes shown; all of them where there are not more than both together
@@ -201,7 +201,7 @@ def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, A
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(as_tree(params), text)
+    yaml.dump(params.model_dump(), text)
     runs = [
         {"run": f"{m}-s{s}"} | {k: v for k, v in model["done"].items() if isinstance(v, int | float)}
         for (m, s), model in study.models.items()

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from domix.analyses.contract import Images, Results, Section
 from domix.analyses.registry import find
-from domix.analyses.shared import shared_of
 from domix.config import Params
 from domix.report.load.study import Study
 from domix.report.page.examples import data_uri
 from domix.runtime.settings import Settings
-from domix.study import Run
+from domix.settings.shared import shared_of
+from domix.study import CLIP, Run, study_of
 from domix.study import Study as Asked
 
 
@@ -44,11 +44,4 @@ def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:
 
 def asked_study(study: Study) -> Asked:
     """Return what a study asks, without what was found."""
-    return Asked(
-        test_domain=study.test_domain,
-        natural_domain=study.natural_domain,
-        domains=tuple(study.domains),
-        classes=tuple(study.classes),
-        test_classes=tuple(study.test_classes),
-        runs=tuple(Run("clip", mixture, seed) for mixture, seed in study.models),
-    )
+    return study_of(study.summary, [Run(CLIP, mixture, seed) for mixture, seed in study.models])

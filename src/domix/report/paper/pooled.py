@@ -10,13 +10,14 @@ import pandas as pd
 
 from domix.evaluate.effective import study_rows
 from domix.evaluate.measures import AMONG_TEST
-from domix.evaluate.outcomes import Model, Outcome, Plan, Run, check_same_pictures
+from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, check_same_pictures
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.paper.mixtures import BASELINE
 from domix.report.paper.place import Part, runs_of
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table
+from domix.study import PUBLIC, Run, study_of
 
 
 def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -34,8 +35,8 @@ def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFr
     if plan.last > 1:
         labels = " and ".join(part.place.label for part in parts)
         raise DataError(
-            f"the runs of the test domain {plan.test_domain} lie in {labels}, and evaluate.last is {plan.last}: last"
-            " checkpoints can be averaged only where all seeds and mixtures are evaluated in one place"
+            f"the runs of the test domain {plan.study.test_domain} lie in {labels}, and evaluate.last is {plan.last}:"
+            " last checkpoints can be averaged only where all seeds and mixtures are evaluated in one place"
         )
     runs = _runs(parts, plan)
     check_same_pictures([run.final for run in runs])
@@ -51,11 +52,7 @@ def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFr
 def _plan(part: Part) -> Plan:
     summary, evaluation = part.summary, part.place.params["evaluate"]
     return Plan(
-        test_domain=summary["test_domain"],
-        natural_domain=summary["natural_domain"],
-        domains=summary["domains"],
-        classes=summary["classes"],
-        test_classes=summary["test_classes"],
+        study=study_of(summary, where=part.place.label),
         top_k=evaluation["top_k"],
         resamples=evaluation["bootstrap"],
         confidence=evaluation["confidence"],
@@ -64,9 +61,9 @@ def _plan(part: Part) -> Plan:
     )
 
 
-def _runs(parts: Sequence[Part], plan: Plan) -> list[Run]:
+def _runs(parts: Sequence[Part], plan: Plan) -> list[RunOutcomes]:
     """Read every run's predictions once, the runs of one mixture by rising seed."""
-    found: dict[tuple[str, str, int], Run] = {}
+    found: dict[tuple[str, str, int], RunOutcomes] = {}
     for part in parts:
         predictions = part.renamed(read_table(part.place.artifacts / "eval" / "predictions.parquet"))
         for kind, mixture, seed in sorted(runs_of(predictions) - found.keys()):
@@ -76,14 +73,14 @@ def _runs(parts: Sequence[Part], plan: Plan) -> list[Run]:
     return [found[key] for key in sorted(found, key=lambda key: (mixtures.index(key[:2]), key[2]))]
 
 
-def _run(key: tuple[str, str, int], rows: pd.DataFrame, plan: Plan) -> Run:
+def _run(key: tuple[str, str, int], rows: pd.DataFrame, plan: Plan) -> RunOutcomes:
     kind, mixture, seed = key
-    place = {name: label for label, name in enumerate(plan.classes)}
+    place = {name: label for label, name in enumerate(plan.study.classes)}
     pictures = rows[["row", "domain", "class"]].assign(label=rows["class"].map(place)).reset_index(drop=True)
     predicted = rows["predicted"].map(place).to_numpy(dtype=np.int32)
     rank = rows["rank"].to_numpy(dtype=np.int32)
-    model = Model(kind, mixture, "" if kind == "public" else mixture, seed, Path())
-    return Run(model, [Outcome(model, 0, pictures, Ranks(predicted, rank, np.zeros_like(rank)))])
+    model = ScoredModel(Run(kind, mixture, seed), "" if kind == PUBLIC else mixture, Path())
+    return RunOutcomes(model, [Outcome(model, 0, pictures, Ranks(predicted, rank, np.zeros_like(rank)))])
 
 
 def _without_among(frame: pd.DataFrame) -> pd.DataFrame:

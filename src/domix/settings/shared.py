@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from domix.analyses.contract import Shared
-from domix.config import Params
+
+if TYPE_CHECKING:
+    from domix.settings.params import Params
 
 
 def shared_of(params: Params) -> Shared:

@@ -1,0 +1,1 @@
+"""Embedding: evaluation images and class prompts through trained weights, written to disk."""

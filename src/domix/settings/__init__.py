@@ -1,0 +1,1 @@
+"""Parameters: every part's settings as one, read from the text of a params.yaml."""
