@@ -42,7 +42,8 @@ def umap_domains(study: Study) -> Panels:
 
     def draw(points: pd.DataFrame, look: Look) -> Drawing:
         colours = look.domain_colours(study.domains, study.test_domain, study.natural_domain)
-        return embedding.map_by_group(look, points.assign(group=points["domain"]), colours, study.test_domain)
+        shown = points[["x", "y", "domain"]].rename(columns={"domain": "group"})
+        return embedding.map_by_group(look, shown, colours, study.test_domain)
 
     return [_map("domains", mixture, "coloured by domain", partial(draw, points)) for mixture, points in _maps(study)]
 
@@ -54,7 +55,8 @@ def umap_classes(study: Study, chosen: list[str]) -> Panels:
     """
 
     def draw(points: pd.DataFrame, look: Look) -> Drawing:
-        shown = points.assign(group=points["class"], tested=points["domain"] == study.test_domain)
+        shown = points[["x", "y", "class"]].rename(columns={"class": "group"})
+        shown = shown.assign(tested=points["domain"] == study.test_domain)
         return embedding.map_of_stars(look, shown, chosen)
 
     said = f"{len(chosen)} classes in colour"
