@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,6 +111,18 @@ def test_learning_curves_need_checkpoints(study, tmp_path):
     assert [mixture for mixture, _ in learning.learning(study)[0][1]] == MIXTURES
     made = Fake(tmp_path, classes=12, test_classes=6)
     assert learning.learning(load_study(made.write(), made.mixtures, made.seeds, CONFIDENCE)) == []
+
+
+def test_last_weights_alone_are_no_learning_curve(study):
+    """Their epochs differ from mixture to mixture, as a small mixture is seen more often."""
+    curves = study.further.curves
+    last = curves[curves["checkpoint"] == curves["checkpoint"].max()]
+    last = last.assign(checkpoint=last["checkpoint"] + last["mixture"].astype("category").cat.codes)
+    alone = replace(study, further=replace(study.further, curves=last))
+    assert learning.learning(alone) == [] and plot_data.frames(alone)["curves"].empty
+    one = pd.concat([last, curves[curves["mixture"] == "cg-high"]]).drop_duplicates()
+    mixed = replace(study, further=replace(study.further, curves=one))
+    assert {mixture for _, panels in learning.learning(mixed) for mixture, _ in panels} == {"cg-high"}
 
 
 def test_effective_robustness_is_that_of_the_last_checkpoint(study):

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+import scipy  # loads its parts when they are first used: special takes a quarter of a second
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from domix.evaluate.robustness import IMAGENET
 from domix.runtime.errors import DataError
@@ -80,13 +80,13 @@ def effective_robustness(acc_id: ArrayLike, acc_shift: ArrayLike, fit: Fit | Piv
 def forward(accuracy: ArrayLike, transform: Transform) -> Floats:
     """Return transformed accuracies; 0 and 1 become infinite but for `linear`."""
     x = np.asarray(accuracy, dtype=np.float64)
-    return {"logit": special.logit, "probit": special.ndtri, "linear": np.positive}[transform](x)
+    return {"logit": scipy.special.logit, "probit": scipy.special.ndtri, "linear": np.positive}[transform](x)
 
 
 def backward(value: ArrayLike, transform: Transform) -> Floats:
     """Return the accuracies of transformed ones."""
     y = np.asarray(value, dtype=np.float64)
-    return {"logit": special.expit, "probit": special.ndtr, "linear": np.positive}[transform](y)
+    return {"logit": scipy.special.expit, "probit": scipy.special.ndtr, "linear": np.positive}[transform](y)
 
 
 def clamp(accuracy: ArrayLike, pictures: ArrayLike) -> Floats:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are first used: special takes a quarter of a second
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from domix.runtime.seeds import numpy_generator
 
@@ -62,8 +62,8 @@ def clopper_pearson(successes: ArrayLike, n: ArrayLike, confidence: float) -> tu
     right, trials = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
     tail = (1 - confidence) / 2
     some, not_all = right > 0, right < trials
-    low = special.betaincinv(np.where(some, right, 1), trials - right + 1, tail)
-    high = special.betaincinv(right + 1, np.where(not_all, trials - right, 1), 1 - tail)
+    low = scipy.special.betaincinv(np.where(some, right, 1), trials - right + 1, tail)
+    high = scipy.special.betaincinv(right + 1, np.where(not_all, trials - right, 1), 1 - tail)
     return np.where(some, low, 0.0), np.where(not_all, high, 1.0)
 
 
@@ -76,7 +76,7 @@ def detectable_difference(resampled: Floats, *, confidence: float) -> float:
     """
     if np.ptp(resampled) < ALIKE:
         return float("nan")
-    reach = special.ndtri(1 - (1 - confidence) / 2) + special.ndtri(POWER)
+    reach = scipy.special.ndtri(1 - (1 - confidence) / 2) + scipy.special.ndtri(POWER)
     return float(reach * resampled.std(ddof=1))
 
 

@@ -23,9 +23,10 @@ MOST_NAMES = 10  # layers named below an axis
 def map_by_group(look: Look, points: pd.DataFrame, colours: Mapping[str, str], front: str) -> Figure:
     """Draw points of a map (`x, y, group`) in the colours of their groups, the group `front` on top."""
     made = _map(look, points)
+    x, y, groups = (points[name].to_numpy() for name in ("x", "y", "group"))
     for group in sorted(colours, key=lambda name: name == front):
-        mine = points[points["group"] == group]
-        dots(made, mine["x"], mine["y"], colours[group], 2 * look.stroke, 0.65)
+        mine = groups == group
+        dots(made, x[mine], y[mine], colours[group], 2 * look.stroke, 0.65)
     return made.figure
 
 
@@ -35,19 +36,19 @@ def map_of_stars(look: Look, points: pd.DataFrame, groups: Sequence[str]) -> Fig
     A line ties each tested point (ringed) to the middle of its group's other points.
     """
     made = _map(look, points)
-    known = points["group"].isin(groups)
-    rest, points = points[~known], points[known]
-    dots(made, rest["x"], rest["y"], look.grid, 1.5 * look.stroke)
-    for place, group in enumerate(groups):
-        mine, colour = points[points["group"] == group], look.series[place % len(look.series)]
-        tested, others = mine[mine["tested"]], mine[~mine["tested"]]
-        if len(others) and len(tested):
-            middle = (others["x"].median(), others["y"].median())
-            ties = [(point, middle) for point in zip(tested["x"], tested["y"], strict=True)]
+    x, y, group, tested = (points[name].to_numpy() for name in ("x", "y", "group", "tested"))
+    rest = ~points["group"].isin(groups).to_numpy()
+    dots(made, x[rest], y[rest], look.grid, 1.5 * look.stroke)
+    for place, name in enumerate(groups):
+        mine, colour = group == name, look.series[place % len(look.series)]
+        rings_of, others = mine & tested, mine & ~tested
+        if others.any() and rings_of.any():
+            middle = (float(np.median(x[others])), float(np.median(y[others])))
+            ties = [(point, middle) for point in zip(x[rings_of], y[rings_of], strict=True)]
             lines = LineCollection(ties, colors=colour, linewidths=look.stroke / 2, alpha=0.7, clip_on=False, zorder=1)
             made.add(lines)
-        dots(made, others["x"], others["y"], colour, 3 * look.stroke)
-        rings(made, tested["x"], tested["y"], colour, 4.5 * look.stroke)
+        dots(made, x[others], y[others], colour, 3 * look.stroke)
+        rings(made, x[rings_of], y[rings_of], colour, 4.5 * look.stroke)
     return made.figure
 
 

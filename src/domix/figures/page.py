@@ -33,6 +33,9 @@ NEUTRAL = {
 }  # fmt: skip
 HREF = "{http://www.w3.org/1999/xlink}href"
 _NUMBER = re.compile(r"-?\d+\.\d+")
+_ZEROS = re.compile(r"(?<=\d)\.0+(?!\d)|(?<=\.[1-9])0(?!\d)")  # that end a number of up to two decimals
+_MINUS_ZERO = re.compile(r"-0(?![\d.])")
+_BLANKS = re.compile(r" ?([A-Za-z,]) ?")
 _DOT = re.compile(r"M([\d.-]+ [\d.-]+)L\1(?=M|$)")  # a segment of no length
 _LINK = re.compile(r"url\(#([^)]+)\)")
 
@@ -149,10 +152,13 @@ def _start(tag: str, attributes: dict[str, str]) -> str:
 
 def _numbers(text: str, places: int) -> str:
     """Round the numbers of an attribute and take out blanks that part nothing."""
-    rounded = _NUMBER.sub(lambda match: _short(float(match[0]), places), text.replace("\n", " "))
-    if rounded[:1] != "M":
-        return rounded
-    return _DOT.sub(r"M\1h0", re.sub(r" ?([A-Za-z,]) ?", r"\1", " ".join(rounded.split())))
+    numbers = tuple(map(float, _NUMBER.findall(text)))
+    if numbers:  # all at once: a map has thousands
+        text = _ZEROS.sub("", f"%.{places}f".join(_NUMBER.split(text)) % numbers)
+        text = _MINUS_ZERO.sub("0", text)
+    if text[:1] != "M":
+        return text
+    return _DOT.sub(r"M\1h0", _BLANKS.sub(r"\1", " ".join(text.split())))
 
 
 def _short(number: float, places: int = 1) -> str:

@@ -49,12 +49,12 @@ def _draw_loss(frame: pd.DataFrame, mixture: str, ends: tuple[float, float], loo
 def learning(study: Study) -> list[tuple[str, list[tuple[str, Figure]]]]:
     """Return balanced accuracy over checkpoints: (panel of `summary.panels`, a figure a mixture).
 
-    Empty where no training kept more than its last checkpoint, which is no curve.
+    Empty where no training kept more than its last checkpoint.
     """
     frame, found = plot_data.curves(study), []
     for name, _, _ in summary.panels(study):
         rows = frame[frame["pictures"] == name]
-        if rows["checkpoint"].nunique() > 1:
+        if len(rows):
             curves = over_seeds(rows.rename(columns={"checkpoint": "x"}))
             known = [mixture for mixture in study.mixtures if (curves["mixture"] == mixture).any()]
             found.append((name, [(mixture, _curve(name, mixture, curves)) for mixture in known]))

@@ -85,14 +85,17 @@ def _per_class(study: Study) -> pd.DataFrame:
 
 
 def curves(study: Study) -> pd.DataFrame:
-    """Return balanced accuracy over checkpoints on the panels of the page; nothing where there is but one."""
+    """Return balanced accuracy over checkpoints on the panels of the page, of the runs that kept more than one.
+
+    Last weights alone are no curve, though their epochs differ from mixture to mixture.
+    """
     frame = study.further.curves
     frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == summary.PRIMARY)]
     names = {(domain, cells): panel for panel, domain, cells in summary.panels(study)}
     pictures = [names.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
     frame = frame.assign(pictures=pictures).dropna(subset=["pictures"])
-    rows = frame if frame["checkpoint"].nunique() > 1 else frame.head(0)
-    return rows[["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
+    kept = frame.groupby(["mixture", "seed"])["checkpoint"].transform("nunique")
+    return frame[kept > 1][["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
 
 
 def _effective(study: Study) -> pd.DataFrame:
