@@ -103,7 +103,7 @@ def only_docstring(path: Path) -> bool:
 
 def _bare(source: str) -> str:
     """Return a module's text without comments, docstrings and empty lines: equal with every version of Python."""
-    lines = source.splitlines()
+    lines = source.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
