@@ -4,9 +4,9 @@ from domix.analysis.cka import compare_domains
 from domix.analysis.study import join_runs, read_withheld
 from domix.config import Params
 from domix.evaluate.embeddings import load_embeddings
+from domix.project.common import ARTIFACTS, run, run_names
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
-from stages.common import ARTIFACTS, run, run_names
 
 
 def main(params: Params) -> None:

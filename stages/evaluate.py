@@ -14,10 +14,10 @@ from domix.evaluate.embeddings import check_index
 from domix.evaluate.outcomes import Model, Plan, check_same_pictures
 from domix.evaluate.robustness import robustness_table, set_curves
 from domix.evaluate.seeds_tables import seeds_tables
+from domix.project.common import ARTIFACTS, run, run_name
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json
 from domix.runtime.tables import write_table
-from stages.common import ARTIFACTS, run, run_name
 
 NATURAL_ONLY = "natural-only"  # standard name of the mixture whose curve is the reference of effective robustness
 SUMMARY = ARTIFACTS / "mixtures" / "summary.json"

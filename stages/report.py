@@ -9,12 +9,12 @@ from pathlib import Path
 
 from domix.config import Params
 from domix.data.shards import ShardReader
+from domix.project.common import ARTIFACTS, provenance, run, stage_times
+from domix.project.tracking import study_name, tracker_of
 from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables, tracked
 from domix.report.study import Study, load_study
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
-from stages.common import ARTIFACTS, provenance, run, stage_times
-from stages.tracking import study_name, tracker_of
 
 METRICS = Path("metrics")
 

@@ -5,8 +5,8 @@ The list that it writes also gives DVC a folder of sets to depend on where none 
 
 from domix.config import Params
 from domix.data.sources import get_source
+from domix.project.common import SETS, run
 from domix.runtime.files import write_json
-from stages.common import SETS, run
 
 
 def main(params: Params) -> None:

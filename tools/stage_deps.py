@@ -34,8 +34,9 @@ ROOTS = {"domix": Path("src/domix"), "stages": Path("stages")}
 PLUMBING = frozenset(
     {
         "stages/__init__.py",  # puts src/ on the path
-        "stages/common.py",  # exit codes and messages
-        "stages/tracking.py",  # records of runs
+        "src/domix/project/threads.py",  # how threads wait
+        "src/domix/project/common.py",  # exit codes and messages
+        "src/domix/project/tracking.py",  # records of runs
         "src/domix/runtime/tracking.py",
         "src/domix/runtime/mlflow_store.py",
         "src/domix/runtime/mlflow_tracker.py",
@@ -44,7 +45,7 @@ PLUMBING = frozenset(
         "src/domix/runtime/tensorboard.py",
         "src/domix/model/mlflow_model.py",  # what MLflow keeps of a published model
         "src/domix/runtime/heartbeat.py",
-        "stages/progress.py",  # what the terminal shows
+        "src/domix/project/progress.py",  # what the terminal shows
         "src/domix/training_params.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/evaluation_params.py",  # likewise
         "src/domix/config.py",  # likewise

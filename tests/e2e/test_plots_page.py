@@ -9,12 +9,12 @@ from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
 from ruamel.yaml import YAML
 
+from domix.cli.plots import PAGE, offline
 from domix.report import plots
 from domix.report.study import load_study
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import write_further
 from tests.fake_report import CONFIDENCE, Fake
-from tools.plots import PAGE, offline
 
 pytestmark = [
     pytest.mark.browser,
@@ -43,7 +43,7 @@ def write_page(folder: Path) -> list[str]:
     frames = {name: frame.astype(str).to_dict("records") for name, frame in plots.frames(study).items()}
     entries = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     told = {path: properties for entry in entries for path, properties in entry.items()}
-    page, places = HTML(offline(PAGE.read_text(encoding="utf-8"))), []
+    page, places = HTML(offline((ROOT / PAGE).read_text(encoding="utf-8"))), []
     for path, properties in (told | {"empty.csv": told["artifacts/report/plots/curves.csv"]}).items():
         rows = [row | {"rev": rev} for rev in ("HEAD", "experiment") for row in frames.get(Path(path).stem, [])]
         renderer = VegaRenderer(rows, path, **properties, template_dir=ROOT / ".dvc" / "plots")

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 from domix.config import Params
+from domix.project.common import load_params
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_json
 from domix.runtime.settings import replace
 from stages import cka, separation
-from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings
 from tests.tiny import REPOSITORY
 

@@ -17,11 +17,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from domix.cli.studies.places import of_sweep
 from domix.report.view import effective, heat_map, ink, interpolation, learning, main_result
 from domix.report.view.collection import Collection, collect
 from domix.report.view.drawn import Drawn
 from domix.report.view.publish import publish
-from stages.studies.places import of_sweep
 from tools.made_study import MIXTURES, Asked, make_sweep
 
 FULL = Asked(

@@ -39,7 +39,7 @@ TEMPLATES = jinja2.PackageLoader("domix.report", "templates")
 class Provenance:
     """Where the results come from.
 
-    `made` is what `stages.common.provenance` returns, `times` the seconds a stage instance took, `digests` the SHA-256
+    `made` is what the project says of itself, `times` the seconds a stage instance took, `digests` the SHA-256
     of inputs by name.
     """
 
