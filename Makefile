@@ -85,16 +85,16 @@ plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate
 
 bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
-	@$(BIN)/python -m tools.bench_data
+	@$(BIN)/domix bench data
 	@echo "Measuring embedding with generated pictures and weights."
-	@$(BIN)/python -m tools.bench_embed
+	@$(BIN)/domix bench embed
 	@echo "Measuring the evaluation with generated answers."
-	@$(BIN)/python -m tools.bench_evaluate
+	@$(BIN)/domix bench evaluate
 	@echo "Measuring the study view with made-up tables."
-	@$(BIN)/python -m tools.bench_study
+	@$(BIN)/domix bench study
 	@echo "Bringing the packed data up to date, then measuring training."
 	@$(BIN)/dvc repro --quiet mixtures captions
-	@$(BIN)/python -m tools.bench_train $(ARGS)
+	@$(BIN)/domix bench train $(ARGS)
 
 image: ## build the container image (ENGINE=docker|podman|buildah, BASE_IMAGE=... for another base)
 	@if [[ -z "$(ENGINE)" ]]; then echo "make image: install docker, podman or buildah first" >&2; exit 1; fi
