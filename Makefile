@@ -44,16 +44,16 @@ env: $(READY) ## create .venv from the hashed lock (PYTHON=python3.12 picks the 
 repro: $(READY) ## bring the data, run the whole pipeline (params.yaml), show the result
 	@echo "Running the pipeline of params.yaml; what is up to date is skipped."
 	@$(BIN)/dvc repro $(ARGS)
-	@$(BIN)/python -m tools.headline
+	@$(BIN)/domix headline
 
 sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
-	@$(BIN)/python -m stages.sweep $(ARGS)
+	@$(BIN)/domix sweep $(ARGS)
 
 study: $(READY) ## collect studies into figures and tables for print (ARGS='--sweep default' or '--experiments')
-	@$(BIN)/python -m stages.study $(ARGS)
+	@$(BIN)/domix study $(ARGS)
 
 plots: $(READY) ## compare revisions' plots on a page that needs no network (ARGS='main my-experiment')
-	@$(BIN)/python -m tools.plots $(ARGS)
+	@$(BIN)/domix plots $(ARGS)
 
 smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/smoke, leaving your files alone
 	@$(BIN)/python -m tools.smoke
@@ -81,20 +81,20 @@ deps: $(READY) ## tell which stages would run again for what has changed in the 
 	@$(BIN)/python -m tools.stage_deps $(ARGS)
 
 plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate 3000': samples/s a device)
-	@$(BIN)/python -m tools.plan $(ARGS)
+	@$(BIN)/domix plan $(ARGS)
 
 bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
-	@$(BIN)/python -m tools.bench_data
+	@$(BIN)/domix bench data
 	@echo "Measuring embedding with generated pictures and weights."
-	@$(BIN)/python -m tools.bench_embed
+	@$(BIN)/domix bench embed
 	@echo "Measuring the evaluation with generated answers."
-	@$(BIN)/python -m tools.bench_evaluate
+	@$(BIN)/domix bench evaluate
 	@echo "Measuring the study view with made-up tables."
-	@$(BIN)/python -m tools.bench_study
+	@$(BIN)/domix bench study
 	@echo "Bringing the packed data up to date, then measuring training."
 	@$(BIN)/dvc repro --quiet mixtures captions
-	@$(BIN)/python -m tools.bench_train $(ARGS)
+	@$(BIN)/domix bench train $(ARGS)
 
 image: ## build the container image (ENGINE=docker|podman|buildah, BASE_IMAGE=... for another base)
 	@if [[ -z "$(ENGINE)" ]]; then echo "make image: install docker, podman or buildah first" >&2; exit 1; fi

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from domix.config import Params
+from domix.project.common import ARTIFACTS, run
 from domix.runtime.closure import Code
 from domix.runtime.files import atomic_folder, write_json
-from stages.common import ARTIFACTS, run
 
 # What cannot change a result.
 PLUMBING = frozenset(
     {
         "stages/__init__.py",  # puts src/ on the path
-        "stages/common.py",  # exit codes and messages
-        "stages/tracking.py",  # records of runs
+        "src/domix/project/common.py",  # exit codes and messages
+        "src/domix/project/threads.py",  # how threads wait
+        "src/domix/project/tracking.py",  # records of runs
         "src/domix/runtime/tracking.py",
         "src/domix/runtime/mlflow_store.py",
         "src/domix/runtime/mlflow_tracker.py",
@@ -27,11 +28,10 @@ PLUMBING = frozenset(
         "src/domix/runtime/tensorboard.py",
         "src/domix/model/mlflow_model.py",  # what MLflow keeps of a published model
         "src/domix/runtime/heartbeat.py",
-        "stages/progress.py",  # what the terminal shows
+        "src/domix/project/progress.py",  # what the terminal shows
         "src/domix/training_params.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/evaluation_params.py",  # likewise
         "src/domix/config.py",  # likewise
-        "src/domix/schema.py",  # how they are read
         "src/domix/data/drivers.py",  # who packs, not what
         "src/domix/runtime/progress.py",  # how far the work is
         "src/domix/runtime/errors.py",  # messages
@@ -39,6 +39,7 @@ PLUMBING = frozenset(
     }
 )
 SETTINGS = ("src/domix/**/settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value
+SETTINGS = re.compile(r"src/domix/(settings/\w+|(.*/)?(\w+_)?settings)\.py")  # likewise: declarations of parameters
 ANALYSES = Path("src/domix/analyses")  # a folder each, found by name and not by an import
 
 

@@ -3,8 +3,8 @@
 from domix.config import Params
 from domix.evaluate.embed import embed_clip, open_subject
 from domix.evaluate.passes import trained_epochs
-from stages.common import ARTIFACTS, run, run_name
-from stages.embedding import checkpoints_in, means_of, pictures_of
+from domix.project.common import ARTIFACTS, run, run_name
+from domix.project.embedding import checkpoints_in, means_of, pictures_of
 
 
 def main(params: Params, mixture: str, seed: str) -> None:

@@ -11,10 +11,10 @@ from domix.evaluate.embeddings import check_index
 from domix.evaluate.outcomes import Plan, ScoredModel, check_same_pictures
 from domix.evaluate.robustness import robustness_table, set_curves
 from domix.evaluate.seeds_tables import seeds_tables
+from domix.project.common import ARTIFACTS, SUMMARY, run, runs_of
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
 from domix.study import read_study
-from stages.common import ARTIFACTS, SUMMARY, run, runs_of
 
 NATURAL_ONLY = "natural-only"  # standard name of the mixture whose curve is the reference of effective robustness
 EMBEDDINGS = ARTIFACTS / "embeddings"

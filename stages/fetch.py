@@ -15,11 +15,11 @@ from domix.data.download import download
 from domix.data.fetch import fetch_files
 from domix.data.manifests import Manifest, load_manifest, write_files
 from domix.data.sources import get_source
+from domix.project.common import ARTIFACTS, run, source_root
+from domix.project.progress import progress_line
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder
 from domix.runtime.progress import Report
-from stages.common import ARTIFACTS, run, source_root
-from stages.progress import progress_line
 
 
 def main(params: Params, name: str) -> None:

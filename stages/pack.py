@@ -20,8 +20,8 @@ from domix.data.imagenet_subsets import ANSWERS
 from domix.data.manifests import check_unchanged, read_files
 from domix.data.pack import VERSION, PackStats, Settings, pack
 from domix.data.sources import Answering, get_source
+from domix.project.common import ARTIFACTS, STATE, original_root, run, source_root
 from domix.runtime.files import atomic_folder, digest_of, write_json
-from stages.common import ARTIFACTS, STATE, original_root, run, source_root
 
 POSE_SEED = 0  # part of the set's definition: every study sees the same poses
 

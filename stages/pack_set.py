@@ -4,7 +4,7 @@ Its pictures lie apart from those that mixtures choose from, so that a further s
 """
 
 from domix.config import Params
-from stages.common import ARTIFACTS, SETS, run
+from domix.project.common import ARTIFACTS, SETS, run
 from stages.pack import pack_source
 
 

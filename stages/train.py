@@ -7,12 +7,12 @@ from domix.config import Params
 from domix.data.samples import Opened, identity
 from domix.model import mlflow_model
 from domix.model.clip import load_config
+from domix.project.common import ARTIFACTS, run, run_name
+from domix.project.training import open_run, pictures_of, sample_weights, train
 from domix.train import subsets
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
 from domix.train.validation import make_validator
-from stages.common import ARTIFACTS, run, run_name
-from stages.training import open_run, pictures_of, sample_weights, train
 
 
 def job_of(params: Params, opened: Opened, seed: int) -> Job:

@@ -7,12 +7,12 @@ from domix.config import Params
 from domix.data.labels import COLUMNS, Labels, label_samples
 from domix.data.samples import Opened, identity
 from domix.model.supervised import load_encoder
+from domix.project.common import ARTIFACTS, run, run_name
+from domix.project.training import open_run, pictures_of, sample_weights, train
 from domix.runtime.settings import replace
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
 from domix.train.supervised_validation import make_validator
-from stages.common import ARTIFACTS, run, run_name
-from stages.training import open_run, pictures_of, sample_weights, train
 
 
 def job_of(params: Params, opened: Opened, labels: Labels, seed: int) -> Job:

@@ -28,7 +28,7 @@ def main() -> None:
         make_sweep(root, asked)
         (root / "params.yaml").write_bytes((ROOT / "presets" / "mini.yaml").read_bytes())
         started = time.perf_counter()
-        command = (sys.executable, "-m", "stages.study", "--sweep", "made")
+        command = (sys.executable, "-m", "domix", "study", "--sweep", "made")
         subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
         seconds = time.perf_counter() - started
         files = [path for path in (root / "artifacts" / "study").rglob("*") if path.is_file()]

@@ -33,12 +33,12 @@ from typing import Any
 import torch
 
 from domix.data.mixtures import read_mixture
+from domix.project.common import ARTIFACTS, load_params
+from domix.project.training import open_run
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import write_json
 from domix.train import throughput
 from domix.train.machine import bf16_on_cpu, bf16_on_gpu
-from stages.common import ARTIFACTS, load_params
-from stages.training import open_run
 from tools import bench_project
 from tools.bench_worker import Spec
 

@@ -22,11 +22,14 @@ from typing import Any, Literal
 import psutil
 import torch
 
+from domix.cli import export
 from domix.config import Params
 from domix.data.loader import augmented
 from domix.data.pictures import Pictures
 from domix.model import clip
 from domix.model.loss import contrastive_loss
+from domix.project.common import load_params
+from domix.project.training import open_run, quiet
 from domix.runtime.settings import replace
 from domix.runtime.tracking import NullTracker
 from domix.train.fit import fit, set_up
@@ -34,10 +37,7 @@ from domix.train.job import Job
 from domix.train.machine import choose
 from domix.train.throughput import measure, now, peak_memory
 from domix.train.work import clip_work
-from stages import export
-from stages.common import load_params
 from stages.train import job_of
-from stages.training import open_run, quiet
 from tools import open_clip_loop
 
 DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -155,7 +155,7 @@ def run_open_clip(spec: Spec) -> dict[str, float]:
     """Train with open_clip's own trainer on the exported mixture."""
     folder = Path("build") / "bench" / spec.mixture
     if not (folder / "train.tsv").exists():
-        export.main(load_params(), spec.mixture, "tsv", str(folder), "--force")
+        export.main(export.Asked(mixture=spec.mixture, format="tsv", out=folder, force=True))
     model = changed(load_params(), spec.changes).model.name
     asked = open_clip_loop.Asked(
         model, folder / "train.tsv", spec.batch, spec.workers, spec.precision, spec.warm, spec.steps

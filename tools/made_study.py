@@ -60,7 +60,7 @@ class Asked:
 
 
 def make_sweep(root: Path, asked: Asked, name: str = "made") -> Path:
-    """Write a sweep below `root` as stages.sweep leaves it, and return its folder."""
+    """Write a sweep below `root` as `domix sweep` leaves it, and return its folder."""
     folder = root / ".cache" / "sweep" / name
     records = []
     for domain in asked.test_domains:

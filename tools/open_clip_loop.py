@@ -24,7 +24,7 @@ class Asked:
     """What open_clip is to train, and how."""
 
     model: str
-    table: Path  # of paths and captions, as stages/export.py writes it
+    table: Path  # of paths and captions, as `domix export` writes it
     batch: int
     workers: int
     precision: str  # open_clip's word: fp32, amp_bf16, ...

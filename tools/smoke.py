@@ -44,7 +44,7 @@ def main() -> int:
         return code
     _git("add", "--all")
     _git("commit", "--quiet", "--allow-empty", "--message", f"Smoke run of {_revision()}")
-    subprocess.run([sys.executable, "-m", "tools.headline"], cwd=COPY, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "domix", "headline"], cwd=COPY, env=environment, check=True)
     print(f"The smoke run took {time.perf_counter() - started:.0f} s.")
     return 0
 

@@ -9,6 +9,7 @@ from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
 
 from domix.analyses.registry import analyses, find
+from domix.cli.plots import PAGE, offline
 from domix.report.load.study import load_study
 from domix.report.page.sections import asked_study
 from domix.report.tables import plot_data
@@ -16,7 +17,6 @@ from tests.dvc_plots import declared_plots
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import write_further
 from tests.fake_report import CONFIDENCE, Fake, results_of
-from tools.plots import PAGE, offline
 
 pytestmark = [
     pytest.mark.browser,
@@ -46,7 +46,7 @@ def write_page(folder: Path) -> list[str]:
     tables = plot_data.frames(study) | {name: plot for section in sections for name, plot in section.plots.items()}
     frames = {name: frame.astype(str).to_dict("records") for name, frame in tables.items()}
     told = declared_plots(ROOT)
-    page, places = HTML(offline(PAGE.read_text(encoding="utf-8"))), []
+    page, places = HTML(offline((ROOT / PAGE).read_text(encoding="utf-8"))), []
     for path, properties in (told | {"empty.csv": told["artifacts/report/plots/curves.csv"]}).items():
         rows = [row | {"rev": rev} for rev in ("HEAD", "experiment") for row in frames.get(Path(path).stem, [])]
         renderer = VegaRenderer(rows, path, **properties, template_dir=ROOT / ".dvc" / "plots")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from domix.cli.studies.places import of_sweep
 from domix.report.paper.collection import collect
 from domix.report.paper.publish import publish
-from stages.studies.places import of_sweep
 from tests.e2e.browser import CHROMIUM, Browser
 from tools.made_study import Asked, make_sweep
 

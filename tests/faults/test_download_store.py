@@ -198,7 +198,7 @@ def test_two_processes_at_once(server, store):
 
 
 def test_an_interruption_ends_soon_and_keeps_the_part(server, store):
-    """As stages/common.py turns SIGTERM into an exception in the main thread."""
+    """As the stages turn SIGTERM into an exception in the main thread."""
     server.faults["big.bin"].append(Fault(stall=400_000))
     before = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(Interrupted("stopped")))
 

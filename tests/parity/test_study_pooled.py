@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from domix.cli.studies.places import this_workspace
 from domix.evaluate import tables
 from domix.evaluate.effective import study_rows
 from domix.evaluate.measures import AMONG_TEST
@@ -22,7 +23,6 @@ from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
 from domix.runtime.tables import read_table, write_table
 from domix.study import Run, Split, Study
-from stages.studies.places import this_workspace
 from tools.made_study import Asked, Workspace, make_workspace
 
 MIXTURES, SEEDS, PER_CELL = ("natural-only", "cg-high", "cg-high-all"), (0, 1, 2), 5

@@ -32,9 +32,9 @@ from domix.evaluate.prompts import render_prompts, templates
 from domix.evaluate.ranking import Ranks, rank_blocks
 from domix.evaluation_params import PublicModel
 from domix.model.clip import build
+from domix.project.common import load_params
 from domix.runtime.settings import replace
 from stages import embed_public
-from stages.common import load_params
 from tests import tiny
 from tests.public_models import INCEPTION, VIT, write_open_clip_folder
 

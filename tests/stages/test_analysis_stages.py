@@ -18,11 +18,11 @@ from domix.analyses.contract import RunInputs
 from domix.analyses.registry import analyses, find
 from domix.analyses.separation.settings import Settings
 from domix.config import Params
+from domix.project.common import load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from stages import analyse, code
-from stages.common import load_params
 from tests.fakes import DOMAINS, make_index, write_embeddings
 from tests.tiny import REPOSITORY
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from PIL import Image
 
 from domix import config
@@ -16,6 +17,7 @@ from domix.runtime.files import read_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table, write_table
 from stages import captions, mixtures
+from tests.commands import domix
 from tests.fakes import make_index
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,17 +189,15 @@ def test_sketches_need_their_source(params):
 
 
 def test_the_list_is_printed_and_nothing_written(params, capsys):
-    with pytest.raises(SystemExit) as end:
-        mixtures.main(params, "--list")
-    assert end.value.code == 0 and not Path("artifacts/mixtures").exists()
+    domix(params, "mixtures")
+    assert not Path("artifacts/mixtures").exists()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["mixture", *NAMES]
-    with pytest.raises(SystemExit):
-        mixtures.main(params, "--list", "reference")
+    domix(params, "mixtures", "--reference")
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert {"cg-high+0.05", "cg-low+painting"} <= set(names) and len(names) == 1 + 18 + 2
-    with pytest.raises(ParameterError, match="use --list"):
-        mixtures.main(params, "--lits")
+    with pytest.raises(typer.TyperException, match="--refrence"):
+        domix(params, "mixtures", "--refrence")
 
 
 def test_the_picture_of_cells_is_a_readable_png_for_any_number_of_mixtures(params):

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from domix.cli.sweeps import cluster
+from domix.cli.sweeps.plan import Sweep
+from domix.cli.sweeps.workspaces import Study
 from domix.config import Params, load
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import replace
-from stages.sweeps import cluster
-from stages.sweeps.plan import Sweep
-from stages.sweeps.workspaces import Study
 from tests.processes import wait_for
 from tests.tiny import REPOSITORY, write_project
 
@@ -75,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program(root / "fake/srun", 'exec "$@"')
     program(root / "fake/scontrol", 'echo "$@" >> requeued')
     options = ("--write", "slurm", "jobs", "--time", "00:10:00", "--cpus", "1")
-    command = (sys.executable, "-m", "stages.sweep", *options)
+    command = (sys.executable, "-m", "domix", "sweep", *options)
     done = subprocess.run(command, cwd=root, env=ENVIRONMENT, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == str(root / "jobs/sweep.sbatch")
     return root
@@ -192,9 +192,9 @@ def test_the_sky_job_is_well_formed_and_runs_the_sweep_of_one_training(tmp_path:
     }
     for script in (tree["setup"], tree["run"], launch.read_text()):
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
-    (train,) = [line for line in tree["run"].splitlines() if "stages.sweep" in line]
+    (train,) = [line for line in tree["run"].splitlines() if "domix sweep" in line]
     words = shlex.split(train.replace("$", ""))
-    assert words[3:9] == ["--test-domains", "TEST_DOMAIN", "--mixtures", "MIXTURE", "--seeds", "SEED"]
+    assert words[2:8] == ["--test-domains", "TEST_DOMAIN", "--mixtures", "MIXTURE", "--seeds", "SEED"]
     runs = launch.read_text().split("END'\n")[1].split("\nEND")[0].splitlines()
     assert len(runs) == 8
     assert runs[3] == "clipart|cg-high+0.1|1"

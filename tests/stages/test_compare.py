@@ -9,7 +9,7 @@ import pytest
 
 from domix.config import load
 from domix.runtime.errors import DataError, ParameterError
-from stages import compare
+from tests.commands import domix
 from tests.fake_report import Fake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 def test_two_folders_become_one_page(workspace, tmp_path, capsys):
     other = experiment(tmp_path / "other", TEXT.replace("lr: 0.001", "lr: 0.002"))
-    compare.main(load(TEXT), str(other), ".", "--out", "page.html")
+    domix(load(TEXT), "compare", str(other), ".", "--out", "page.html")
     text = Path("page.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "this workspace" in text
     assert "train.lr</th>" in text and ">0.002<" in text and ">0.001<" in text
@@ -56,7 +56,7 @@ def test_a_revision_is_read_out_of_the_repository(workspace):
     """Here the tables are in Git, which DVC's view of a revision shows as it shows its cache."""
     repository(workspace)
     Path("params.yaml").write_text(TEXT.replace("batch: 128", "batch: 64"), encoding="utf-8")
-    compare.main(load(TEXT), "HEAD", ".", "--out", "page.html")
+    domix(load(TEXT), "compare", "HEAD", ".", "--out", "page.html")
     text = Path("page.html").read_text(encoding="utf-8")
     assert "revision HEAD" in text and "train.batch</th>" in text
 
@@ -64,9 +64,9 @@ def test_a_revision_is_read_out_of_the_repository(workspace):
 def test_what_is_no_experiment_is_told_in_one_sentence(workspace, tmp_path):
     repository(workspace)
     with pytest.raises(ParameterError, match=r"'nonsense' is neither a folder with params\.yaml nor a commit"):
-        compare.main(load(TEXT), "nonsense", ".")
+        domix(load(TEXT), "compare", "nonsense", ".")
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "params.yaml").write_text(TEXT, encoding="utf-8")
     with pytest.raises(DataError, match=r"bare has no evaluation within reach: run dvc repro there"):
-        compare.main(load(TEXT), str(bare), ".")
+        domix(load(TEXT), "compare", str(bare), ".")

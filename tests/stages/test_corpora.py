@@ -14,10 +14,10 @@ from ruamel.yaml import YAML
 from domix.config import Params
 from domix.data.imagenet_classes import imagenet_classes
 from domix.data.mixtures import read_mixture
+from domix.project.common import load_params
 from domix.runtime.errors import DataError
 from domix.runtime.settings import replace
 from stages import captions, fetch, mixtures, pack, train
-from stages.common import load_params
 from tests.source_trees import make_tar, make_tree, picture
 from tests.tiny import CONFIG, RECIPE, REPOSITORY
 

@@ -19,7 +19,8 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
-from stages import effective, evaluate
+from stages import evaluate
+from tests.commands import domix
 from tests.fakes import make_index, write_embeddings
 from tests.scored_sets import PLAN
 
@@ -91,13 +92,13 @@ def test_without_checkpoints_the_table_is_empty(params, caplog) -> None:
 
 def test_the_command_prints_a_table_or_writes_files(params, capsys) -> None:
     Path("mine.csv").write_text("model,imagenet,imagenet-v2,imagenet-r\nmine,75.54,69.83,87.84\n", encoding="utf-8")
-    effective.main(params, "mine.csv")
+    domix(params, "effective", "mine.csv")
     assert capsys.readouterr().out.splitlines() == [
         "| model | imagenet-v2 | imagenet-r |",
         "|---|---:|---:|",
         "| mine | +6.6 | +51.8 |",
     ]
-    effective.main(params, "mine.csv", "--out", "made")
+    domix(params, "effective", "mine.csv", "--out", "made")
     assert Path("made/effective.md").read_text(encoding="utf-8").endswith("| mine | +6.6 | +51.8 |\n")
     table = pd.read_csv("made/effective.csv")
     assert table["shift"].tolist() == ["imagenet-v2", "imagenet-r"] and table["effective"][0] == pytest.approx(
@@ -108,8 +109,8 @@ def test_the_command_prints_a_table_or_writes_files(params, capsys) -> None:
 def test_what_the_command_cannot_do_is_one_sentence(params) -> None:
     Path("mine.csv").write_text("model,imagenet\nmine,75.54\n", encoding="utf-8")
     with pytest.raises(ParameterError, match="--transform probit needs --baselines"):
-        effective.main(params, "mine.csv", "--transform", "probit")
+        domix(params, "effective", "mine.csv", "--transform", "probit")
     with pytest.raises(DataError, match="no model with an accuracy on ImageNet and under one of imagenet-v2"):
-        effective.main(params, "mine.csv")
+        domix(params, "effective", "mine.csv")
     with pytest.raises(DataError, match="0 of the 85 baseline models"):
-        effective.main(params, "mine.csv", "--baselines", "mine.csv")
+        domix(params, "effective", "mine.csv", "--baselines", "mine.csv")

@@ -25,11 +25,11 @@ from domix.evaluate import image_tower
 from domix.evaluate.embeddings import checkpoints_of, load_embeddings, load_scored, sets_of
 from domix.model.checkpoint import save_tensors, save_weights
 from domix.model.clip import build
+from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from stages import embed
-from stages.common import SETS, load_params
 from tests.tiny import CONFIG, write_project
 
 SHARDS = Path("artifacts/shards")

@@ -16,10 +16,10 @@ from domix.data.index import read_index, write_index
 from domix.evaluate.embeddings import Embeddings, load_embeddings
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
+from domix.project.common import load_params
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file, write_json
 from stages import embed
-from stages.common import load_params
 from tests.tiny import CONFIG, WORDS, make_pictures, write_project
 
 MODEL = Path("artifacts/models/clip/tiny-s0")

@@ -17,11 +17,11 @@ from domix.evaluate.embed_classifier import outputs_of
 from domix.evaluate.embeddings import checkpoints_of, load_scored, sets_of
 from domix.model.checkpoint import save_tensors
 from domix.model.supervised import build
+from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, sha256_file, write_json
 from domix.runtime.settings import replace
 from stages import embed_supervised
-from stages.common import SETS, load_params
 from tests.tiny import WORDS, make_pictures, write_project
 from tests.tiny_supervised import RESNET
 

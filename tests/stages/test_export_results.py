@@ -17,7 +17,8 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
-from stages import evaluate, export_results
+from stages import evaluate
+from tests.commands import domix
 from tests.fakes import make_index, write_embeddings
 from tests.scored_sets import write_set
 
@@ -55,7 +56,7 @@ def params(tmp_path, monkeypatch) -> Params:
 
 
 def test_numbers_are_those_of_the_evaluations_tables(params) -> None:
-    export_results.main(params, "cg-high", "1", "out")
+    domix(params, "export-results", "cg-high", "1", "out")
     tree, topk = read_json(Path("out/results.json")), read_json(Path("out/results_topk.json"))
     assert tree["steps"] == topk["steps"] == [0, 2, 4]
     assert (tree["domain"], tree["classes"]) == ("sketch", ["thing 0", "thing 1", "thing 2"])
@@ -83,7 +84,7 @@ def test_numbers_are_those_of_the_evaluations_tables(params) -> None:
 
 
 def test_arrays_are_in_the_index_order(params) -> None:
-    export_results.main(params, ALIAS, "1", "out")
+    domix(params, "export-results", ALIAS, "1", "out")
     labels, ids = np.load("out/domain_labels.npy"), np.load("out/domain_ids.npy")
     said = np.load("out/domain_pred.npy")
     rows = INDEX[(INDEX["split"] == "test") & (INDEX["domain"] != "clipart")]
@@ -100,7 +101,7 @@ def test_imagenet_is_known_of_every_checkpoint(params) -> None:
     said = {0: [5, 5, 5, 5], 2: [0, 1, 5, 5], 4: [0, 1, 1, 3]}
     scores = {epoch: np.eye(6, dtype=np.float32)[columns] for epoch, columns in said.items()}
     write_set(RUN, "imagenet", np.array([0, 1, 2, 3]), scores.pop(4), checkpoints=scores)
-    export_results.main(params, "cg-high", "1", "out")
+    domix(params, "export-results", "cg-high", "1", "out")
     assert read_json(Path("out/results.json"))["imagenet-val"]["accuracy"]["total"] == [0, 0.5, 0.75]
     assert np.load("out/val_pred.npy").tolist() == list(said.values())
     assert np.load("out/val_labels.npy").tolist() == [0, 1, 2, 3]
@@ -117,8 +118,8 @@ def test_classifiers_have_their_accuracies_alone(params) -> None:
     np.save(folder / "scores.npy", clip.image @ clip.text.T)
     shutil.copy(RUN / "rows.parquet", folder)
     shutil.copy(RUN / "meta.json", folder)
-    export_results.main(params, "cg-high", "1", "out", "--kind", "supervised")
-    export_results.main(params, "cg-high", "1", "clip")
+    domix(params, "export-results", "cg-high", "1", "out", "--kind", "supervised")
+    domix(params, "export-results", "cg-high", "1", "clip")
     assert sorted(path.name for path in Path("out").iterdir()) == ["results.json"]
     ours, theirs = (read_json(Path(folder) / "results.json") for folder in ("out", "clip"))
     assert list(ours) == ["steps", "classes", "domain", "domainnet-val"]
@@ -128,16 +129,16 @@ def test_classifiers_have_their_accuracies_alone(params) -> None:
 
 def test_what_cannot_be_exported_is_one_sentence(params) -> None:
     with pytest.raises(ParameterError, match="no mixture 'cg-hihg': it has cg-high"):
-        export_results.main(params, "cg-hihg", "1", "out")
+        domix(params, "export-results", "cg-hihg", "1", "out")
     with pytest.raises(DataError, match=r"cg-high-s2 is missing: run the stage embed"):
-        export_results.main(params, "cg-high", "2", "out")
+        domix(params, "export-results", "cg-high", "2", "out")
     summary = read_json(Path("artifacts/mixtures/summary.json"))
     write_json(Path("artifacts/mixtures/summary.json"), summary | {"classes": CLASSES[::-1]})
     with pytest.raises(DataError, match=r"other classes than artifacts/mixtures/summary\.json"):
-        export_results.main(params, "cg-high", "1", "out")
+        domix(params, "export-results", "cg-high", "1", "out")
     assert not Path("out").exists()
 
 
 def test_the_commands_need_no_torch() -> None:
-    code = "import sys, stages.export_results, stages.effective; sys.exit('torch' in sys.modules)"
+    code = "import sys, domix.cli.export_results, domix.cli.effective; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -17,12 +17,12 @@ import pytest
 from domix import config
 from domix.config import Fetch, Params
 from domix.data.manifests import Manifest, Remote, load_manifest, read_files
+from domix.project.common import source_root
+from domix.project.progress import describe
 from domix.runtime.errors import DataError
 from domix.runtime.progress import Progress
 from domix.runtime.settings import replace
 from stages import fetch
-from stages.common import source_root
-from stages.progress import describe
 from tests.faults.download_server import Fault, Server
 from tests.fixtures import make_domainnet_set
 
@@ -154,7 +154,7 @@ def test_the_line_says_how_far_and_how_long_yet():
 PROGRAM = """
 import sys, time
 from domix.runtime.progress import Progress
-from stages.progress import progress_line
+from domix.project.progress import progress_line
 with progress_line("fetch x") as report:
     for done in range(3):
         report(Progress(done, 2, done * 10**9, 2 * 10**9, 1e6))

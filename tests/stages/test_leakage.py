@@ -19,12 +19,12 @@ from domix.data.shards import ShardWriter, make_block
 from domix.model.checkpoint import CONFIG as CONFIG_FILE
 from domix.model.checkpoint import WEIGHTS, save_weights
 from domix.model.clip import build
+from domix.project.common import load_params
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from stages import analyse
-from stages.common import load_params
 from tests.fixtures import CLASSES, draw, encoded
 from tests.tiny import CONFIG, REPOSITORY
 

@@ -20,11 +20,12 @@ from domix.data.index import read_index, write_index
 from domix.evaluate.embeddings import load_embeddings
 from domix.evaluation_params import PublicModel
 from domix.model.checkpoint import save_weights
+from domix.project.common import load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import sha256_file, write_json
 from domix.runtime.settings import replace
-from stages import embed, embed_public, evaluate_model
-from stages.common import load_params
+from stages import embed, embed_public
+from tests.commands import domix
 from tests.public_models import INCEPTION, VIT, tiny_clip, weights_of, write_open_clip_folder
 from tests.tiny import REPOSITORY, WORDS, write_project
 
@@ -129,7 +130,7 @@ def test_faults_name_the_model_and_write_nothing(params: Params) -> None:
 
 def printed(params: Params, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     capsys.readouterr()
-    evaluate_model.main(params, *arguments)
+    domix(params, "evaluate-model", *arguments)
     return capsys.readouterr().out.splitlines()
 
 
@@ -172,7 +173,7 @@ def test_the_command_knows_other_sources(params: Params, capsys: pytest.CaptureF
 
 def test_the_command_takes_an_architecture_once(params: Params) -> None:
     with pytest.raises(ParameterError, match=r"models\.file is described in params\.yaml: leave --arch"):
-        evaluate_model.main(params, "file", "--architecture", "mini")
+        domix(params, "evaluate-model", "file", "--architecture", "mini")
 
 
 def test_dvc_makes_a_stage_of_each_model(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from mlflow import MlflowClient
 
 from domix import config
 from domix.config import Params
+from domix.project.tracking import PATIENCE, QUIET
 from domix.report.load.study import Study, load_study
 from domix.runtime.files import write_text
 from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
 from domix.runtime.settings import replace
 from stages import report
-from stages.tracking import PATIENCE, QUIET
 from tests.fake_report import CONFIDENCE, Fake
 
 ROOT = Path(__file__).resolve().parents[2]

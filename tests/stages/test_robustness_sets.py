@@ -16,11 +16,11 @@ from domix.data.imagenet_subsets import subset_labels
 from domix.evaluate.evaluation_sets import further_set
 from domix.evaluate.label_spaces import LabelSpace, label_space
 from domix.evaluate.robustness import COLUMNS
+from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from domix.runtime.settings import replace
 from stages import captions, evaluate, fetch, fetch_set, pack, pack_set
-from stages.common import SETS, load_params
 from tests.fakes import make_index, write_embeddings
 from tests.objectnet import LABELS_OF, make_objectnet
 from tests.scored_sets import write_set

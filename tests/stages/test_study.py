@@ -1,4 +1,4 @@
-"""The command `python -m stages.study`: this workspace, sweeps, and revisions and experiments of a DVC repository."""
+"""The command `domix study`: this workspace, sweeps, and revisions and experiments of a DVC repository."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from domix.cli.studies.revisions import experiments, of_revisions
+from domix.project.common import load_params
 from domix.report.paper.collection import collect
 from domix.runtime.errors import DataError, ParameterError
-from stages.common import load_params
-from stages.studies.revisions import experiments, of_revisions
-from stages.study import main
+from tests.commands import domix
 from tests.tiny import REPOSITORY
 from tools.made_study import Asked, make_sweep, make_workspace
 
@@ -82,7 +82,7 @@ def commit(root: Path, test_domain: str, asked: Asked, tag: str) -> None:
 
 def study(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.chdir(root)
-    main(load_params(), *arguments)
+    domix(load_params(), "study", *arguments)
 
 
 def test_two_revisions_are_one_study(history: Path) -> None:

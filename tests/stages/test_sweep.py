@@ -110,7 +110,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    words = (sys.executable, "-m", "stages.sweep", *arguments)
+    words = (sys.executable, "-m", "domix", "sweep", *arguments)
     return subprocess.Popen(words, cwd=root, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE)
 
 

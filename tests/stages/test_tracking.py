@@ -8,10 +8,10 @@ import pytest
 from mlflow import MlflowClient
 
 from domix.config import Params, load
+from domix.project.tracking import PATIENCE, QUIET, tracker_of
 from domix.runtime.mlflow_store import DATABASE
 from domix.runtime.settings import replace
 from domix.runtime.tracking import NullTracker
-from stages.tracking import PATIENCE, QUIET, tracker_of
 from tests.tiny import REPOSITORY
 
 
@@ -59,7 +59,7 @@ def test_the_environment_names_another_store(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_record_names_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> None:
-    monkeypatch.setattr("stages.tracking.git_state", lambda: ("f" * 40, True))
+    monkeypatch.setattr("domix.project.tracking.git_state", lambda: ("f" * 40, True))
     monkeypatch.chdir(tmp_path)
     tracker_of(params, "train", "cg-low-s0", {})().finish(succeeded=True)
     told = tags(f"sqlite:///{tmp_path / DATABASE}", params.tracking.experiment)

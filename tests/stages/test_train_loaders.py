@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from domix.project.common import load_params
 from domix.runtime.settings import replace
 from stages import train
-from stages.common import load_params
 from tests.stages.test_train_resume import MODEL, start, states, wait_for
 from tests.tiny import write_project
 

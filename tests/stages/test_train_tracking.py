@@ -17,10 +17,10 @@ from ruamel.yaml import YAML
 from domix.config import Params, load
 from domix.data.index import read_index, write_index
 from domix.data.loader import Batches
+from domix.project.tracking import PATIENCE, QUIET
 from domix.runtime.errors import Interrupted
 from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
 from stages import train
-from stages.tracking import PATIENCE, QUIET
 from tests.stages.test_train_resume import ENVIRONMENT
 from tests.tiny import CONFIG, write_project
 

@@ -1,4 +1,4 @@
-"""`make plan`: what trainings will take, told before they start."""
+"""`domix plan`: what trainings will take, told before they start."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from domix.cli import plan, probe
+from domix.runtime.errors import DomixError
 from domix.train.machine import Machine
 from domix.train.work import Work
+from tests.commands import domix
 from tests.tiny import WORDS, write_project
-from tools import plan, probe
 
 MIXTURES = {"natural-only": 40, "cg-high": 80}
 
@@ -46,7 +48,7 @@ def cells(text: str, start: str) -> list[str]:
 
 
 def test_runs_take_their_samples_at_the_given_rate(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan.main("--rate", "2") == 0
+    domix(None, "plan", "--rate", "2")
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     # three epochs of 40 and 80 samples, two a second; three seeds each
@@ -65,7 +67,7 @@ def test_runs_take_their_samples_at_the_given_rate(project: Path, capsys: pytest
 
 def test_several_devices_take_less_time_and_as_many_hours(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(project, trainer={"devices": 2, "strategy": "ddp"})
-    assert plan.main("--rate", "2") == 0
+    domix(None, "plan", "--rate", "2")
     text = capsys.readouterr().out
     assert cells(text, "  all")[3:6] == ["4.5", "min", "0.15"]
     assert "4 at once" in text
@@ -76,12 +78,12 @@ def test_the_rate_of_an_earlier_training_is_that_of_each_of_its_devices(
 ) -> None:
     log = project / "rates.csv"
     log.write_text("step,samples,samples_per_s,data_wait,devices\n1,8,1.0,0.5,4\n2,16,12.0,0.0,4\n3,24,12.0,0.0,4\n")
-    assert plan.main("--log", str(log)) == 0
+    domix(None, "plan", "--log", str(log))
     assert "3 samples/s a device" in capsys.readouterr().out
 
 
 def test_the_rate_is_measured_here_otherwise(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan.main("--seconds", "0.1") == 0
+    domix(None, "plan", "--seconds", "0.1")
     text = capsys.readouterr().out
     assert "measured here with batch 8" in text
     assert "CPU-hours" in text
@@ -91,7 +93,7 @@ def test_the_rate_is_measured_here_otherwise(project: Path, capsys: pytest.Captu
 def test_classifiers_are_planned_beside(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     supervised = {"mixtures": ["cg-high"], "samples": 160, "epochs": None, "batch": 16, "milestones": [1]}
     change(project, supervised=supervised)
-    assert plan.main("--rate", "2") == 0
+    domix(None, "plan", "--rate", "2")
     text = capsys.readouterr().out
     assert "classifiers clip" in text
     assert "12 outputs" in text
@@ -104,7 +106,7 @@ def test_other_test_domains_are_worked_out_from_the_sources(project: Path, capsy
     index.loc[index["row"] < 2, "split"] = "test"  # a real and a sketched one of the class that is withheld
     index.to_parquet(path)
     change(project, natural_domain="sketch", mixtures=["natural-only"], test_domain="real")
-    assert plan.main("--rate", "2", "--test-domains", "real") == 0
+    domix(None, "plan", "--rate", "2", "--test-domains", "real")
     row = cells(capsys.readouterr().out, "  real        natural-only")
     assert row[2:4] == ["3", "32"]  # of 24 pictures 11 are sketches for training: three epochs, in whole batches
 
@@ -120,24 +122,19 @@ def test_other_test_domains_are_worked_out_from_the_sources(project: Path, capsy
         (["--log", "params.yaml"], {}, "params.yaml"),
     ],
 )
-def test_a_mistake_is_one_sentence(
-    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], changes: dict[str, Any], says: str
-) -> None:
+def test_a_mistake_is_one_sentence(project: Path, arguments: list[str], changes: dict[str, Any], says: str) -> None:
     change(project, **changes)
-    assert plan.main(*arguments) == 2
-    error = capsys.readouterr().err
-    assert says in error
-    assert error.startswith("plan: ")
-    assert error.count("\n") == 1
+    with pytest.raises(DomixError) as caught:
+        domix(None, "plan", *arguments)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_what_is_missing_is_told_with_the_command_that_makes_it(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_missing_is_told_with_the_command_that_makes_it(project: Path) -> None:
     (project / "artifacts/mixtures/summary.json").unlink()
     (project / "artifacts/shards/emoji/index.parquet").unlink()
-    assert plan.main("--rate", "1") == 2
-    assert "dvc repro" in capsys.readouterr().err
+    with pytest.raises(DomixError, match="dvc repro"):
+        domix(None, "plan", "--rate", "1")
 
 
 @pytest.mark.parametrize(("rate", "batch"), [(1e12, 256), (4.8e9, 64), (1.0, 8)])

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from domix.cli.studies.places import of_sweep, this_workspace
 from domix.report.paper.collection import Collection, collect
 from domix.report.paper.place import Place
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.tables import read_table, write_table
-from stages.studies.places import of_sweep, this_workspace
 from tools.made_study import Asked, make_sweep, make_workspace
 
 SMALL = Asked(

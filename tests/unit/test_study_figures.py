@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
+from domix.cli.studies.places import of_sweep
 from domix.figures import printed
 from domix.figures.figure import Figure
 from domix.figures.look import PRINT
@@ -25,7 +26,6 @@ from domix.report.paper import effective, heat_map, interpolation, learning_curv
 from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import Collection, collect
 from domix.report.paper.publish import publish
-from stages.studies.places import of_sweep
 from tools.made_study import MIXTURES, Asked, make_sweep
 
 FULL = Asked(

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from domix.cli.studies.places import of_sweep
 from domix.report.paper import results, rounded, typeset
 from domix.report.paper.collection import Collection, collect
 from domix.report.paper.mixtures import read_mixtures
 from domix.report.paper.typeset import Typeset
 from domix.runtime.files import read_json
-from stages.studies.places import of_sweep
 from tools.made_study import Asked, make_sweep
 
 ASKED = Asked(

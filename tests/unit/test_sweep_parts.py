@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from dvc.config import Config
 from rich.console import Console
 
+from domix.cli import sweep
+from domix.cli.sweeps import slots as places
+from domix.cli.sweeps.plan import Entry, Sweep, judge, reason, stage_code, twins
+from domix.cli.sweeps.view import View
+from domix.cli.sweeps.workspaces import Study, bring_up_to_date
 from domix.config import Params, load
+from domix.project import common
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.files import write_json
 from domix.runtime.settings import replace
 from domix.runtime.slots import Job, Slot, State, Verdict
-from stages import common, sweep
-from stages.sweeps import slots as places
-from stages.sweeps.plan import Entry, Sweep, judge, reason, stage_code, twins
-from stages.sweeps.view import View
-from stages.sweeps.workspaces import Study, bring_up_to_date
+from tests.commands import domix
 from tests.tiny import REPOSITORY
 
 PARAMS = (REPOSITORY / "presets/smoke.yaml").read_text()
@@ -359,15 +362,15 @@ def test_the_file_of_a_sweep_names_every_run(tmp_path: Path, params: Params) -> 
 @pytest.mark.parametrize(
     ("arguments", "in_place"),
     [
-        ((), True),
-        (("--seeds", "0", "--mixtures", "natural-only,cg-high"), True),
-        (("--seeds", "1"), False),
-        (("--name", "own"), False),
-        (("--test-domains", "infograph,sketch"), False),
+        ({}, True),
+        ({"seeds": (0,), "mixtures": ("natural-only", "cg-high")}, True),
+        ({"seeds": (1,)}, False),
+        ({"name": "own"}, False),
+        ({"test_domains": ("infograph", "sketch")}, False),
     ],
 )
-def test_the_study_of_the_parameters_needs_no_copy(params: Params, arguments: tuple[str, ...], in_place: bool) -> None:
-    made = sweep.plan(params, sweep.parse(params, list(arguments)))
+def test_the_study_of_the_parameters_needs_no_copy(params: Params, arguments: dict[str, Any], in_place: bool) -> None:
+    made = sweep.plan(params, sweep.Asked(**arguments))
     assert made.in_place == in_place
     assert (made.entries[0].folder == made.root) == in_place
 
@@ -377,7 +380,7 @@ def test_the_study_of_the_parameters_needs_no_copy(params: Params, arguments: tu
     [
         (("--name", "../x"), "--name must be a plain folder name, not '../x'"),
         (("--write", "pbs", "there"), "--write knows slurm and sky, not 'pbs'"),
-        (("--write", "slurm", "there"), "has no mixture 'natural-only' yet: run `python -m stages.sweep"),
+        (("--write", "slurm", "there"), "has no mixture 'natural-only' yet: run `domix sweep"),
     ],
 )
 def test_bad_input_is_told_in_a_sentence(
@@ -385,13 +388,11 @@ def test_bad_input_is_told_in_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DomixError, match=says):
-        sweep.main(params, *arguments)
+        domix(params, "sweep", *arguments)
 
 
-def test_numbers_must_be_numbers(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (("--seeds", "a"), ("--slots", "0")):
-        with pytest.raises(SystemExit):
-            sweep.parse(params, list(arguments))
-    said = capsys.readouterr().err
-    assert "argument --seeds" in said
-    assert "must be at least 1, not 0" in said
+@pytest.mark.parametrize(("option", "value"), [("--seeds", "a"), ("--slots", "0")])
+def test_numbers_must_be_numbers(params: Params, option: str, value: str) -> None:
+    with pytest.raises(typer.TyperException) as caught:
+        domix(params, "sweep", option, value)
+    assert option in caught.value.format_message()

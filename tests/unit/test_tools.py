@@ -12,8 +12,10 @@ from tools import check_tree, image_digest, smoke, stage_deps
 
 FILES = {
     "stages/__init__.py": '"""Doc."""\nimport sys\n',
-    "stages/common.py": '"""Doc."""\nfrom domix import config\n',
-    "stages/train.py": '"""Doc."""\nfrom stages import common\n\ndef main(params):\n    from domix.model import clip\n',
+    "src/domix/project/common.py": '"""Doc."""\nfrom domix import config\n',
+    "stages/train.py": (
+        '"""Doc."""\nfrom domix.project import common\n\ndef main(params):\n    from domix.model import clip\n'
+    ),
     "stages/report.py": '"""Doc."""\nimport json\ndef main(params): pass\n',
     "src/domix/__init__.py": '"""Doc."""\n',
     "src/domix/config.py": '"""Doc."""\n',

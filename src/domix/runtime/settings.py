@@ -94,7 +94,8 @@ def _sentence(cls: type[Settings], path: str, error: ValidationError) -> str:
     if kind in ("value_error", "assertion_error"):
         return f"{place}.{found['ctx']['error']}" if place else str(found["ctx"]["error"])
     if kind in BOUNDS:
-        return f"{place} must be {BOUNDS[kind].format(**found.get('ctx', {}))}, not {_show(found['input'])}"
+        bounds = {name: f"{bound:g}" for name, bound in found.get("ctx", {}).items()}
+        return f"{place} must be {BOUNDS[kind].format(**bounds)}, not {_show(found['input'])}"
     if kind in ("too_short", "too_long"):
         least = kind == "too_short"
         size = f"at least {found['ctx']['min_length']}" if least else f"at most {found['ctx']['max_length']}"

@@ -1,0 +1,94 @@
+"""`domix evaluate-model`: accuracy of one model, trained here or not, outside the pipeline: docs/any-model.md.
+
+It prints a table and writes nothing but what is kept in .cache: decoded pictures and embeddings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from domix.config import Params
+from domix.data.classes import load_test_classes
+from domix.evaluate.embed import ClipSubject, embed_clip
+from domix.evaluate.embeddings import load_scored
+from domix.evaluate.outcomes import Plan, ScoredModel, classify
+from domix.evaluate.public import open_public
+from domix.evaluate.robustness import robustness_table
+from domix.evaluate.tables import metric_table
+from domix.project.common import ARTIFACTS, SETS
+from domix.project.embedding import from_root, means_of, open_named
+from domix.runtime.errors import ParameterError
+from domix.study import PUBLIC, Run, Study
+
+ROW, COLUMN = ["domain", "cells", "n", "n_classes"], "metric"
+
+
+def main(params: Params, name: str, architecture: str | None = None, source: str | None = None) -> None:
+    """Embed a source's test pictures with a model and print its accuracies."""
+    subject = open_asked(params, name, architecture)
+    study = params.sources[0]
+    sets = [] if source in (None, study) else [source]
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        embed_clip(
+            subject,
+            folder,
+            means_of(params),
+            templates=params.embed.templates,
+            study=ARTIFACTS / "shards" / study,
+            sets=[folder_of(name) for name in sets],
+        )
+        model = ScoredModel(Run(PUBLIC, name, 0), "", folder)
+        print(table_of(params, model, sets))
+
+
+def folder_of(name: str) -> Path:
+    """Return where a source is packed: as an evaluation set, else for training."""
+    return SETS / name if (SETS / name).exists() else ARTIFACTS / "shards" / name
+
+
+def open_asked(params: Params, model: str, architecture: str | None) -> ClipSubject:
+    """Open the model: one of the parameters' names goes before a file of the same name."""
+    if model not in params.models:
+        return open_public(from_root(model), architecture and from_root(architecture))
+    if architecture is not None:
+        raise ParameterError(f"models.{model} is described in params.yaml: leave --architecture out")
+    return open_named(params, model)
+
+
+def table_of(params: Params, model: ScoredModel, sets: list[str]) -> str:
+    """Return the estimates with their intervals, one row a group of pictures, one column a metric, as text."""
+    plan = plan_of(params, model)
+    if sets:
+        found, rows = robustness_table([model], sets, plan), ["set", "labels", "n", "n_classes"]
+    else:
+        found, rows = metric_table([classify(load_scored(model.folder, model.run.kind), plan, model, 0)], plan), ROW
+    shown = [
+        f"{100 * e:.1f}" + ("" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")
+        for e, low, high in zip(found["estimate"], found["low"], found["high"], strict=True)
+    ]
+    metrics = list(dict.fromkeys(found[COLUMN]))
+    wide = found.assign(shown=shown).set_index([*rows, COLUMN])["shown"].unstack(COLUMN)
+    order = pd.MultiIndex.from_frame(found[rows].drop_duplicates())
+    return wide.loc[order, metrics].fillna("").reset_index().to_string(index=False)
+
+
+def plan_of(params: Params, model: ScoredModel) -> Plan:
+    """Return what is measured: as the stage evaluate does, of the pictures that were embedded."""
+    meta = load_scored(model.folder, model.run.kind).meta
+    return Plan(
+        study=Study(
+            test_domain=params.test_domain,
+            natural_domain=params.natural_domain,
+            test_classes=tuple(load_test_classes(params.test_classes, meta["classes"])),
+            domains=tuple(meta["domains"]),
+            classes=tuple(meta["classes"]),
+        ),
+        top_k=params.evaluate.top_k,
+        resamples=params.evaluate.bootstrap,
+        confidence=params.evaluate.confidence,
+        seed=params.evaluate.seed,
+    )

@@ -1,0 +1,46 @@
+"""`domix headline`: the answer of the pipeline that was last run here, the accuracies, and where the report lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+
+from domix.project.common import RUN_PAGE, load_params
+from domix.report.load.study import load_study
+from domix.report.tables import summary, words
+
+COLUMNS = ("withheld", "seen", "natural")
+
+
+def headline(root: Path) -> str:
+    """Return the answer in words, a table of balanced accuracies and the report's path, as lines of text.
+
+    Raises:
+        DomixError: params.yaml or the results are missing or do not fit together.
+    """
+    params = load_params(root / "params.yaml")
+    study = load_study(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
+    conclusion = words.conclude(study)
+    lines = ["", f"{conclusion.verdict}", conclusion.answer, "", _row("mixture", COLUMNS)]
+    for row in summary.result_table(study):
+        cells = [_accuracy(cast("pd.Series | None", row[column])) for column in COLUMNS]
+        lines.append(_row(str(row["mixture"]), cells))
+    lines += [
+        f"(balanced accuracy, {study.confidence * 100:g} % interval: {study.test_domain}, classes withheld and seen; "
+        f"{study.natural_domain}, all classes)",
+        "",
+        f"The report: {(root / 'artifacts' / 'report' / 'index.html').resolve()}",
+    ]
+    if (root / RUN_PAGE).is_file():
+        lines.append(f"With commit, times and rates of the run: {(root / RUN_PAGE).resolve()}")
+    return "\n".join(lines)
+
+
+def _row(name: str, cells: tuple[str, ...] | list[str]) -> str:
+    return f"  {name:<22}" + "".join(f"{cell:>26}" for cell in cells)
+
+
+def _accuracy(row: pd.Series | None) -> str:
+    return "-" if row is None else f"{row['estimate']:.1%} ({row['low']:.1%} to {row['high']:.1%})"

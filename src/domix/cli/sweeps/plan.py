@@ -1,0 +1,215 @@
+"""What a sweep has to do: for each test domain the shared data, the trainings, the rest; and the file that says so."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from domix.cli.sweeps.workspaces import Study
+from domix.config import Params
+from domix.project.common import ARTIFACTS, SWEEPS, USER_ERROR, git_state, run_name
+from domix.project.tracking import PROGRESS
+from domix.runtime.files import sha256_file, write_json
+from domix.runtime.slots import Command, Job, Slot, Verdict
+
+Kind = Literal["prepare", "train", "train_supervised", "report"]
+MODELS: dict[str, Path] = {
+    "train": ARTIFACTS / "models" / "clip",
+    "train_supervised": ARTIFACTS / "models" / "supervised",
+}
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+PREPARE = (*DVC, "repro", "mixtures", "captions")
+LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
+EXITED = re.compile(r"exited with (-?\d+)")
+CHATTER = re.compile(r"ERROR: failed to reproduce|--- |> |Running stage|Updating lock|To track the changes|\s*git add")
+
+
+@dataclass
+class Entry:
+    """One command of a sweep, and what has become of it."""
+
+    kind: Kind
+    test_domain: str
+    folder: Path  # where it runs
+    mixture: str | None = None
+    seed: int | None = None
+    state: str = "waiting"  # until there is a job, and for entries that need none
+    note: str = ""
+    job: Job | None = None
+
+    @property
+    def stage(self) -> str:
+        """Return what DVC calls a training."""
+        return f"{self.kind}@{self.mixture}-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Return the entry's name in the sweep, its log's name, too."""
+        return f"{self.test_domain}/{self.kind if self.mixture is None else self.stage}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return its command."""
+        if self.kind == "prepare":
+            return PREPARE
+        return (*DVC, "repro") if self.kind == "report" else (*DVC, "repro", "--single-item", self.stage)
+
+    @property
+    def model(self) -> Path | None:
+        """Return a training's model folder."""
+        if self.mixture is None or self.seed is None:
+            return None
+        return self.folder / MODELS[self.kind] / run_name(self.mixture, self.seed)
+
+    @property
+    def status(self) -> str:
+        """Return where it stands: waiting, running, done, failed, stopped, skipped."""
+        return self.job.state.value if self.job else self.state
+
+
+@dataclass
+class Sweep:
+    """All that a sweep does, and where."""
+
+    name: str
+    root: Path
+    studies: tuple[Study, ...]
+    until: str
+    in_place: bool  # one study, that of params.yaml: no copy is needed
+    pull: bool  # take from DVC's default remote what other machines have made
+    kinds: dict[str, list[str]]  # kind of training -> mixtures
+    slots: Sequence[Slot] = ()
+    entries: list[Entry] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+    commit: tuple[str | None, bool] = field(default_factory=git_state)
+
+    def __post_init__(self) -> None:
+        for study in self.studies:
+            place = (study.test_domain, self.folder_of(study))
+            self.entries.append(Entry("prepare", *place))
+            for kind in ("train", "train_supervised"):
+                pairs = [(m, s) for m in study.mixtures if m in self.kinds[kind] for s in study.seeds]
+                self.entries += [Entry(kind, *place, mixture, seed) for mixture, seed in pairs]
+            self.entries.append(Entry("report", *place))
+
+    @property
+    def folder(self) -> Path:
+        """Return the sweep's own folder."""
+        return self.root / SWEEPS / self.name
+
+    def folder_of(self, study: Study) -> Path:
+        """Return the copy in which a study runs."""
+        return self.root if self.in_place else self.folder / study.test_domain
+
+    def of(self, *kinds: Kind, test_domain: str | None = None) -> list[Entry]:
+        """List the entries of some kinds, and of one test domain, if given."""
+        return [e for e in self.entries if e.kind in kinds and test_domain in (None, e.test_domain)]
+
+    def log(self, entry: Entry) -> Path:
+        """Return where an entry's output goes."""
+        return self.folder / "logs" / f"{entry.name}.log"
+
+    def heartbeat(self, entry: Entry) -> Path:
+        """Return the file in which a training tells how far it has come."""
+        return self.folder / "progress" / f"{entry.name}.json"
+
+    def command(self, entry: Entry, after: str | None = None) -> Command:
+        """Return what runs an entry."""
+        told = {PROGRESS: str(self.heartbeat(entry))}
+        words = (*entry.words, "--pull") if self.pull else entry.words
+        return Command(entry.name, words, entry.folder, self.log(entry), told, after)
+
+    def write(self, state: str) -> None:
+        """Write sweep.json: what was asked, and what has become of each part. Paths are relative to the repository."""
+        commit, dirty = self.commit
+        first = self.studies[0]
+        write_json(
+            self.folder / "sweep.json",
+            {
+                "name": self.name,
+                "state": state,
+                "asked": {
+                    "test_domains": [study.test_domain for study in self.studies],
+                    "mixtures": list(first.mixtures),
+                    "seeds": list(first.seeds),
+                    "until": self.until,
+                },
+                "git_commit": commit,
+                "git_dirty": dirty,
+                "started": round(self.started, 1),
+                "updated": round(time.time(), 1),
+                "slots": [slot.name for slot in self.slots],
+                "workspaces": {s.test_domain: self._relative(self.folder_of(s)) for s in self.studies},
+                "runs": [self._record(entry) for entry in self.entries],
+            },
+        )
+
+    def _record(self, entry: Entry) -> dict[str, Any]:
+        job = entry.job
+        return {
+            "name": entry.name,
+            "kind": entry.kind,
+            "test_domain": entry.test_domain,
+            "mixture": entry.mixture,
+            "seed": entry.seed,
+            "state": entry.status,
+            "note": entry.note,
+            "slot": job.slot.name if job and job.slot else None,
+            "attempts": job.attempts if job else 0,
+            "exit_code": stage_code(job.code, job.output()) if job and job.code is not None else None,
+            "log": self._relative(self.log(entry)),
+            "model": self._relative(entry.model) if entry.model else None,
+        }
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def kinds_of(params: Params, mixtures: Sequence[str]) -> dict[str, list[str]]:
+    """Return which of some mixtures each kind of training is asked for."""
+    supervised = params.supervised.mixtures
+    return {"train": list(mixtures), "train_supervised": [name for name in mixtures if name in supervised]}
+
+
+def stage_code(code: int, said: str) -> int:
+    """Return the exit code of the stage that DVC ran, if it tells one, else DVC's."""
+    told = EXITED.findall(said)
+    return int(told[-1]) if told and code else code
+
+
+def judge(code: int, said: str) -> Verdict:
+    """Tell what the end of a `dvc repro` means: a user's mistake would be made again, other ends may pass."""
+    if LOCKED.search(said):
+        return Verdict.BUSY
+    if not EXITED.search(said):
+        return Verdict.DIED if code < 0 else Verdict.FAILED
+    return Verdict.FAILED if stage_code(code, said) == USER_ERROR else Verdict.DIED
+
+
+def reason(said: str) -> str:
+    """Return the line of a failed attempt's output that says why."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not CHATTER.match(line)]
+    return (telling or lines or ["it said nothing"])[-1]
+
+
+def twins(entries: Sequence[Entry]) -> dict[str, str]:
+    """Find trainings that are the same in several copies: name -> the one that goes first.
+
+    Their saved states are one and the same, so they must not run side by side; and what the first has made, DVC's run
+    cache gives to the others.
+    """
+    first: dict[str, str] = {}
+    found = {}
+    for entry in entries:
+        data = sha256_file(entry.folder / ARTIFACTS / "mixtures" / f"{entry.mixture}.parquet")
+        key = json.dumps([entry.kind, data, entry.seed])
+        if first.setdefault(key, entry.name) != entry.name:
+            found[entry.name] = first[key]
+    return found

@@ -1,1 +1,0 @@
-"""Where stages.study finds results: this workspace, a sweep's copies, revisions and experiments of DVC."""

@@ -1,1 +1,0 @@
-"""What stages/sweep.py is made of."""

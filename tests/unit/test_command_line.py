@@ -1,0 +1,107 @@
+"""`domix`: its commands, help without delay, one sentence for a mistake, exit codes; and how stages are started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from domix.cli.app import app
+from domix.project.common import usage
+from domix.runtime.errors import ParameterError
+from stages import report, train
+from tests.commands import domix
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+HEAVY = ("torch", "pandas", "numpy", "mlflow", "lightning", "matplotlib", "scipy")
+
+
+def start(*arguments: str, folder: Path = ROOT, module: str = "domix") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    command = (sys.executable, "-m", module, *arguments)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command_with_a_whole_sentence() -> None:
+    shown = CliRunner().invoke(app, ["--help"], prog_name="domix").output
+    for name in COMMANDS:
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"  {name} ")]
+        assert line.endswith(".") and not line.endswith("..."), line
+    assert {"export", "sweep", "study", "compare", "evaluate-model", "plan", "bench", "effective"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_documents_its_options(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"], prog_name="domix")
+    assert shown.exit_code == 0 and f"Usage: domix {name}" in shown.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"import sys, domix.cli.app; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_arguments_it_shows_its_help() -> None:
+    done = start()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: domix ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("exprot",), "exprot: No such command 'exprot'"),
+        (("export", "cg-high"), "export: Missing argument"),
+        (("export", "cg-high", "csv", "out"), "'csv' is not one of 'tsv', 'webdataset', 'parquet'"),
+        (("compare", "main", "mine", "--outt", "x"), "--outt"),
+        (("sweep", "--seeds", "1,b"), "--seeds"),
+        (("bench", "everything"), "bench: there is no bench 'everything', but data, embed, evaluate, study, train"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_ends_with_2(arguments: tuple[str, ...], says: str) -> None:
+    done = start(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_outside_a_project_commands_say_where_to_go(tmp_path: Path) -> None:
+    done = start("mixtures", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"mixtures: params.yaml is missing here ({tmp_path}): run this from the repository root\n"
+
+
+def test_a_bench_needs_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=r"has no tools/bench_data\.py: run this in the root of a clone"):
+        domix(None, "bench", "data")
+    assert all((ROOT / f"tools/bench_{name}.py").exists() for name in ("data", "embed", "evaluate", "study", "train"))
+
+
+def test_it_is_installed_under_its_name() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert declared["project"]["scripts"] == {"domix": "domix.cli.app:main"}
+
+
+def test_a_stage_says_in_one_line_how_it_is_started() -> None:
+    assert usage("train", train.main) == "usage: python -m stages.train <mixture> <seed>"
+    assert usage("report", report.main) == "usage: python -m stages.report [<folder>]"
+
+
+@pytest.mark.parametrize("arguments", [(), ("cg-high",), ("cg-high", "0", "more")])
+def test_a_stage_with_other_arguments_is_not_started(arguments: tuple[str, ...]) -> None:
+    done = start(*arguments, module="stages.train")
+    assert done.returncode == 2
+    assert done.stderr == "train: usage: python -m stages.train <mixture> <seed>\n"
+
+
+def test_a_stage_tells_its_usage_when_asked() -> None:
+    done = start("--help", module="stages.mixtures")
+    assert (done.returncode, done.stdout) == (0, "usage: python -m stages.mixtures\n")
