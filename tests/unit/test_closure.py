@@ -36,9 +36,10 @@ def digest(folder: Path, text: str) -> str:
         MODULE.replace("import os\n", "import os  # why\n"),
         MODULE.replace("\n\n\nclass", "\n# A comment.\n\nclass"),
         MODULE.replace('"""Doc."""\n\nimport', "import"),
+        MODULE.replace('return "#x"', "return (\n            '#x'\n        )"),
     ],
 )
-def test_comments_docstrings_and_empty_lines_do_not_count(tmp_path: Path, text: str) -> None:
+def test_comments_docstrings_and_layout_do_not_count(tmp_path: Path, text: str) -> None:
     assert text != MODULE and digest(tmp_path, text) == digest(tmp_path, MODULE)
 
 
