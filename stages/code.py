@@ -39,7 +39,6 @@ PLUMBING = frozenset(
     }
 )
 SETTINGS = ("src/domix/**/settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value
-SETTINGS = re.compile(r"src/domix/(settings/\w+|(.*/)?(\w+_)?settings)\.py")  # likewise: declarations of parameters
 ANALYSES = Path("src/domix/analyses")  # a folder each, found by name and not by an import
 
 
