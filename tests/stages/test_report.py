@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from domix import config
 from domix.config import Params
@@ -75,7 +76,7 @@ def test_numbers_and_plots_are_the_same_when_written_again(params):
 def test_the_plots_files_and_fields_are_those_that_dvc_is_told_of(params):
     """dvc.yaml names each plot's file, template and fields; all of them exist."""
     report.main(params)
-    entries = config.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    entries = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     told = {path: properties for entry in entries for path, properties in entry.items()}
     assert set(told) <= {f"artifacts/report/plots/{name}.csv" for name in PLOTS} and len(told) > 6
     for path, properties in told.items():
