@@ -2,11 +2,11 @@
 
 from domix.analysis.cka import compare_domains
 from domix.analysis.study import join_runs, read_withheld
-from domix.config import Params
 from domix.evaluate.embeddings import load_embeddings
 from domix.project.common import ARTIFACTS, run, run_names
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
+from domix.settings.params import Params
 
 
 def main(params: Params) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from domix.config import Params
 from domix.data.index import INDEX
 from domix.evaluate import tables
 from domix.evaluate.curves import follow
@@ -18,6 +17,7 @@ from domix.project.common import ARTIFACTS, run, run_name
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json
 from domix.runtime.tables import write_table
+from domix.settings.params import Params
 
 NATURAL_ONLY = "natural-only"  # standard name of the mixture whose curve is the reference of effective robustness
 SUMMARY = ARTIFACTS / "mixtures" / "summary.json"

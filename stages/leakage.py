@@ -6,11 +6,11 @@ import torch
 
 from domix.analysis.leakage import Search, audit, choose_encoder
 from domix.analysis.study import read_withheld
-from domix.config import Params
 from domix.data.mixtures import read_mixture
 from domix.project.common import ARTIFACTS, run, run_names
 from domix.runtime.files import atomic_folder, write_json
 from domix.runtime.tables import read_table, write_table
+from domix.settings.params import Params
 
 
 def main(params: Params) -> None:

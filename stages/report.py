@@ -7,7 +7,6 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from domix.config import Params
 from domix.data.shards import ShardReader
 from domix.project.common import ARTIFACTS, provenance, run, stage_times
 from domix.project.tracking import study_name, tracker_of
@@ -15,6 +14,7 @@ from domix.report import beside, card, datacards, leakage, modelcards, page, plo
 from domix.report.study import Study, load_study
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
+from domix.settings.params import Params
 
 METRICS = Path("metrics")
 

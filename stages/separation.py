@@ -7,10 +7,10 @@ from functools import partial
 
 from domix.analysis.separation import analyse_run
 from domix.analysis.study import join_runs, read_withheld
-from domix.config import Params
 from domix.project.common import ARTIFACTS, run, run_names
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
+from domix.settings.params import Params
 
 
 def main(params: Params) -> None:

@@ -3,10 +3,10 @@
 The list that it writes also gives DVC a folder of sets to depend on where none is asked for.
 """
 
-from domix.config import Params
 from domix.data.sources import get_source
 from domix.project.common import SETS, run
 from domix.runtime.files import write_json
+from domix.settings.params import Params
 
 
 def main(params: Params) -> None:

@@ -17,10 +17,11 @@ from domix.data.imagenet_classes import imagenet_classes
 from domix.data.index import read_index, write_index
 from domix.data.mixtures import read_mixture, write_mixture
 from domix.model.supervised import load_classifier
+from domix.project import training
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.training_params import DECIDING, Supervised
-from stages import train_supervised, training
+from stages import train_supervised
 from tests.tiny import REPOSITORY, WORDS, write_project
 from tests.tiny_supervised import RECIPE
 
