@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from domix.config import Params
 from domix.data.captions import own_captions, template_captions, write_captions
 from domix.data.sources import get_source
 from domix.project.common import ARTIFACTS, run, source_root
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table
+from domix.settings.params import Params
 
 
 def main(params: Params, source: str) -> None:

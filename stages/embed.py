@@ -1,10 +1,10 @@
 """Embed the evaluation pictures and class prompts with one trained CLIP: `python -m stages.embed <mixture> <seed>`."""
 
-from domix.config import Params
 from domix.evaluate.embed import embed_clip, open_subject
 from domix.evaluate.passes import trained_epochs
 from domix.project.common import ARTIFACTS, run, run_name
 from domix.project.embedding import checkpoints_in, means_of, pictures_of
+from domix.settings.params import Params
 
 
 def main(params: Params, mixture: str, seed: str) -> None:

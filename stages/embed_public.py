@@ -1,10 +1,11 @@
 """Embed the evaluation pictures and class prompts with a model of `models`: `python -m stages.embed_public <name>`."""
 
-from domix.config import Params
 from domix.evaluate.embed import embed_clip
 from domix.project.common import ARTIFACTS, run
-from domix.project.embedding import means_of, open_named, pictures_of
+from domix.project.embedding import means_of, pictures_of
+from domix.project.public_models import open_named
 from domix.runtime.errors import ParameterError
+from domix.settings.params import Params
 
 
 def main(params: Params, name: str) -> None:

@@ -1,10 +1,10 @@
 """Score the evaluation pictures with one trained classifier: `python -m stages.embed_supervised <mixture> <seed>`."""
 
-from domix.config import Params
 from domix.evaluate.embed_classifier import embed_classifier
 from domix.evaluate.passes import trained_epochs
 from domix.project.common import ARTIFACTS, run, run_name
 from domix.project.embedding import checkpoints_in, means_of, pictures_of
+from domix.settings.params import Params
 
 
 def main(params: Params, mixture: str, seed: str) -> None:

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from domix.config import Params
 from domix.data.index import INDEX
 from domix.evaluate import tables
 from domix.evaluate.curves import follow
@@ -14,6 +13,7 @@ from domix.evaluate.seeds_tables import seeds_tables
 from domix.project.common import ARTIFACTS, SUMMARY, run, runs_of
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
+from domix.settings.params import Params
 from domix.study import read_study
 
 NATURAL_ONLY = "natural-only"  # standard name of the mixture whose curve is the reference of effective robustness

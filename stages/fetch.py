@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from domix.config import Params
 from domix.data.archive import Entry
 from domix.data.download import download
 from domix.data.fetch import fetch_files
@@ -20,6 +19,7 @@ from domix.project.progress import progress_line
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder
 from domix.runtime.progress import Report
+from domix.settings.params import Params
 
 
 def main(params: Params, name: str) -> None:

@@ -1,7 +1,7 @@
 """Stage fetch_set: bring the files of an evaluation set, as fetch does: `python -m stages.fetch_set <source>`."""
 
-from domix.config import Params
 from domix.project.common import ARTIFACTS, run
+from domix.settings.params import Params
 from stages.fetch import fetch
 
 

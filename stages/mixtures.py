@@ -1,12 +1,12 @@
 """Choose the samples of every training mixture: `python -m stages.mixtures`. What they hold: `domix mixtures`."""
 
-from domix.config import Params
 from domix.data.cells_figure import write_figure
 from domix.data.composition import compose, write_summary
 from domix.data.mixtures import record_captions, record_sources, write_mixture
 from domix.project.common import ARTIFACTS, run
 from domix.project.mixtures import build, load, parse
 from domix.runtime.files import atomic_folder
+from domix.settings.params import Params
 
 
 def main(params: Params) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from domix.config import Params
 from domix.data.drivers import get_driver
 from domix.data.imagenet_subsets import ANSWERS
 from domix.data.manifests import check_unchanged, read_files
@@ -23,6 +22,7 @@ from domix.data.sources import Answering, get_source
 from domix.project.common import ARTIFACTS, STATE, original_root, run, source_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, digest_of, write_json
+from domix.settings.params import Params
 
 POSE_SEED = 0  # part of the set's definition: every study sees the same poses
 

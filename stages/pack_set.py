@@ -3,8 +3,8 @@
 Its pictures lie apart from those that mixtures choose from, so that a further set leaves every trained model as it is.
 """
 
-from domix.config import Params
 from domix.project.common import ARTIFACTS, SETS, run
+from domix.settings.params import Params
 from stages.pack import pack_source
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from domix.analyses.contract import Section
-from domix.config import Params
 from domix.data.shards import ShardReader
 from domix.project.common import ARTIFACTS, RATES, RUN_PAGE, package_versions, provenance, run, stage_times
 from domix.project.tracking import study_name, tracker_of
@@ -21,6 +20,7 @@ from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
+from domix.settings.params import Params
 
 METRICS = Path("metrics")
 

@@ -3,12 +3,12 @@
 A training cut short leaves nothing in its output folder and exits with 75; started again, it goes on where it was.
 """
 
-from domix.config import Params
 from domix.data.samples import Opened, identity
 from domix.model import mlflow_model
 from domix.model.clip import load_config
 from domix.project.common import ARTIFACTS, run, run_name
 from domix.project.training import open_run, pictures_of, sample_weights, train
+from domix.settings.params import Params
 from domix.train import subsets
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job

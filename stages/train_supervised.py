@@ -3,13 +3,13 @@
 A training cut short leaves nothing in its output folder and exits with 75; started again, it goes on where it was.
 """
 
-from domix.config import Params
 from domix.data.labels import COLUMNS, Labels, label_samples
 from domix.data.samples import Opened, identity
 from domix.model.supervised import load_encoder
 from domix.project.common import ARTIFACTS, run, run_name
 from domix.project.training import open_run, pictures_of, sample_weights, train
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
 from domix.train.supervised_validation import make_validator

@@ -18,13 +18,13 @@ import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.config import Params
 from domix.data.index import make_index, shard_name, write_index
 from domix.data.mixtures import Mixture, write_mixture
 from domix.data.samples import Opened
 from domix.data.shards import ShardWriter, make_block
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
+from domix.settings.params import Params
 
 NAME = "photos"  # of the source and of the mixture
 SIZES = ((256, 256), (341, 256), (256, 341))  # width and height, in turn

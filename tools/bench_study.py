@@ -29,7 +29,13 @@ def main() -> None:
         (root / "params.yaml").write_bytes((ROOT / "presets" / "mini.yaml").read_bytes())
         started = time.perf_counter()
         command = (sys.executable, "-m", "domix", "study", "--sweep", "made")
-        subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+        subprocess.run(
+            command,
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+            check=True,
+            capture_output=True,
+        )
         seconds = time.perf_counter() - started
         files = [path for path in (root / "artifacts" / "study").rglob("*") if path.is_file()]
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -23,7 +23,6 @@ import psutil
 import torch
 
 from domix.cli import export
-from domix.config import Params
 from domix.data.loader import augmented
 from domix.data.pictures import Pictures
 from domix.model import clip
@@ -32,6 +31,7 @@ from domix.project.common import load_params
 from domix.project.training import open_run, quiet
 from domix.runtime.settings import replace
 from domix.runtime.tracking import NullTracker
+from domix.settings.params import Params
 from domix.train.fit import fit, set_up
 from domix.train.job import Job
 from domix.train.machine import choose

@@ -20,7 +20,11 @@ from tests.commands import domix
 from tests.tiny import REPOSITORY
 from tools.made_study import Asked, make_sweep, make_workspace
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY), "DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src"))),
+    "DVC_NO_ANALYTICS": "true",
+    "OMP_NUM_THREADS": "1",
+}
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
 DVC = (sys.executable, "-m", "dvc")
 TINY = Asked(

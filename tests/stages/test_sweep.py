@@ -85,7 +85,7 @@ out.mkdir(parents=True)
 (out / "model").write_text(f"{mixture} {seed}")
 """
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {
-    "PYTHONPATH": str(REPOSITORY),
+    "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src"))),
     "DVC_NO_ANALYTICS": "true",
 }
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from domix.cli.app import app
+from domix.cli import app as command_line
+from domix.cli.app import app, mixtures_here
 from domix.project.common import usage
 from domix.runtime.errors import ParameterError
 from stages import report, train
@@ -105,3 +106,32 @@ def test_a_stage_with_other_arguments_is_not_started(arguments: tuple[str, ...])
 def test_a_stage_tells_its_usage_when_asked() -> None:
     done = start("--help", module="stages.mixtures")
     assert (done.returncode, done.stdout) == (0, "usage: python -m stages.mixtures\n")
+
+
+def test_the_shell_completes_mixtures_where_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert mixtures_here("cg-") == ["cg-low", "cg-high", "cg-high-all"]
+    monkeypatch.chdir(tmp_path)
+    assert mixtures_here("cg-") == []
+
+
+def test_the_shell_is_told_the_commands() -> None:
+    asked = {"_DOMIX_COMPLETE": "complete_bash", "COMP_WORDS": "domix ex", "COMP_CWORD": "1"}
+    environment = os.environ | asked | {"PYTHONPATH": str(ROOT / "src")}
+    code = "from domix.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["export", "export-results"]
+
+
+def test_an_interrupted_command_ends_as_one_that_can_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("domix.cli.bench.main", interrupted)
+    monkeypatch.setattr(sys, "argv", ["domix", "bench", "data"])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    assert caught.value.code == 75
+    assert capsys.readouterr().err == "bench: interrupted; run it again to continue\n"

@@ -55,6 +55,7 @@ class Whole(Settings):
         ({"size": 1, "mode": "slow"}, "part.mode must be one of fast, exact or a whole number, not 'slow'"),
         ({"siz": 1}, "unknown parameter part.siz: did you mean part.size?"),
         ({"size": 1, "zzz": 1}, "unknown parameter part.zzz: known here: size, share, names, pair, mode"),
+        ({"size": 1, 3: 1}, "unknown parameter part.3: known here: size, share, names, pair, mode"),
         ({}, "parameter part.size is missing"),
         (3, "part must be a mapping, not 3"),
     ],

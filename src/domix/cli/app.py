@@ -60,7 +60,17 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         raise typer.BadParameter(f"{text!r} is not whole numbers with commas between", param_hint=option) from None
 
 
-Mixture = Annotated[str, typer.Argument(help="Name of a mixture, as in params.yaml.")]
+def mixtures_here(incomplete: str) -> list[str]:
+    """Return the mixtures of params.yaml that begin so, for the shell to complete; none where it cannot be read."""
+    try:
+        return [name for name in load_params().mixtures if name.startswith(incomplete)]
+    except ParameterError:
+        return []
+
+
+Mixture = Annotated[
+    str, typer.Argument(help="Name of a mixture, as in params.yaml.", autocompletion=mixtures_here, show_default=False)
+]
 Domains = Annotated[str, typer.Option(help="Test domains, with commas between (default: that of params.yaml).")]
 
 

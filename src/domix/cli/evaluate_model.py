@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from domix.config import Params
 from domix.data.classes import load_test_classes
 from domix.evaluate.embed import ClipSubject, embed_clip
 from domix.evaluate.embeddings import load_scored
@@ -19,8 +18,10 @@ from domix.evaluate.public import open_public
 from domix.evaluate.robustness import robustness_table
 from domix.evaluate.tables import metric_table
 from domix.project.common import ARTIFACTS, SETS
-from domix.project.embedding import from_root, means_of, open_named
+from domix.project.embedding import means_of
+from domix.project.public_models import from_root, open_named
 from domix.runtime.errors import ParameterError
+from domix.settings.params import Params
 from domix.study import PUBLIC, Run, Study
 
 ROW, COLUMN = ["domain", "cells", "n", "n_classes"], "metric"

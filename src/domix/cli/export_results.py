@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from domix.config import Params
 from domix.evaluate.reference_results import arrays, read_answers, results, results_topk
 from domix.project.common import ARTIFACTS, SUMMARY
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_file, read_json, write_json
+from domix.settings.params import Params
 from domix.study import Run, study_of
 
 Kind = Literal["clip", "supervised"]

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from domix.cli.probe import probe
-from domix.config import Params
 from domix.data.composition import compose
 from domix.data.labels import Labels
 from domix.data.pictures import Pictures
@@ -30,6 +29,7 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
+from domix.settings.params import Params
 from domix.train import throughput
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job

@@ -17,9 +17,9 @@ from domix.runtime.tracking import NullTracker
 from domix.train.fit import fit
 from domix.train.job import Job, Task
 from domix.train.machine import Machine, choose
+from domix.train.settings import Recipe, Trainer
 from domix.train.throughput import matmul_flops, measure
 from domix.train.work import Work
-from domix.training_params import Recipe, Trainer
 
 FOREVER = 10**7  # steps
 SMALLEST = 8  # samples a step, on a machine that is too slow for the whole batch

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from domix.cli.studies.places import of_sweep, this_workspace
 from domix.cli.studies.revisions import experiments, of_revisions
-from domix.config import Params
 from domix.report.paper.collection import collect
 from domix.report.paper.publish import publish
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder
+from domix.settings.params import Params
 
 
 def main(params: Params, out: Path, *, sweeps: Sequence[str], revisions: Sequence[str], of_dvc: bool) -> None:

@@ -29,9 +29,9 @@ from domix.cli.sweeps.plan import Sweep, kinds_of
 from domix.cli.sweeps.slots import find_slots
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study
-from domix.config import Params
 from domix.project.common import original_root
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.settings.params import Params
 from domix.train.settings import Trainer
 
 Until = Literal["mixtures", "train", "report"]

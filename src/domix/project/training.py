@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from domix.config import Params
 from domix.data.names import class_text
 from domix.data.picture_sources import open_pictures
 from domix.data.pictures import PictureSet
@@ -17,11 +16,12 @@ from domix.project.common import ARTIFACTS, RATES, STATE, original_root
 from domix.project.tracking import tracker_of
 from domix.runtime.files import digest_of
 from domix.runtime.registry import Save
+from domix.settings.params import Params
 from domix.train import first_batch
 from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.session import Validator
-from domix.training_params import DECIDING, Recipe
+from domix.train.settings import DECIDING, Recipe
 
 
 def open_run(

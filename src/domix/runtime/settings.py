@@ -79,13 +79,13 @@ def require(condition: bool, message: str) -> None:
 
 def _sentence(cls: type[Settings], path: str, error: ValidationError) -> str:
     """Say of the first mistake what is wrong: unknown keys first, as one of them is often what is missing elsewhere."""
-    order = ("extra_forbidden", "missing")
+    order = ("extra_forbidden", "invalid_key", "missing")
     found = min(
         error.errors(include_url=False),
         key=lambda each: order.index(each["type"]) if each["type"] in order else len(order),
     )
     loc, kind = found["loc"], found["type"]
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):  # the latter: not even text
         owner, place = _follow(cls, path, loc[:-1])
         return f"unknown parameter {_join(place, loc[-1])}: {_hint(owner, place, str(loc[-1]))}"
     if kind == "missing":

@@ -195,7 +195,7 @@ class Trainer(Settings):
     threads: int = Field(
         ge=0, description="CPU threads a process computes with; 0 = all cores, shared among the devices"
     )
-    save_every_s: int = Field(
+    save_every_s: int | float = Field(
         gt=0, description="seconds between saves of the state from which a killed training resumes"
     )
     keep_states: int = Field(

@@ -17,7 +17,7 @@ from domix.cli.sweeps.plan import Sweep, twins
 from domix.project.common import ARTIFACTS, original_root
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.files import write_text
-from domix.training_params import Trainer
+from domix.train.settings import Trainer
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACE = re.compile(r"@([A-Z_]+)@")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from domix.cli.sweeps.workspaces import Study
-from domix.config import Params
 from domix.project.common import ARTIFACTS, SWEEPS, USER_ERROR, git_state, run_name
 from domix.project.tracking import PROGRESS
 from domix.runtime.files import sha256_file, write_json
 from domix.runtime.slots import Command, Job, Slot, Verdict
+from domix.settings.params import Params
 
 Kind = Literal["prepare", "train", "train_supervised", "report"]
 MODELS: dict[str, Path] = {

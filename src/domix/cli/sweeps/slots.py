@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from domix.runtime.errors import ParameterError
 from domix.runtime.slots import Slot
-from domix.training_params import Trainer
+from domix.train.settings import Trainer
 
 
 def find_slots(
