@@ -126,7 +126,7 @@ def source_root(params: Params, name: str) -> Path:
 
 
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:
-    """Keep when a stage's outputs were made, and of which commit: they do not say so, lest equal runs' outputs differ."""
+    """Keep how long a stage took, and at which commit: its outputs say neither, lest they differ between equal runs."""
     commit, dirty = git_state()
     record = {"stage": name, "arguments": arguments, "seconds": round(seconds, 1)}
     path = STATE / "times" / f"{'_'.join([name, *arguments])}.json"

@@ -18,8 +18,9 @@ from domix.config import Params
 from domix.data.drivers import get_driver
 from domix.data.imagenet_subsets import ANSWERS
 from domix.data.manifests import check_unchanged, read_files
-from domix.data.pack import VERSION, PackStats, Settings, pack
+from domix.data.pack import PackStats, Settings, pack
 from domix.data.sources import Answering, get_source
+from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, digest_of, write_json
 from stages.common import ARTIFACTS, STATE, original_root, run, source_root
 
@@ -39,7 +40,7 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
     source = get_source(name, has_folder=name in params.fetch.paths)
     parts = source.parts(root, size=wanted.shard_samples, poses=wanted.poses)
     digest = digest_of(
-        version=VERSION,
+        code=code_digest(pack.__module__),
         files=[asdict(file) for file in files],
         settings=asdict(settings),
         samples=wanted.shard_samples,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,11 +94,11 @@ def first(project: Path) -> set[str]:
 
 def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: set[str]) -> None:
     assert first == {
+        "code",
         "fetch@emoji",
         "pack@emoji",
         "captions@emoji",
         "mixtures",
-        "sets",
         *(f"{stage}@{mixture}-0" for stage in ("train", "embed") for mixture in MIXTURES),
         *(f"{stage}@cg-high-0" for stage in ("train_supervised", "embed_supervised")),
         "evaluate",
@@ -118,6 +119,44 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
 def test_a_second_run_has_nothing_to_do(project: Path, first: set[str]) -> None:
     assert ran(dvc(project, "repro")) == set()
     assert git(project, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_another_clone_makes_what_the_lock_says(project: Path, first: set[str], tmp_path: Path) -> None:
+    """Nothing of the hour, the load, the commit or the path goes into an output; with no cache, all is made anew."""
+    clone = tmp_path / "elsewhere" / "clone"
+    git(project, "clone", "--quiet", str(project), str(clone))
+    shutil.copytree(project / "data", clone / "data")
+    made = ran(dvc(clone, "repro", "embed@cg-high-0", "embed_supervised@cg-high-0"))
+    stages = {"train", "embed", "train_supervised", "embed_supervised"}
+    assert made == {"code", "fetch@emoji", "pack@emoji", "captions@emoji", "mixtures"} | {
+        f"{s}@cg-high-0" for s in stages
+    }
+    assert git(clone, "diff", "HEAD", "--", "dvc.lock") == ""
+    assert list((clone / ".cache/rates").rglob("cg-high-s0.csv"))
+
+
+def test_a_report_made_again_at_another_commit_is_the_same(project: Path, first: set[str]) -> None:
+    git(project, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    assert ran(dvc(project, "repro", "-f", "-s", "evaluate", "report")) == {"evaluate", "report"}
+    assert git(project, "status", "--porcelain", "--untracked-files=no") == ""
+    commit = git(project, "rev-parse", "HEAD")[:12]
+    pages = [project / folder / "report/index.html" for folder in ("artifacts", ".cache")]
+    assert [commit in page.read_text(encoding="utf-8") for page in pages] == [False, True]
+
+
+def test_an_edit_reruns_the_stages_that_use_it(project: Path, first: set[str]) -> None:
+    edits = {"src/domix/report/words.py": "\n_NEW = 1\n", "src/domix/train/fit.py": "\n# A comment.\n"}
+    before = {name: (project / name).read_text(encoding="utf-8") for name in edits}
+    try:
+        for name, text in edits.items():
+            (project / name).write_text(before[name] + text, encoding="utf-8")
+        assert ran(dvc(project, "repro")) == {"code", "report"}
+    finally:
+        for name, text in before.items():
+            (project / name).write_text(text, encoding="utf-8")
+        git(project, "checkout", "--", "dvc.lock")
+        dvc(project, "checkout", "--force")
+    assert ran(dvc(project, "repro")) == set()
 
 
 def test_another_test_domain_reruns_only_what_depends_on_it(project: Path, first: set[str]) -> None:

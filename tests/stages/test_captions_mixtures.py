@@ -27,8 +27,8 @@ NAMES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
 def params(tmp_path, monkeypatch) -> Params:
     loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     index = make_index({d: [4, 5, 6] for d in ("clipart", "painting", "real", "sketch")}, classes=CLASSES)
-    write_table(tmp_path / "artifacts/shards/emoji/index.parquet", index)
     monkeypatch.chdir(tmp_path)
+    add_source("emoji", index)
     return replace(loaded, sources=["emoji"], mixtures=NAMES, test_domain="sketch", test_classes=["lion"])
 
 
@@ -43,8 +43,9 @@ def test_all_mixtures_and_their_summary_are_written(params):
     mixtures.main(params)
     folder = Path("artifacts/mixtures")
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["summary.json", "cells.parquet", "cells.png", *(f"{name}.parquet" for name in NAMES)]
+        ["summary.json", "captions", "cells.parquet", "cells.png", *(f"{name}.parquet" for name in NAMES)]
     )
+    assert sorted(path.stem for path in (folder / "captions").iterdir()) == sorted(NAMES)
     summary = read_json(folder / "summary.json")
     assert [m["name"] for m in summary["mixtures"]] == NAMES
     assert summary["test_classes"] == ["lion"]
@@ -56,12 +57,53 @@ def test_all_mixtures_and_their_summary_are_written(params):
 def test_a_second_run_writes_the_same_bytes_and_drops_what_is_no_longer_asked_for(params):
     mixtures.main(params)
     folder = Path("artifacts/mixtures")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = written()
     mixtures.main(params)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert written() == before
     mixtures.main(replace(params, mixtures=["cg-low"]))
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["cells.parquet", "cells.png", "cg-low.parquet", "summary.json"]
+    assert left == ["captions", "cells.parquet", "cells.png", "cg-low.parquet", "summary.json"]
+
+
+def written() -> dict[str, bytes]:
+    """Return every file of the stage mixtures, by its path."""
+    folder = Path("artifacts/mixtures")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_further_source_or_set_changes_no_file_that_a_training_depends_on(params):
+    mixtures.main(params)
+    before = written()
+    add_source("web", WEB)
+    add_source("sets/imagenet-r", WEB)
+    mixtures.main(replace(params, sources=["emoji", "web"], embed=replace(params.embed, sets=["imagenet-r"])))
+    assert written() == before
+
+
+def test_a_source_packed_otherwise_changes_the_mixtures_that_point_into_it(params):
+    add_source("web", WEB)
+    with_web = replace(params, sources=["emoji", "web"], base=["web"], mixtures=["cg-low"])
+    mixtures.main(with_web)
+    before = written()
+    add_source("web", WEB.assign(width=99))
+    mixtures.main(with_web)
+    assert {name for name, data in written().items() if data != before[name]} == {"cg-low.parquet"}
+    rows = read_mixture(Path("artifacts/mixtures/cg-low.parquet")).rows
+    pd.testing.assert_frame_equal(rows, read_table(Path("artifacts/mixtures/cg-low.parquet")))
+
+
+def test_other_captions_change_what_lies_beside_the_mixtures_alone(params):
+    mixtures.main(params)
+    before = written()
+    write_table(Path("artifacts/captions/emoji.parquet"), pd.DataFrame({"key": ["other"]}))
+    mixtures.main(params)
+    assert {name for name, data in written().items() if data != before[name]} == {f"captions/{n}.json" for n in NAMES}
+
+
+def test_captions_must_be_there(params):
+    Path("artifacts/captions/emoji.parquet").unlink()
+    with pytest.raises(DataError, match=r"captions/emoji\.parquet is missing: run dvc repro captions"):
+        mixtures.main(params)
 
 
 def test_another_test_domain_leaves_natural_only_as_it_was(params):
@@ -73,7 +115,9 @@ def test_another_test_domain_leaves_natural_only_as_it_was(params):
 
 
 def add_source(name: str, index: pd.DataFrame) -> None:
+    """Pack a source, as far as the stage mixtures looks, and caption it."""
     write_table(Path(f"artifacts/shards/{name}/index.parquet"), index)
+    write_table(Path(f"artifacts/captions/{name}.parquet"), index[["key"]])
 
 
 WEB = make_index({"web": [2, 3]}, source="web").assign(label=-1, **{"class": None}).astype({"class": "str"})
@@ -177,11 +221,11 @@ def test_the_picture_of_cells_is_a_readable_png_for_any_number_of_mixtures(param
 )
 def test_a_mistake_leaves_the_old_mixtures_and_nothing_half_written(params, changes, message):
     mixtures.main(params)
-    before = {path: path.read_bytes() for path in Path("artifacts/mixtures").iterdir()}
+    before = written()
     with pytest.raises(DomixError, match=message) as caught:
         mixtures.main(replace(params, **changes))
     assert "\n" not in str(caught.value)
-    assert {path: path.read_bytes() for path in Path("artifacts/mixtures").iterdir()} == before
+    assert written() == before
     assert not [path for path in Path("artifacts").iterdir() if path.name.startswith(".")]
 
 

@@ -113,8 +113,24 @@ def test_captions_that_a_corpus_lacks_are_named(params: Params) -> None:
     path = Path("artifacts/captions/cc3m.parquet")
     table = pd.read_parquet(path)
     table.iloc[1:].to_parquet(path, index=False)
+    with pytest.raises(
+        DataError, match=r"cc3m\.parquet is not what the mixture 'cg-high' was made with: run dvc repro"
+    ):
+        train.main(params, "cg-high", "0")
+    mixtures.main(params)
     with pytest.raises(DataError, match=r"source 'cc3m' has no caption for .* and 0 others: run the stage captions"):
         train.main(params, "cg-high", "0")
+
+
+def test_other_shards_than_those_of_the_mixture_are_refused(params: Params) -> None:
+    """Another encoding of the same pictures, which a mixture's rows point into as well."""
+    prepare(params)
+    pack.main(replace(params, pack=replace(params.pack, format="jpeg")), "cc3m")
+    with pytest.raises(DataError, match="shards/cc3m is not what the mixture 'cg-high' was made from: run dvc repro"):
+        train.main(params, "cg-high", "0")
+    train.main(params, "mine", "0")  # which holds nothing of it
+    mixtures.main(params)
+    train.main(params, "cg-high", "0")
 
 
 def test_raw_files_that_changed_since_fetch_are_not_packed(params: Params) -> None:

@@ -31,8 +31,9 @@ def made(tmp_path, monkeypatch) -> tuple[Params, Study]:
     monkeypatch.chdir(tmp_path)
     fake = Fake(tmp_path / "artifacts", copies=0)
     study = load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    places = {"results.json": report.METRICS, "index.html": report.RUN_PAGE.parent}
     for name, text in FILES.items():
-        write_text(Path("metrics" if name == "results.json" else "artifacts/report") / name, text)
+        write_text(places.get(name, Path("artifacts/report")) / name, text)
     loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     quiet = replace(loaded.tracking, system_metrics=False)
     return replace(loaded, mixtures=fake.mixtures, seeds=fake.seeds, tracking=quiet), study

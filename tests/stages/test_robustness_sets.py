@@ -17,9 +17,9 @@ from domix.evaluate.evaluation_sets import further_set
 from domix.evaluate.label_spaces import LabelSpace, label_space
 from domix.evaluate.robustness import COLUMNS
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import read_json, write_json
+from domix.runtime.files import write_json
 from domix.runtime.settings import replace
-from stages import captions, evaluate, fetch, fetch_set, pack, pack_set, sets
+from stages import captions, evaluate, fetch, fetch_set, pack, pack_set
 from stages.common import SETS, load_params
 from tests.fakes import make_index, write_embeddings
 from tests.objectnet import LABELS_OF, make_objectnet
@@ -158,11 +158,13 @@ def test_captions_can_be_written_of_every_source(params, name):
     assert len(table) == len(LABELS[name])
 
 
-def test_sets_that_are_asked_for_are_checked_first(params):
-    sets.main(params)
-    assert read_json(SETS / "asked.json") == list(WRITERS)
+def test_an_unknown_set_is_refused_before_anything_is_trained(params):
+    """Trainings wait for the mixtures, and these for all that is packed, sets included."""
     with pytest.raises(ParameterError, match="imagenet-w"):
-        sets.main(replace(params, embed=replace(params.embed, sets=["imagenet-w"])))
+        fetch_set.main(params, "imagenet-w")
+    stages = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
+    assert stages["pack_set"]["outs"] == [f"{SETS}/${{item.source}}"]
+    assert "artifacts/shards" in stages["mixtures"]["deps"] and SETS.is_relative_to("artifacts/shards")
 
 
 def test_answers_are_kept_of_objectnet_alone(params):

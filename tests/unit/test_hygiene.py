@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +71,12 @@ def trees(paths: list[Path]) -> Iterator[tuple[str, ast.Module]]:
 def dvc_stages() -> dict[str, dict[str, Any]]:
     tree = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     return {name: stage.get("do", stage) for name, stage in tree["stages"].items()}
+
+
+@functools.cache
+def used_by_stages() -> dict[str, dict[str, str]]:
+    """Return the code that each stage uses; read once for all tests."""
+    return stage_deps.used(ROOT)
 
 
 def test_every_file_opens_with_a_docstring() -> None:
@@ -177,19 +183,53 @@ def test_every_stage_has_a_file_of_its_name_and_every_file_a_stage() -> None:
     assert all(f"python -m stages.{name}" in str(stage["cmd"]) for name, stage in dvc_stages().items())
 
 
-def test_every_stage_lists_exactly_the_modules_that_it_imports() -> None:
-    stages = stage_deps.read_stages(ROOT)
-    assert {stage.name for stage in stages} == set(dvc_stages())
-    assert stage_deps.problems(stages) == []
+def test_every_stage_depends_on_its_own_code_and_names_no_module() -> None:
+    stages = dvc_stages()
+    assert stages.pop("code")["deps"] == ["src/domix", "stages"]
+    of_code = {
+        name: [dep for dep in map(str, stage["deps"]) if dep.startswith(("src", "stages", "artifacts/code"))]
+        for name, stage in stages.items()
+    }
+    assert of_code == {name: [f"artifacts/code/{name}.json"] for name in stages}
+    assert set(stages) <= set(used_by_stages())
 
 
-def test_every_data_file_of_the_library_is_a_dependency_of_a_stage_or_read_by_a_command() -> None:
-    listed = [ROOT / str(entry) for stage in dvc_stages().values() for entry in stage["deps"]]
+def test_every_data_file_of_the_library_belongs_to_a_stage_or_a_command() -> None:
+    used = {name for files in used_by_stages().values() for name in files}
     commands = [path for path in (ROOT / "stages").glob("*.py") if path.stem in NOT_STAGES]
-    listed += [ROOT / name for path in commands for name in stage_deps.modules_of(path, ROOT)]
+    used |= {name for path in commands for name in stage_deps.modules_of(path, ROOT)}
     data = [path for path in LIBRARY.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
     assert data
-    assert [name_of(path) for path in data if not any(path.is_relative_to(entry) for entry in listed)] == []
+    assert [name_of(path) for path in data if name_of(path) not in used] == []
+
+
+# Modules of rooms that a training needs a part of: an edit of any other module there trains nothing again.
+PARTS = {
+    "train": {
+        "evaluate": {"metrics", "zeroshot"},
+        "runtime": {"files", "memory", "seeds", "tables"},
+    },
+    "train_supervised": {
+        "evaluate": {"metrics"},
+        "runtime": {"files", "memory", "seeds", "tables"},
+    },
+}
+FOREIGN = {"report", "analysis", "analyses", "embed", "figures", "cli", "activations"}  # rooms that no training needs
+FOREIGN_MODULES = ("caption", "export", "pack.py", "pack/", "download", "sources/", "mixing", "recipes")
+
+
+@pytest.mark.parametrize("stage", sorted(PARTS))
+def test_an_edit_retrains_only_what_it_can_change(stage: str) -> None:
+    used = [Path(name) for name in used_by_stages()[stage]]
+    rooms: dict[str, set[str]] = {}
+    for path in used:
+        if path.parts[:2] == ("src", "domix"):
+            rooms.setdefault(path.parts[2], set()).add(path.stem)
+    assert not FOREIGN & set(rooms)
+    assert {room: rooms[room] for room in PARTS[stage]} == PARTS[stage]
+    data = [path.relative_to("src/domix/data").as_posix() for path in used if path.is_relative_to("src/domix/data")]
+    assert data and not [name for name in data if name.startswith(FOREIGN_MODULES)]
+    assert {path.name for path in used if path.parts[0] == "stages"} == {f"{stage}.py", "training.py"}
 
 
 def test_every_stage_says_what_it_does() -> None:
@@ -202,18 +242,14 @@ def test_only_the_report_is_written_outside_the_cache() -> None:
     assert [n for n, stage in text.items() if '"cache": false' in stage or '"persist": true' in stage] == ["report"]
 
 
-def test_a_further_evaluation_set_trains_nothing_again() -> None:
-    stages, seen, waiting = dvc_stages(), set(), ["train", "train_supervised"]
-    while waiting:
-        name = waiting.pop()
-        seen.add(name)
-        needs = [Path(re.sub(r"\$\{.*", "", str(dep))) for dep in stages[name].get("deps", [])]
-        for other, stage in stages.items():
-            made = [Path(re.sub(r"\$\{.*", "", str(out))) for out in stage["outs"] if isinstance(out, str)]
-            if other not in seen and any(a.is_relative_to(b) or b.is_relative_to(a) for a in needs for b in made):
-                waiting.append(other)
-    assert {"fetch", "pack", "mixtures"} <= seen and not {"sets", "fetch_set", "pack_set"} & seen
-    assert not [name for name in seen if any("embed" in str(param) for param in stages[name]["params"])]
+def test_a_training_depends_on_its_mixture_and_on_nothing_that_a_further_source_changes() -> None:
+    stages = dvc_stages()
+    mixture = "artifacts/mixtures/${item.mixture}.parquet"
+    captions = "artifacts/mixtures/captions/${item.mixture}.json"
+    assert stages["train"]["deps"][1:] == [mixture, captions]
+    assert stages["train_supervised"]["deps"][1:] == [mixture]
+    for name in ("train", "train_supervised"):
+        assert not {"sources", "base", "mixtures", "embed"} & {param.split(".")[0] for param in stages[name]["params"]}
 
 
 def test_data_dvc_pins_the_bundled_set() -> None:

@@ -1,4 +1,4 @@
-"""The developers' programs: module lists of stages, checks of the tree, the smoke copy, the image's digest."""
+"""The developers' programs: code of stages, checks of the tree, the smoke copy, the image's digest."""
 
 from __future__ import annotations
 
@@ -7,64 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from stages import code
 from tools import check_tree, image_digest, smoke, stage_deps
-
-PIPELINE = """\
-# A pipeline.
-stages:
-  train:  # the long one
-    foreach: ${runs}
-    do:
-      cmd: python -m stages.train ${item}
-      deps:
-        - artifacts/shards  # pictures
-        - src/domix/gone.py
-        - src/domix/model/clip.py  # both towers
-      outs:
-        - artifacts/models
-
-  # What readers see.
-  report:
-    cmd: python -m stages.report
-    deps:
-    - artifacts/models
-    outs:
-    - artifacts/report
-"""
-
-CORRECTED = """\
-# A pipeline.
-stages:
-  train:  # the long one
-    foreach: ${runs}
-    do:
-      cmd: python -m stages.train ${item}
-      deps:
-        - stages/train.py
-        - src/domix/data/lists
-        - src/domix/data/loader.py
-        - src/domix/model/__init__.py
-        - src/domix/model/clip.py  # both towers
-        - src/domix/runtime/files.py
-        - artifacts/shards  # pictures
-      outs:
-        - artifacts/models
-
-  # What readers see.
-  report:
-    cmd: python -m stages.report
-    deps:
-    - stages/report.py
-    - artifacts/models
-    outs:
-    - artifacts/report
-"""
 
 FILES = {
     "stages/__init__.py": '"""Doc."""\nimport sys\n',
     "stages/common.py": '"""Doc."""\nfrom domix import config\n',
-    "stages/train.py": '"""Doc."""\nfrom stages import common\n\ndef main():\n    from domix.model import clip\n',
-    "stages/report.py": '"""Doc."""\nimport json\n',
+    "stages/train.py": '"""Doc."""\nfrom stages import common\n\ndef main(params):\n    from domix.model import clip\n',
+    "stages/report.py": '"""Doc."""\nimport json\ndef main(params): pass\n',
     "src/domix/__init__.py": '"""Doc."""\n',
     "src/domix/config.py": '"""Doc."""\n',
     "src/domix/data/__init__.py": '"""Doc."""\n',
@@ -84,8 +34,8 @@ FILES = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A small project with a pipeline of two stages."""
-    for name, text in {**FILES, "dvc.yaml": PIPELINE}.items():
+    """A small project of two stages."""
+    for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -94,28 +44,30 @@ def project(tmp_path: Path) -> Path:
 
 def test_modules_and_data_are_found_through_lazy_relative_and_package_imports(project: Path) -> None:
     assert stage_deps.modules_of(project / "stages" / "train.py", project) == [
-        "stages/train.py",
-        "src/domix/data/lists",
+        "src/domix/data/lists/names.txt",
         "src/domix/data/loader.py",
         "src/domix/model/__init__.py",
         "src/domix/model/clip.py",
         "src/domix/runtime/files.py",
+        "stages/train.py",
     ]
 
 
-def test_wrong_lists_are_named(project: Path) -> None:
-    said = stage_deps.problems(stage_deps.read_stages(project))
-    assert "train: uses src/domix/data/loader.py, which its deps lack" in said
-    assert "train: lists src/domix/gone.py, which it does not use" in said
-    assert "report: uses stages/report.py, which its deps lack" in said
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
-def test_correcting_touches_only_the_module_lines(project: Path) -> None:
-    assert stage_deps.corrected(PIPELINE, stage_deps.read_stages(project)) == CORRECTED
-    (project / "dvc.yaml").write_text(CORRECTED, encoding="utf-8")
-    stages = stage_deps.read_stages(project)
-    assert stage_deps.problems(stages) == []
-    assert stage_deps.corrected(CORRECTED, stages) == CORRECTED
+def test_what_has_changed_is_told_stage_by_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(stage_deps.changes(project)) == {"train", "report"}
+    monkeypatch.chdir(project)
+    code.main(None)
+    assert stage_deps.changes(project) == {}
+    append(project / "src/domix/model/clip.py", "\nWIDTH = 3\n")
+    append(project / "src/domix/data/lists/names.txt", "dog\n")
+    (project / "stages/report.py").write_text('"""Other."""\n\nimport json  # for nothing\ndef main(params): pass\n')
+    append(project / "src/domix/config.py", "x = 1\n")
+    append(project / "src/domix/data/unused.py", "x = 1\n")
+    assert stage_deps.changes(project) == {"train": ["src/domix/data/lists/names.txt", "src/domix/model/clip.py"]}
 
 
 def test_a_large_file_a_registry_and_a_machine_path_are_found(tmp_path: Path) -> None:

@@ -5,19 +5,16 @@ Shapes: B batch, H x W the largest picture of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from domix.data.samples import Reader, sizes_of
+from domix.runtime.ahead import ahead
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Part = TypeVar("Part")
-Made = TypeVar("Made")
 
 
 def read_batches(reader: Reader, rows: pd.DataFrame, *, batch: int, threads: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -39,15 +36,3 @@ def read_batch(reader: Reader, rows: pd.DataFrame, *, threads: int) -> tuple[Ten
     numbers, sizes = rows["row"].tolist(), sizes_of(rows)
     pictures = Pictures.decode(lambda place: reader.read(numbers[place]), rows["key"].tolist(), sizes, threads=threads)
     return pictures.cut(torch.arange(len(rows))), sizes
-
-
-def ahead(make: Callable[[Part], Made], parts: Iterable[Part]) -> Iterator[Made]:
-    """Yield what `make` gives of each part, in order, the next one in the making while one is in use."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = None
-        for part in parts:
-            ready, coming = coming, pool.submit(make, part)
-            if ready is not None:
-                yield ready.result()
-        if coming is not None:
-            yield coming.result()

@@ -14,15 +14,12 @@ import random
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from filelock import FileLock, Timeout
 
 from domix.data.archive import Entry
 from domix.data.manifests import SHA256, Remote, is_web_address
@@ -40,6 +37,7 @@ from domix.data.transfer import (
 )
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import CHUNK, explain, read_json, write_json
+from domix.runtime.locks import alone
 from domix.runtime.progress import Meter, Report
 
 TRUSTED = "trusted.json"
@@ -87,7 +85,7 @@ def download(
         return _verify_present(files, store, meter)
     with explain(store / TRUSTED):
         store.mkdir(parents=True, exist_ok=True)
-    with _locked(store):
+    with alone(store / LOCK, f"downloading into {store}"):
         job = _Job(store, Trusted(store), mirrors, patience, meter, Cable(), sleep)
         _check_space(files, job)
         return _run(files, job, jobs)
@@ -150,22 +148,6 @@ class _Job:
         """Wait before another attempt."""
         (self.sleep or self.cable.stopped.wait)(seconds)
         self.cable.check()
-
-
-@contextmanager
-def _locked(store: Path) -> Generator[None]:
-    """Keep other processes from downloading into the store; wait for one that does."""
-    lock = FileLock(store / LOCK)
-    with explain(store / LOCK):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("waiting for another process that downloads into %s", store)
-            lock.acquire(poll_interval=0.2)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _run(files: Sequence[Remote], job: _Job, jobs: int) -> list[Entry]:

@@ -235,7 +235,8 @@ def check_captions(path: Path, mixture: Mixture, captions: Path) -> None:
     other = [source for source in found if noted.get(source) != found[source]]
     if other:
         raise DataError(
-            f"{captions / other[0]}.parquet is not what the mixture {mixture.name!r} was made with: run dvc repro mixtures"
+            f"{captions / other[0]}.parquet is not what the mixture {mixture.name!r} was made with:"
+            " run dvc repro mixtures"
         )
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,10 +19,9 @@ from domix.data.index import shard_name
 from domix.data.shards import Block, ShardWriter, make_block
 from domix.data.sources import Part, RawSample
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_file, explain, read_json, write_json
+from domix.runtime.files import atomic_file, explain, link_or_copy, read_json, write_json
 from domix.runtime.seeds import numpy_generator
 
-VERSION = 2  # raised when equal input gives other bytes than before: half-finished work is then not gone on with
 EXAMPLES = 5  # rejected keys that are kept for each reason
 STATS, TEXTS = "stats.json", "texts.parquet"
 DIGEST = b"shard_sha256"  # in the metadata of a unit's rows: of its shard
@@ -150,7 +147,9 @@ def pack(
     _judge(stats, max_bad_share)
     with explain(out):
         for unit in units:
-            _link(staging / shard_name(unit.number), out / shard_name(unit.number))
+            name = shard_name(unit.number)
+            if (staging / name).is_file():  # an empty part has no shard
+                link_or_copy(staging / name, out / name)
         digests = {shard_name(unit.number): _shard_digest(staging, unit.number) for unit in units}
         write_rows(out, (_rows(staging, unit.number) for unit in units), digests)
         _write_texts(staging, units, out / TEXTS)
@@ -172,15 +171,6 @@ def _judge(stats: PackStats, max_bad_share: float) -> None:
             f" {reasons}: fetch the source anew, or raise pack.max_bad_share"
         )
     log.warning("left out %d of %d pictures of %s: %s", bad, stats.read, stats.source, reasons)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a finished shard its place without copying it where the file system can; an empty part has no shard."""
-    if source.is_file():
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
 
 
 def _rows(staging: Path, number: int) -> Any:

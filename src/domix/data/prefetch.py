@@ -10,7 +10,6 @@ import contextlib
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from domix.data.encoded import Encoded
 from domix.data.loader import Batch, Batches
+from domix.runtime.ahead import ahead as made_ahead
 from domix.runtime.errors import DomixError
 
 # What is sent to all processes of a training at once, and is for the first of them alone to heed.
@@ -99,18 +99,12 @@ def _by_thread(batches: Batches, pin: bool) -> Generator[Batch]:
         return _pinned(batch) if pin else batch
 
     device = torch.cuda.current_device() if pin else None
-    with ThreadPoolExecutor(1, initializer=_use_device, initargs=(device,)) as pool:
-        coming = pool.submit(make, batches.start)
-        for step in range(batches.start, batches.total):
-            batch = coming.result()
-            if step + 1 < batches.total:
-                coming = pool.submit(make, step + 1)
-            yield batch
 
+    def use_device() -> None:
+        if device is not None:
+            torch.cuda.set_device(device)  # a thread begins with the first GPU
 
-def _use_device(device: int | None) -> None:
-    if device is not None:
-        torch.cuda.set_device(device)  # a thread begins with the first GPU
+    return made_ahead(make, range(batches.start, batches.total), prepare=use_device)
 
 
 def _pinned(batch: Batch) -> Batch:

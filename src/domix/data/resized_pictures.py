@@ -24,9 +24,10 @@ from torch import Tensor
 
 from domix.data import augment, pictures
 from domix.data.augment import centre_boxes, crop_resize
-from domix.data.decoded_batches import ahead, read_batch
+from domix.data.decoded_batches import read_batch
 from domix.data.picture_cache import digest_of_pictures
 from domix.data.samples import Reader
+from domix.runtime.ahead import ahead
 from domix.runtime.arrays import new_array
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, digest_of, explain, read_json, sha256_file, write_json

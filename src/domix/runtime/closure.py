@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import re
-import tokenize
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from domix.runtime.files import sha256_file
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 Roots = Mapping[str, Path]
 """Top-level package -> its folder."""
 
@@ -62,7 +61,7 @@ class Code:
         if path not in self._next:
             nodes = list(_running_nodes(_parse(path)))
             modules = _imports(nodes, _dotted(path, self._roots), package=path.name == "__init__.py")
-            self._next[path] = [file for module in modules for file in _files(module, self._roots)]
+            self._next[path] = [file for module in modules for file in files_of(module, self._roots)]
             self._own[path] = [] if only_docstring(path) else [path, *_data_of(nodes, path, self._roots)]
         return self._next[path]
 
@@ -86,10 +85,10 @@ def _imports(nodes: Iterable[ast.AST], name: str, *, package: bool) -> list[str]
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file; of a Python module, less its comments, docstrings and empty lines."""
+    """Return the SHA-256 of a file; of a Python module, of its syntax tree: no comment, docstring or layout counts."""
     if path.suffix != ".py":
         return sha256_file(path)
-    return hashlib.sha256(_bare(path.read_text(encoding="utf-8")).encode()).hexdigest()
+    return hashlib.sha256(_said(_parse(path)).encode()).hexdigest()
 
 
 def only_docstring(path: Path) -> bool:
@@ -100,20 +99,22 @@ def only_docstring(path: Path) -> bool:
     return not body or (len(body) == 1 and _is_text(body[0]))
 
 
-def _bare(source: str) -> str:
-    """Return a module's text without comments, docstrings and empty lines: equal with every version of Python."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if node.body and _is_text(node.body[0]):
-                first, last = node.body[0].lineno - 1, node.body[0].end_lineno or 0
-                lines[first] = lines[first].encode()[: node.body[0].col_offset].decode()
-                lines[first + 1 : last] = [""] * (last - first - 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+def _said(node: object) -> str:
+    """Return a syntax tree as text, docstrings left out; what is empty or implied is not written, so that versions of
+    Python that know of more fields give the same text.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(_said, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    parts = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if name == "body" and isinstance(node, DOCUMENTED) and node.body and _is_text(node.body[0]):
+            value = node.body[1:]
+        if value is not None and value != [] and name != "ctx":
+            parts.append(f"{name}={_said(value)}")
+    return f"{type(node).__name__}({','.join(parts)})"
 
 
 def _parse(path: Path) -> ast.Module:
@@ -148,7 +149,7 @@ def _dotted(path: Path, roots: Roots) -> str:
     raise ValueError(f"{path} lies in none of {', '.join(map(str, roots.values()))}")
 
 
-def _files(module: str, roots: Roots) -> list[Path]:
+def files_of(module: str, roots: Roots) -> list[Path]:
     """List the files that importing `module` runs: its packages' `__init__.py` and its own; none of foreign ones."""
     package, *parts = module.split(".")
     if package not in roots:

@@ -115,6 +115,14 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not valid JSON ({error}): delete it and run dvc repro") from error
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name where the file system can, so that it takes no room twice; else copy it."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     digest = hashlib.sha256()

@@ -72,12 +72,13 @@ def open_tracker(
 
 def _open_store(uri: str | None, root: Path, experiment: str) -> tuple[Any, str]:
     """Return a client and the experiment's id, creating database and experiment once, whoever comes first."""
-    from filelock import FileLock
     from mlflow import MlflowClient
+
+    from domix.runtime.locks import alone
 
     local = uri is None
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / LOCK, timeout=LOCK_TIMEOUT_S):
+    with alone(root / LOCK, "opening MLflow's database", timeout_s=LOCK_TIMEOUT_S):
         own = f"sqlite:///{root / DATABASE}?timeout={BUSY_TIMEOUT_S}"
         client = MlflowClient(tracking_uri=own if local else uri)
         found = client.get_experiment_by_name(experiment)

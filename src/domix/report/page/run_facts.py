@@ -49,7 +49,6 @@ def mean_rates(rates: Mapping[str, pd.DataFrame]) -> list[tuple[str, float, floa
     for name, rows in rates.items():
         seconds = rows["samples"].diff().fillna(rows["samples"]) / rows["samples_per_s"]
         whole = float(seconds.sum())
-        found.append(
-            (name, float(rows["samples"].iloc[-1]) / whole, float((rows["data_wait"] * seconds).sum()) / whole)
-        )
+        waited = float((rows["data_wait"] * seconds).sum())
+        found.append((name, float(rows["samples"].iloc[-1]) / whole, waited / whole))
     return found
