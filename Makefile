@@ -77,8 +77,8 @@ lock: $(READY) ## resolve requirements/*.in into hashed locks (ARGS=--upgrade fo
 docs: $(READY) ## write docs/parameters.md and params.schema.json from the settings, complete params.yaml and presets
 	@$(BIN)/python -m tools.document_params
 
-deps: $(READY) ## write each stage's list of modules in dvc.yaml from what its code imports
-	@$(BIN)/python -m tools.stage_deps --write
+deps: $(READY) ## tell which stages would run again for what has changed in the code (ARGS=train lists all it uses)
+	@$(BIN)/python -m tools.stage_deps $(ARGS)
 
 plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate 3000': samples/s a device)
 	@$(BIN)/python -m tools.plan $(ARGS)

@@ -136,7 +136,7 @@ class Fake:
         )
         lr = 3e-3 * np.minimum(steps / 35, 0.5 * (1 + np.cos(np.pi * steps / 360)))
         log = {"step": steps, "epoch": steps // 70, "samples": steps * 256, "loss": loss.round(4), "lr": lr}
-        log |= {"logit_scale": 14 + steps / 40, "samples_per_s": 900 + steps % 7, "data_wait": 0.02}
+        log |= {"logit_scale": 14 + steps / 40}
         write_text(folder / "log.csv", pd.DataFrame(log).to_csv(index=False))
         write_json(folder / "config.json", {"model": "mini", "mixture_digest": f"{hash_of(mixture):064x}"})
         write_json(

@@ -16,7 +16,7 @@ from domix.config import Params
 from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import read_json
+from domix.runtime.files import read_json, write_json, write_text
 from domix.runtime.settings import replace
 from stages import report
 from tests.dvc_plots import declared_plots
@@ -54,12 +54,31 @@ def test_metrics_plots_and_page_are_written(params):
     assert Path("artifacts/report/study.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 
-def test_numbers_and_plots_are_the_same_when_written_again(params):
+def test_all_is_the_same_when_written_again_whatever_the_run(params):
     report.main(params)
-    files = [Path("metrics/results.json"), *sorted(Path("artifacts/report/plots").iterdir())]
+    files = [Path("metrics/results.json"), *(path for path in Path("artifacts/report").rglob("*") if path.is_file())]
+    assert len(files) > len(PLOTS) + 5
     before = [file.read_bytes() for file in files]
+    write_json(Path(".cache/times/train_cg-high_0.json"), {"stage": "train", "arguments": ["cg-high"], "seconds": 93.0})
+    write_text(Path(".cache/rates/clip/cg-high-s0.csv"), "samples,samples_per_s,data_wait\n80,40.0,0.5\n240,80.0,0.0\n")
     report.main(params)
     assert [file.read_bytes() for file in files] == before
+
+
+def test_what_tells_of_the_run_stands_on_a_copy_of_the_page(params):
+    report.main(params)
+    copy, page = Path(".cache/report/index.html"), Path("artifacts/report/index.html")
+    assert "1 min 33 s" not in copy.read_text(encoding="utf-8")
+    write_json(Path(".cache/times/train_cg-high_0.json"), {"stage": "train", "arguments": ["cg-high"], "seconds": 93.0})
+    write_text(Path(".cache/rates/clip/cg-high-s0.csv"), "samples,samples_per_s,data_wait\n80,40.0,0.5\n240,80.0,0.0\n")
+    report.main(params)
+    copied, told = copy.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
+    assert "1 min 33 s" in copied and '<th scope="row">clip/cg-high-s0</th><td data-value="60.0">60</td>' in copied
+    assert '<td data-value="0.25">' in copied  # half of two seconds of four
+    assert "1 min 33 s" not in told and "clip/cg-high-s0</th>" not in told and ".cache/report/" in told
+    assert copied.replace(
+        copied[copied.index("Provenance</h2>") : copied.index("<summary>Parameters")], ""
+    ) == told.replace(told[told.index("Provenance</h2>") : told.index("<summary>Parameters")], "")
 
 
 def test_the_plots_files_and_fields_are_those_that_dvc_is_told_of(params):
