@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from domix.analyses import registry
-from domix.analyses.contract import Part, Results, Section, Shared
+from domix.analyses.contract import AnalysisResults, Section, Shared, Subsection
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.study import Run, Study
 
@@ -63,8 +63,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     registry.analyses.cache_clear()
 
 
-def results(**tables: pd.DataFrame) -> Results:
-    return Results(tables, {}, None, SHARED, None)  # ty: ignore[invalid-argument-type]
+def results(**tables: pd.DataFrame) -> AnalysisResults:
+    return AnalysisResults(tables, {}, None, SHARED, None)  # ty: ignore[invalid-argument-type]
 
 
 def test_the_shipped_analyses_are_found() -> None:
@@ -200,4 +200,4 @@ def test_a_section_that_is_not_as_declared_is_named(write: Write, section: str, 
 
 
 def test_a_part_without_figures_is_a_part() -> None:
-    assert Section("Title", (Part("Head", "Text."),)).parts[0].figures == {}
+    assert Section("Title", (Subsection("Head", "Text."),)).parts[0].figures == {}
