@@ -84,6 +84,18 @@ sys.exit(", ".join(heavy & set(sys.modules) | loaded) or 0)"""
     assert done.returncode == 0, done.stderr
 
 
+def test_analyses_that_need_embeddings_alone_import_no_torch() -> None:
+    code = """import importlib, sys
+from domix.analyses.registry import analyses
+light = [analysis for analysis in analyses().values() if analysis.needs == "embeddings"]
+assert len(light) >= 2
+for analysis in light:
+    importlib.import_module(analysis.computation)
+sys.exit(", ".join({"torch", "open_clip", "torchvision"} & set(sys.modules)) or 0)"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_table_of_a_shipped_analysis_says_where_it_lies_and_who_writes_it() -> None:
     for name, analysis in registry.analyses().items():
         for schema in analysis.written():

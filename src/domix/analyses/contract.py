@@ -160,7 +160,7 @@ class Analysis:
         name: as its folder and its block of the parameters are called.
         package: `__name__` of the folder.
         Settings: its settings, every field with a default and a description.
-        needs: the dearest thing that its computation reads.
+        needs: the dearest thing that its computation reads; one that needs embeddings alone never imports torch.
         tables: the tables of each run, by name, without the columns mixture and seed.
         joint_tables: the tables of all runs together.
         plots: the tables behind `dvc plots`.

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings, RunInputs, StudyInputs
+from domix.analyses.results import FACTS
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
 from domix.runtime.kept import Kept
@@ -27,7 +28,6 @@ from domix.runtime.settings import Settings
 from domix.runtime.tables import read_table, write_table
 from domix.study import Study
 
-FACTS = "meta.json"
 PACKAGES = ("numpy", "pandas", "scikit-learn", "umap-learn", "torch")  # whose versions may change a last digit
 
 
