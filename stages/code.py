@@ -38,7 +38,7 @@ PLUMBING = frozenset(
         "src/domix/runtime/closure.py",  # this
     }
 )
-SETTINGS = ("src/domix/**/settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value
+SETTINGS = ("src/domix/**/*settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value
 ANALYSES = Path("src/domix/analyses")  # a folder each, found by name and not by an import
 
 
@@ -70,6 +70,8 @@ def code_of(root: Path) -> Code:
     """Return the code of a repository that can change a result."""
     roots = {"domix": root / "src" / "domix", "stages": root / "stages"}
     settings = {path for pattern in SETTINGS for path in root.glob(pattern)}
+    # An analysis' block may leave keys out, so that its defaults are not tracked by value: there they are code.
+    settings = {path for path in settings if not path.is_relative_to(root / ANALYSES)}
     return Code(roots, without={root / name for name in PLUMBING} | settings)
 
 

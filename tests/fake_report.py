@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from domix.analyses.contract import Images, Results, Shared
+from domix.analyses.contract import AnalysisResults, Images, Shared
 from domix.analyses.registry import find
 from domix.data.manifests import load_manifest
 from domix.report.load.study import Study
@@ -373,9 +373,9 @@ def large_picture(source: str, row: int) -> bytes:
     return _large()
 
 
-def results_of(study: Study, name: str, settings: Settings | None = None) -> Results:
+def results_of(study: Study, name: str, settings: Settings | None = None) -> AnalysisResults:
     """What the section of an analysis is given, with its settings' defaults."""
     found, classes = study.analyses[name], study.predictions.drop_duplicates("row").set_index("row")["class"]
     images = Images(lambda source, row: data_uri(read(source, row)), lambda row: str(classes[row]))
     shared = Shared(confidence=CONFIDENCE, near_bits=6, drop="none", batch=512)
-    return Results(found.tables, found.facts, settings or find(name).Settings(), shared, images, "emoji")
+    return AnalysisResults(found.tables, found.facts, settings or find(name).Settings(), shared, images, "emoji")

@@ -201,7 +201,8 @@ def test_an_edit_of_a_section_or_of_another_analysis_computes_nothing(name: str)
     scripts = dict(code.programs(REPOSITORY))[f"analyse/{name}"]
     used = [path for path in code.digests(code.code_of(REPOSITORY), scripts, REPOSITORY) if path.startswith(ANALYSES)]
     own = [path for path in used if path.count("/") > ANALYSES.count("/")]
-    assert f"{ANALYSES}{name}/computation.py" in own and f"{ANALYSES}{name}/section.py" not in own
+    assert {f"{ANALYSES}{name}/computation.py", f"{ANALYSES}{name}/settings.py"} <= set(own)  # defaults count
+    assert f"{ANALYSES}{name}/section.py" not in own
     assert all(path.startswith(f"{ANALYSES}{name}/") for path in own)
 
 

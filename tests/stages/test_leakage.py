@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from domix.analyses.contract import Findings, StudyInputs
+from domix.analyses.leakage import computation
 from domix.analyses.leakage.settings import Settings
 from domix.config import Params
 from domix.data import images
@@ -195,3 +197,19 @@ def test_a_missing_model_fails_with_one_sentence_and_leaves_nothing(params: Para
     with pytest.raises(DataError, match=r"the weights .* are missing: run the stage that makes them"):
         analyse.main(params, "leakage")
     assert not OUT.exists()
+
+
+def test_the_audit_is_made_again_for_another_search_only(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, run_jointly = [], computation.run_jointly
+
+    def counting(inputs: StudyInputs, settings: Settings) -> Findings:
+        made.append(settings)
+        return run_jointly(inputs, settings)
+
+    monkeypatch.setattr(computation, "run_jointly", counting)
+    for settings in (Settings(similarity=0.999), Settings(similarity=0.999, examples=2), Settings(similarity=0.9)):
+        analyse.main(replace(params, analyses={"leakage": settings}), "leakage")
+    assert [settings.similarity for settings in made] == [0.999, 0.9]  # examples are the section's alone
+    few = ["natural-only", "cg-high-all"]
+    analyse.main(replace(params, mixtures=few), "leakage")
+    assert len(made) == 3 and set(summary("exact").index) == set(few)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from domix.analyses import registry
-from domix.analyses.contract import Part, Results, Section, Shared
+from domix.analyses.contract import AnalysisResults, Section, Shared, Subsection
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.study import Run, Study
 
@@ -63,8 +63,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     registry.analyses.cache_clear()
 
 
-def results(**tables: pd.DataFrame) -> Results:
-    return Results(tables, {}, None, SHARED, None)  # ty: ignore[invalid-argument-type]
+def results(**tables: pd.DataFrame) -> AnalysisResults:
+    return AnalysisResults(tables, {}, None, SHARED, None)  # ty: ignore[invalid-argument-type]
 
 
 def test_the_shipped_analyses_are_found() -> None:
@@ -80,6 +80,18 @@ assert len(analyses()) >= 3
 heavy = {"torch", "open_clip", "umap", "sklearn", "scipy", "matplotlib"}
 loaded = {m for m in sys.modules if m.startswith("domix.") and m.endswith((".computation", ".section"))}
 sys.exit(", ".join(heavy & set(sys.modules) | loaded) or 0)"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_analyses_that_need_embeddings_alone_import_no_torch() -> None:
+    code = """import importlib, sys
+from domix.analyses.registry import analyses
+light = [analysis for analysis in analyses().values() if analysis.needs == "embeddings"]
+assert len(light) >= 2
+for analysis in light:
+    importlib.import_module(analysis.computation)
+sys.exit(", ".join({"torch", "open_clip", "torchvision"} & set(sys.modules)) or 0)"""
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -200,4 +212,4 @@ def test_a_section_that_is_not_as_declared_is_named(write: Write, section: str, 
 
 
 def test_a_part_without_figures_is_a_part() -> None:
-    assert Section("Title", (Part("Head", "Text."),)).parts[0].figures == {}
+    assert Section("Title", (Subsection("Head", "Text."),)).parts[0].figures == {}

@@ -18,7 +18,7 @@ BLOCKS = [
     pytest.param(text, id=f"{path.name}-{number}")
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for number, text in enumerate(BLOCK.findall(path.read_text(encoding="utf-8")))
-    if "stages:" not in text
+    if "stages:" not in text and path.name != "adding-an-analysis.md"  # applied by test_adding_an_analysis.py
 ]
 
 

@@ -110,7 +110,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Results:
+class AnalysisResults:
     """What an analysis found in all runs asked for, and what else its section may need."""
 
     tables: Mapping[str, pd.DataFrame]  # led by mixture and seed, in the order of the study's runs
@@ -122,7 +122,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subsection:
     """A piece of a section: a heading, text, figures side by side, and further figures that are folded away.
 
     `text` is shown as it is if it is Markup; plain text is escaped, an empty line begins a paragraph. `figures` go by
@@ -145,7 +145,7 @@ class Section:
     """
 
     title: str
-    parts: Sequence[Part]
+    parts: Sequence[Subsection]
     plots: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     metrics: Mapping[str, float | int | str] = field(default_factory=dict)
     chapter: Chapter = "model"
@@ -160,7 +160,7 @@ class Analysis:
         name: as its folder and its block of the parameters are called.
         package: `__name__` of the folder.
         Settings: its settings, every field with a default and a description.
-        needs: the dearest thing that its computation reads.
+        needs: the dearest thing that its computation reads; one that needs embeddings alone never imports torch.
         tables: the tables of each run, by name, without the columns mixture and seed.
         joint_tables: the tables of all runs together.
         plots: the tables behind `dvc plots`.
@@ -216,7 +216,7 @@ class Analysis:
         _check_tables(f"the analysis {self.name}", self.joint_tables, findings.tables)
         return findings
 
-    def section(self, results: Results, study: Study) -> Section:
+    def section(self, results: AnalysisResults, study: Study) -> Section:
         """Say what was found.
 
         Raises:

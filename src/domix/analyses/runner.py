@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.metadata
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings, RunInputs, StudyInputs
+from domix.analyses.results import FACTS
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
 from domix.runtime.kept import Kept
@@ -28,7 +28,6 @@ from domix.runtime.settings import Settings
 from domix.runtime.tables import read_table, write_table
 from domix.study import Study
 
-FACTS = "meta.json"
 PACKAGES = ("numpy", "pandas", "scikit-learn", "umap-learn", "torch")  # whose versions may change a last digit
 
 
@@ -45,7 +44,7 @@ def analyse(analysis: Analysis, settings: Settings, inputs: StudyInputs, out: Pa
             write_table(folder / f"{name}.parquet", table)
         if analysis.joint_tables:
             key = _common_key(analysis, settings) | _joint_key(analysis, settings, inputs)
-            kept.give(key, folder, lambda home: _write(analysis.run_jointly(inputs, settings), home))
+            kept.give(key, folder, lambda home: _write(analysis.run_jointly(inputs, settings), home), what="analysis")
 
 
 def join_runs(parts: Sequence[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:
@@ -83,10 +82,8 @@ def _kept_run(
     analysis: Analysis, settings: Settings, kept: Kept, inputs: RunInputs, key: dict[str, Any]
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of one run, made where none are kept for `key`."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        kept.give(key, folder, lambda home: _write(Findings(analysis.run(inputs, settings)), home))
-        return {name: read_table(folder / f"{name}.parquet") for name in analysis.tables}
+    home = kept.open(key, lambda folder: _write(Findings(analysis.run(inputs, settings)), folder), what="analysis")
+    return {name: read_table(home / f"{name}.parquet") for name in analysis.tables}
 
 
 def _write(findings: Findings, folder: Path) -> None:

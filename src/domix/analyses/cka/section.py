@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from domix.analyses.contract import Part, Results, Section
+from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.figures import embedding
 from domix.figures.figure import Figure
 from domix.study import Study
@@ -25,13 +25,13 @@ mean)</li></ul>"""
 )
 
 
-def section(results: Results, study: Study) -> Section:
+def section(results: AnalysisResults, study: Study) -> Section:
     """Show the first kernel on the test classes; other kernels and classes are folded away."""
     table = results.tables["cka"]
     kernels = results.settings.kernels
     shown = {(kernel, classes): panels(table, study, kernel, classes) for kernel in kernels for classes in SUBSETS}
     first = shown.pop((kernels[0], "test"))
-    part = Part(
+    part = Subsection(
         "How alike two domains are represented, layer by layer",
         TEXT.format(kernel=kernels[0], test_domain=study.test_domain),
         first,

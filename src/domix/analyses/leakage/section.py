@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from domix.analyses.contract import Part, Results, Section
+from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.runtime.wording import listed, percent, plain, spaced
 from domix.study import Study
 
@@ -55,17 +55,17 @@ class Audit:
     facts: Mapping[str, Any]
 
 
-def section(results: Results, study: Study) -> Section:
+def section(results: AnalysisResults, study: Study) -> Section:
     """Say what was found; nothing where an unfinished study has no audit."""
     title = "Was anything withheld shown after all?"
     if not results.facts:
         return Section(title, (), chapter="data", link="Leakage")
     audit = read_audit(results, study)
-    part = Part("", _text(audit, results))
+    part = Subsection("", _text(audit, results))
     return Section(title, (part,), metrics=metrics(audit), chapter="data", link="Leakage")
 
 
-def read_audit(results: Results, study: Study) -> Audit:
+def read_audit(results: AnalysisResults, study: Study) -> Audit:
     """Return the tables; pairs keep those of the study's mixtures that show the training sample."""
     mixtures, pairs = study.mixtures, results.tables["duplicates"].copy()
     pairs["mixtures"] = [[name for name in mixtures if name in set(shown)] for shown in pairs["mixtures"]]
@@ -78,7 +78,7 @@ def read_audit(results: Results, study: Study) -> Audit:
     )
 
 
-def _text(audit: Audit, results: Results) -> Markup:
+def _text(audit: Audit, results: AnalysisResults) -> Markup:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("domix.analyses.leakage", "."),
         autoescape=True,
@@ -225,7 +225,7 @@ def choose(audit: Audit, number: int) -> list[int]:
     return [int(row) for row in ranked["test_row"].drop_duplicates().head(number)]
 
 
-def load(audit: Audit, rows: Sequence[int], results: Results) -> list[Example]:
+def load(audit: Audit, rows: Sequence[int], results: AnalysisResults) -> list[Example]:
     """Read held-out images and the training images most like each."""
     found = []
     for row in rows:
@@ -250,7 +250,7 @@ def _ranked(pairs: pd.DataFrame, row: int) -> pd.DataFrame:
     return mine.drop_duplicates(["source", "row"])
 
 
-def _match(pair: pd.Series, results: Results) -> Match:
+def _match(pair: pd.Series, results: AnalysisResults) -> Match:
     """Describe a training picture; its source is named unless it is the multi-domain one."""
     if pair["kind"] == "exact":
         said = "equal file"

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 from markupsafe import Markup
 
-from domix.analyses.contract import Part, Results, Section
+from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.keys import domain_key, series_key
 from domix.analyses.runs import first_seeds
 from domix.figures import embedding
@@ -38,7 +38,7 @@ keeps it apart from the other styles.</p>"""
 RING = Markup('<li><i class="ring"></i> {test_domain}</li>')
 
 
-def section(results: Results, study: Study) -> Section:
+def section(results: AnalysisResults, study: Study) -> Section:
     """Show the maps by domain and by class, and the distances."""
     umap, distances = results.tables["umap"], results.tables["distances"]
     maps = _maps(study, umap)
@@ -46,9 +46,9 @@ def section(results: Results, study: Study) -> Section:
     apart = distance_panels(study, distances, "domain")
     within = distance_panels(study, distances, "class")
     parts = [
-        Part("Where pictures lie, by domain", BY_DOMAIN.format(key=domain_key(study)), map_panels(study, maps)),
-        Part("Where pictures lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen)),
-        Part(
+        Subsection("Where pictures lie, by domain", BY_DOMAIN.format(key=domain_key(study)), map_panels(study, maps)),
+        Subsection("Where pictures lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen)),
+        Subsection(
             "How far apart the domains lie",
             APART.format(test_domain=study.test_domain),
             apart,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from domix.analyses.contract import Images, Results, Section
+from domix.analyses.contract import AnalysisResults, Images, Section
 from domix.analyses.registry import find
 from domix.config import Params
 from domix.report.load.study import Study
@@ -31,7 +31,7 @@ def make_sections(study: Study, params: Params, read: Callable[[str, int], bytes
 
     def section(name: str, settings: Settings) -> Section:
         found = study.analyses[name]
-        results = Results(found.tables, found.facts, settings, shared, images, params.sources[0])
+        results = AnalysisResults(found.tables, found.facts, settings, shared, images, params.sources[0])
         return find(name).section(results, asked)
 
     return {name: section(name, settings) for name, settings in params.analyses.items() if name in study.analyses}
