@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from domix.analysis.encode import Encoder
 from domix.config import Params
 from domix.data import pictures
 from domix.data.imagenet_classes import imagenet_classes
 from domix.data.index import read_index, write_index
 from domix.data.names import class_text
 from domix.data.shards import ShardReader
+from domix.embed.source_encoder import SourceEncoder
 from domix.evaluate import embed as library
 from domix.evaluate import image_tower
 from domix.evaluate.embeddings import checkpoints_of, load_embeddings, load_scored, sets_of
@@ -141,7 +141,7 @@ def test_checkpoints_lie_beside_the_last_weights_as_if_each_were_embedded_alone(
 def test_embeddings_are_to_the_bit_those_of_pictures_decoded_for_the_pass(params: Params) -> None:
     embed.main(params, "tiny", "0")
     with ShardReader(SHARDS / "emoji") as reader:
-        slow = Encoder(MODELS / "tiny-s0", {"emoji": reader}, batch=16)
+        slow = SourceEncoder(MODELS / "tiny-s0", {"emoji": reader}, batch=16)
         rows = read_index(SHARDS / "emoji").iloc[20:]
         np.testing.assert_array_equal(np.load(OUT / "image.npy"), slow.all("emoji", rows))
 

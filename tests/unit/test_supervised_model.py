@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from domix.model.layers import layer_modules
 
 from domix.model import clip, supervised
 from domix.model.checkpoint import save_weights
-from domix.model.layers import layer_modules
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from tests.tiny import CONFIG
