@@ -285,11 +285,11 @@ FAULTS: dict[str, tuple[Place, str]] = {
         lambda p: (bare(p), architecture(p, CONFIG)),
         r"another model's: visual\.conv1\.weight is 16x3x8x8 there and 2x3x3x3 in the architecture \(154 differ\)",
     ),
-    "squashed pictures": (
-        lambda p: (saved(p, preprocess_cfg={"resize_mode": "squash"}), None),
-        "asks for pictures with resize_mode 'squash', but only 'shortest' is done here",
+    "pictures resized in an unknown way": (
+        lambda p: (saved(p, preprocess_cfg={"resize_mode": "fit"}), None),
+        "asks for images with resize_mode 'fit', but only shortest or longest or squash is done here",
     ),
-    "bilinear pictures": (lambda p: (saved(p, preprocess_cfg={"interpolation": "bilinear"}), None), "'bilinear'"),
+    "nearest pixels": (lambda p: (saved(p, preprocess_cfg={"interpolation": "nearest"}), None), "'nearest'"),
     "pictures of another size": (lambda p: (saved(p, preprocess_cfg={"size": 64}), None), "size 64, but only 32"),
     "a mean of one number": (lambda p: (saved(p, preprocess_cfg={"mean": 0.5}), None), "mean is 0.5, not three"),
     "oblong pictures": (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from domix.encoders.sites import site_modules
 from domix.model import clip, supervised
 from domix.model.checkpoint import save_weights
-from domix.model.layers import layer_modules
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from tests.tiny import CONFIG
@@ -94,7 +94,7 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=NAMES)
 def test_layers_are_found_as_in_clip(encoder: dict[str, Any]) -> None:
-    assert layer_modules(supervised.build(encoder, outputs=5, seed=0).visual)
+    assert site_modules(supervised.build(encoder, outputs=5, seed=0).visual)
 
 
 def test_encoders_are_named() -> None:

@@ -1,35 +1,36 @@
 """Embed evaluation pictures and class prompts with all weights of a CLIP model (see domix.evaluate.passes).
 
-Pictures: central square, antialiased bicubic resize, normalisation; one pass gives the embeddings and, of the last
-weights on the study's pictures, the class means of every layer. Prompts: domix.evaluate.text_tower.
+Pictures: as the model reads them (domix.encoders.preprocess); one pass gives the embeddings and, of the last weights
+on the study's pictures, the class means of every layer. Prompts: domix.evaluate.text_tower.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from domix.data import augment
+from domix.activations.encode import encode
+from domix.activations.reducers import ClassMeans, Outputs
 from domix.data.names import class_text
-from domix.evaluate import image_tower, text_tower
+from domix.encoders.encoder import clip_encoder
+from domix.encoders.preprocess import Preprocess, square
+from domix.encoders.sites import site_modules
 from domix.evaluate.embeddings import layers_in, write_layers
-from domix.evaluate.image_tower import LayerMeans, Reading, embed_pictures
-from domix.evaluate.passes import Advance, Job, Means, Opened, Passes, Weights, write_batches
+from domix.evaluate.passes import Advance, Job, Means, Opened, Passes, Weights
 from domix.evaluate.prompts import render_prompts
 from domix.evaluate.text_tower import Prompts, encode_classes
-from domix.model import clip, layers, tokens
 from domix.model.checkpoint import WEIGHTS, load_model
 from domix.model.clip import image_size, tokenizer
-from domix.model.layers import layer_modules
 from domix.runtime.arrays import new_array
 from domix.runtime.files import digest_of, sha256_file
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from open_clip import SimpleTokenizer
@@ -45,7 +46,7 @@ class ClipSubject:
     tokenizer: SimpleTokenizer
     about: dict[str, Any]  # what the model is built from, as JSON: with weights and pictures it decides the embeddings
     sha256: str  # of the file of the last weights
-    reading: Reading
+    preprocess: Preprocess
 
 
 def open_subject(folder: Path) -> ClipSubject:
@@ -56,8 +57,8 @@ def open_subject(folder: Path) -> ClipSubject:
     """
     model, config = load_model(folder)
     made_of = config["model"]
-    reading = Reading(image_size(made_of))
-    return ClipSubject(model, tokenizer(made_of), made_of, sha256_file(folder / WEIGHTS), reading)
+    preprocess = square(image_size(made_of))
+    return ClipSubject(model, tokenizer(made_of), made_of, sha256_file(folder / WEIGHTS), preprocess)
 
 
 def embed_clip(
@@ -98,14 +99,11 @@ class _ClipPasses(Passes):
     """A CLIP model, whose results are embeddings of pictures and prototypes of classes."""
 
     def __init__(self, subject: ClipSubject, means: Means, templates: str | Sequence[str]) -> None:
-        super().__init__(subject.model, subject.about, subject.sha256, subject.reading, means)
+        super().__init__(subject.model, subject.about, subject.sha256, subject.preprocess, means)
         self.model = subject.model
+        self.encoder = clip_encoder(subject.model, subject.preprocess, device=means.device)
         self.templates = templates if isinstance(templates, str) else list(templates)
         self.tokenised = cache(lambda classes: Prompts.tokenised(subject.tokenizer, self.prompts(classes)))
-
-    def code(self) -> list[ModuleType]:
-        """Return the modules that decide what is made."""
-        return [augment, image_tower, text_tower, clip, layers, tokens]
 
     def prompts(self, classes: Sequence[str]) -> list[list[str]]:
         """Return the prompts of each class."""
@@ -119,14 +117,16 @@ class _ClipPasses(Passes):
 
         def image(path: Path, advance: Advance) -> None:
             self.hold(weights)
+            outputs = Outputs(path / "image.npy", len(what.rows), dtype=dtype, advance=advance)
             counts = {"domains": len(what.domains), "classes": len(what.classes)}
-            means = LayerMeans(self.model.visual, what.cells, **counts) if with_layers else None
-            coming = opened.pictures.batches(self.means.batch)
-            with means or nullcontext():
-                batches = embed_pictures(self.model, coming, self.reading, means=means, device=self.means.device)
-                write_batches(path / "image.npy", batches, len(what.rows), dtype, advance)
-            if means is not None:
-                write_layers(path, means.means())
+            sites = list(site_modules(self.model.visual)) if with_layers else []
+            means = ClassMeans(sites, what.cells, **counts)
+            encode(self.encoder, opened.images.batches(self.means.batch), [outputs, means])
+            outputs.result()
+            if with_layers:
+                write_layers(path, found := means.result())
+                for name in (name for name in sites if name not in found):
+                    logger.warning("site %s of the image tower is never computed; it is left out", name)
 
         def text(path: Path, advance: Advance) -> None:
             self.hold(weights)
@@ -144,5 +144,5 @@ class _ClipPasses(Passes):
         if not of_study:
             return meta | {"classes": what.classes, "subset": what.subset, "answers": what.answers}
         known = layers_in(out)
-        depth = [name for name in layer_modules(self.model.visual) if name in known]
+        depth = [name for name in site_modules(self.model.visual) if name in known]
         return meta | {"domains": what.domains, "classes": what.classes, "layers": depth}

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from domix.data import augment
+from domix.activations.encode import encode
+from domix.activations.reducers import Outputs
 from domix.data.imagenet_classes import imagenet_classes
 from domix.data.names import class_text
-from domix.evaluate import image_tower
+from domix.encoders.encoder import classifier_encoder
+from domix.encoders.preprocess import square
 from domix.evaluate.evaluation_sets import further_set, study_set
-from domix.evaluate.image_tower import Reading, score_pictures
-from domix.evaluate.passes import Advance, Job, Means, Opened, Passes, Weights, write_batches
-from domix.model import clip, supervised
+from domix.evaluate.passes import Advance, Job, Means, Opened, Passes, Weights
 from domix.model.checkpoint import WEIGHTS
 from domix.model.supervised import Classifier, load_classifier
 from domix.runtime.errors import DataError
@@ -67,12 +66,8 @@ class _ClassifierPasses(Passes):
 
     def __init__(self, model: Classifier, config: dict[str, Any], sha256: str, means: Means) -> None:
         about = {name: config[name] for name in ("encoder", "classes", "first_class")}
-        super().__init__(model, about, sha256, Reading(config["encoder"]["image_size"]), means)
-        self.model = model
-
-    def code(self) -> list[ModuleType]:
-        """Return the modules that decide what is made."""
-        return [augment, image_tower, clip, supervised]
+        super().__init__(model, about, sha256, square(config["encoder"]["image_size"]), means)
+        self.encoder = classifier_encoder(model, self.preprocess, device=means.device)
 
     def tells(self, classes: Sequence[str], source: str) -> bool:
         """Tell whether there is an output for every class of a set."""
@@ -91,9 +86,10 @@ class _ClassifierPasses(Passes):
 
         def scores(path: Path, advance: Advance) -> None:
             self.hold(weights)
-            coming, device = opened.pictures.batches(self.means.batch), self.means.device
-            batches = score_pictures(self.model, coming, self.reading, outputs=outputs, device=device)
-            write_batches(path / "scores.npy", batches, count, dtype, advance)
+            wanted = {"unit": False, "columns": outputs, "dtype": dtype, "what": "logits", "advance": advance}
+            written = Outputs(path / "scores.npy", count, **wanted)
+            encode(self.encoder, opened.images.batches(self.means.batch), [written])
+            written.result()
 
         key = self.key("scores", weights, dtype=dtype, outputs=outputs, **self.seen(opened))
         return [Job(key, out, scores, count, "scores.npy")]

@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from domix.data.index import INDEX
-from domix.data.resized_pictures import ResizedPictures, open_resized
 from domix.data.shards import ShardReader
+from domix.embed.evaluation_images import EvaluationImages, open_images
+from domix.encoders.preprocess import Preprocess
 from domix.evaluate.embeddings import CHECKPOINTS, SETS, checkpoint_name, write_about
 from domix.evaluate.evaluation_sets import EvaluationSet, further_set, study_set
-from domix.evaluate.image_tower import Reading
 from domix.model.checkpoint import fill, load_tensors
 from domix.runtime.arrays import new_array
+from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, sha256_file
 from domix.runtime.kept import Kept
@@ -69,7 +69,7 @@ class Opened:
     """A set of pictures, ready to be read by the model."""
 
     what: EvaluationSet
-    pictures: ResizedPictures
+    images: EvaluationImages
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,17 @@ class Job:
 class Passes(ABC):
     """One instance of a model, through which all its weights pass."""
 
-    def __init__(self, model: nn.Module, about: Mapping[str, Any], sha256: str, reading: Reading, means: Means) -> None:
+    def __init__(
+        self, model: nn.Module, about: Mapping[str, Any], sha256: str, preprocess: Preprocess, means: Means
+    ) -> None:
         """Take a model that holds its last weights; `about` is all, as JSON, that it is built from."""
-        self.about, self.sha256, self.reading, self.means = about, sha256, reading, means
+        self.about, self.sha256, self.preprocess, self.means = about, sha256, preprocess, means
         self.kept = Kept(means.cache / "embeddings")
         self._instance, self._held = model, sha256
         self._made_by = {
-            "code": [sha256_file(Path(str(module.__file__))) for module in self.code()],
+            "code": code_digest(type(self).__module__),
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
-
-    @abstractmethod
-    def code(self) -> list[ModuleType]:
-        """Return the modules that decide what is made."""
 
     @abstractmethod
     def jobs(self, opened: Opened, weights: Weights, out: Path, *, of_study: bool) -> list[Job]:
@@ -141,7 +139,7 @@ class Passes(ABC):
                     "model_sha256": self.sha256,
                     "index_sha256": sha256_file(opened.what.shards / INDEX),
                     "source": opened.what.source,
-                    "transform": str(self.reading),
+                    "transform": str(self.preprocess),
                 }
                 meta = about | ({"epochs": epochs} if opened is main else {})
                 meta |= self.meta(opened, out, of_study=opened is main)
@@ -149,8 +147,10 @@ class Passes(ABC):
 
     def _open(self, what: EvaluationSet) -> Opened:
         with ShardReader(what.shards) as reader, _bar(len(what.rows), f"decode {what.source}") as advance:
-            folder, size, threads = self.means.cache / "evaluation", self.reading.size, self.means.threads
-            return Opened(what, open_resized(folder, reader, what.rows, size, threads=threads, advance=advance))
+            folder, threads = self.means.cache / "evaluation", self.means.threads
+            return Opened(
+                what, open_images(folder, reader, what.rows, self.preprocess, threads=threads, advance=advance)
+            )
 
     def _do(self, jobs: Sequence[Job], name: str) -> None:
         new = [job for job in jobs if not self.kept.has(job.key)]
@@ -166,7 +166,7 @@ class Passes(ABC):
 
     def seen(self, opened: Opened) -> dict[str, Any]:
         """Return the part of a key that says what the model sees."""
-        return {"pictures": opened.pictures.digest, "mean": list(self.reading.mean), "std": list(self.reading.std)}
+        return {"images": opened.images.digest, "mean": list(self.preprocess.mean), "std": list(self.preprocess.std)}
 
     def hold(self, weights: Weights) -> None:
         """Put weights into the model, if it holds others.

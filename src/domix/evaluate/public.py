@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from domix.evaluate.embed import ClipSubject
-from domix.evaluate.image_tower import Reading
 from domix.model import hf
-from domix.model.clip import image_size, tokenizer
+from domix.model.clip import tokenizer
 from domix.model.hub import Caches
 from domix.model.public import load_public
 from domix.runtime.files import sha256_file
@@ -24,5 +23,4 @@ def open_public(weights: str, architecture: str | None = None, *, caches: Caches
     about = found.config
     if found.converted:  # then the weights are not quite those of the file: what is kept of them hangs on the converter
         about = about | {"converted_by": sha256_file(Path(str(hf.__file__)))}
-    reading = Reading(image_size(found.config), found.preprocess.mean, found.preprocess.std)
-    return ClipSubject(found.model, tokenizer(found.config), about, sha256_file(found.file), reading)
+    return ClipSubject(found.model, tokenizer(found.config), about, sha256_file(found.file), found.preprocess)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from domix.evaluate.image_tower import DIVERGED
+from domix.encoders.encoder import DIVERGED
 from domix.model.clip import encode_text, shortest_context
 from domix.model.tokens import tokenise
 from domix.runtime.errors import DataError

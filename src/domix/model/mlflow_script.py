@@ -23,9 +23,13 @@ class Encoder(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Load the model folder."""
+        from domix.encoders.encoder import clip_encoder
+        from domix.encoders.preprocess import square
         from domix.model.checkpoint import load_model
+        from domix.model.clip import image_size
 
         self.model, self.config = load_model(Path(context.artifacts["model"]))
+        self.encoder = clip_encoder(self.model, square(image_size(self.config["model"])))
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
         """Return the embeddings of the captions in `params`, if there are any, else those of the pictures."""
@@ -41,13 +45,12 @@ class Encoder(mlflow.pyfunc.PythonModel):
 
     def _encode_pictures(self, pictures: Any) -> Any:
         import torch
+        from PIL import Image
 
-        from domix.data.augment import centre_boxes, crop_resize, normalise
-        from domix.model.clip import image_size
-
-        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-        boxes = centre_boxes(torch.tensor([batch.shape[2:]] * len(batch)).view(-1, 2))
-        return self.model.encode_image(normalise(crop_resize(batch, boxes, image_size(self.config["model"]))))
+        preprocess = self.encoder.preprocess
+        cut = [preprocess.cut(Image.fromarray(picture)) for picture in pictures]
+        batch = torch.from_numpy(np.stack(cut) if cut else np.empty((0, *preprocess.size, 3), np.uint8))
+        return self.encoder.forward(batch.permute(0, 3, 1, 2)).output
 
     def _encode_captions(self, captions: list[str]) -> Any:
         from domix.model.clip import encode_text, shortest_context, tokenizer

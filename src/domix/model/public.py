@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domix.encoders.preprocess import Preprocess, from_open_clip, from_transformers, square
 from domix.model.checkpoint import CONFIG
 from domix.model.checkpoint import WEIGHTS as SAFE_WEIGHTS
 from domix.model.clip import build, image_size, load_config, tokenizer
 from domix.model.hf import open_clip_config, open_clip_weights
 from domix.model.hub import WEIGHTS as OPEN_CLIP_WEIGHTS
 from domix.model.hub import Caches, find_repository, find_tag
-from domix.model.preprocess import Preprocess, from_open_clip, from_transformers
 from domix.model.weight_files import SUFFIXES, read_tensors
 from domix.runtime.errors import DataError, DomixError, ParameterError
 
@@ -113,7 +113,8 @@ def _find(weights: str, architecture: str | None, caches: Caches) -> _Descriptio
     if path.is_file():
         if architecture is None:
             return _describe(path.parent, path)
-        return _Description(_configuration(architecture), Preprocess(), path)
+        config = _configuration(architecture)
+        return _Description(config, square(_size(config, architecture)), path)
     if path.suffix in SUFFIXES or "/" in weights:
         raise ParameterError(f"there is no file or folder {weights}")
     if architecture is None:
@@ -190,7 +191,8 @@ def _transformers_folder(folder: Path, described: dict[str, Any], file: Path | N
 def _domix_folder(folder: Path, described: dict[str, Any], file: Path | None) -> _Description:
     if "encoder" in described:
         raise DataError(f"{folder} holds a classifier, which knows no prompts: name the folder of a CLIP model")
-    return _Description(described["model"], Preprocess(), file or folder / SAFE_WEIGHTS)
+    size = _size(described["model"], folder / CONFIG)
+    return _Description(described["model"], square(size), file or folder / SAFE_WEIGHTS)
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from domix.data.augment import normalise
+from domix.encoders.preprocess import square
 from domix.train.machine import Precision
 
 BATCH = 128  # pictures or captions of one pass
@@ -38,7 +38,7 @@ def apply(function: Callable[[Tensor], Tensor], pictures: Tensor, model: nn.Modu
     """Return what a function of the model gives for pictures uint8 [N, 3, S, S]: float32 [N, ...]."""
     device, parts = next(model.parameters()).device, []
     for batch in pictures.split(BATCH):
-        inputs = normalise(batch.to(device).float())
+        inputs = square(batch.shape[2]).normalise(batch.to(device))
         if channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         parts.append(function(inputs).float())

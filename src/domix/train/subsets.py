@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domix.data.augment import centre_boxes, crop_resize
-from domix.data.samples import CELL, Opened, Reader, decode
+from domix.data.samples import CELL, Opened, Reader
+from domix.embed.evaluation_images import cut_images
+from domix.encoders.preprocess import square
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 from domix.runtime.tables import read_table
@@ -105,12 +105,16 @@ def prepare(
     Raises:
         DataError: a picture is missing or damaged.
     """
-    parts = []
-    for start in range(0, len(rows), BATCH):
-        pictures = decode(rows.iloc[start : start + BATCH], readers, threads=threads)
-        batch = pictures.cut(torch.arange(len(pictures)))
-        parts.append(crop_resize(batch, centre_boxes(pictures.sizes), size).byte())  # whole grey levels as it is
-    return Subset(torch.cat(parts), rows["label"].to_numpy(dtype=np.int64), captions) if parts else None
+    if rows.empty:
+        return None
+    places = list(zip(rows["source"], rows["row"].tolist(), strict=True))
+
+    def read(place: int) -> bytes:
+        source, row = places[place]
+        return readers[source].read(row)
+
+    pictures = cut_images(read, rows, square(size), threads=threads)
+    return Subset(pictures, rows["label"].to_numpy(dtype=np.int64), captions)
 
 
 def captions_of(rows: pd.DataFrame, folder: Path, kind: str) -> list[str]:

@@ -26,10 +26,10 @@ from domix.analyses.contract import Findings
 from domix.analyses.leakage.domain_audit import Probe, audit_table, fit_probe
 from domix.analyses.leakage.neighbours import Bools, Ints, Nearest, Samples, gather
 from domix.analyses.sampling import draw_rows
-from domix.analysis.encode import Encoder
 from domix.data.duplicates import hash_bits, in_cells, is_flat, leaked, withheld_pictures
 from domix.data.index import read_index
 from domix.data.shards import ShardReader
+from domix.embed.source_encoder import SourceEncoder
 from domix.runtime.errors import DataError, ParameterError
 from domix.study import Run, Study
 
@@ -89,7 +89,7 @@ def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], enco
     material = _gather_material(mixtures, {n: read_index(f, INDEX_COLUMNS) for n, f in shards.items()}, search.study)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(ShardReader(folder)) for name, folder in shards.items()}
-        eyes = Encoder(encoder, readers, batch=search.batch, device=search.device, threads=search.threads)
+        eyes = SourceEncoder(encoder, readers, batch=search.batch, device=search.device, threads=search.threads)
         nearest, probe, taken = _look(eyes, material, search)
     copies = _copies(material, search.near_bits)
     shown = {
@@ -155,7 +155,7 @@ def _gather_material(mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd
     return _Material(list(mixtures), indices, domains, pictures, samples, domain, labels, tested)
 
 
-def _look(eyes: Encoder, material: _Material, search: Search) -> tuple[Nearest, Probe, Bools]:
+def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nearest, Probe, Bools]:
     """Read every sample once: the nearest ones, the domain probe, and what it takes for the test domain [N]."""
     samples, source = material.samples, material.source
     pictures = eyes.all(source, material.pictures)

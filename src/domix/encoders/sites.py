@@ -1,12 +1,16 @@
-"""Names for the places of an image tower where its activations are read, and their reduction to one vector a picture.
+"""Sites: the places of an image tower where its activations are read, by name, and one vector an image of each.
 
 Shapes: B batch, C channels, H x W positions of a feature map, L tokens.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from domix.runtime.errors import DataError
 
@@ -20,8 +24,18 @@ STEM = ("act1", "act2", "act3", "avgpool")
 BLOCK_LIST = re.compile(r"(res)?blocks|layers|stages|layer\d+")
 
 
-def layer_modules(visual: nn.Module) -> dict[str, nn.Module]:
-    """Return the modules of an image tower whose outputs are its layers, by name, in order of depth.
+@dataclass(frozen=True)
+class Site:
+    """A place where activations are read."""
+
+    name: str
+    depth: int  # 0 for the first
+    width: int  # channels
+    kind: Literal["map", "tokens", "vector"]  # [B, C, H, W] (or [B, H, W, C]), [B, L, C], [B, C]
+
+
+def site_modules(visual: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules of an image tower whose outputs are its sites, by name, in order of depth.
 
     CLIP's ModifiedResNet: the three stem activations `act1 act2 act3`, `avgpool`, every residual block `layer1.0` ...,
     and `attnpool`, as the reference study lists them (21 for RN50). Any other tower: every block, named by its path,
@@ -34,6 +48,47 @@ def layer_modules(visual: nn.Module) -> dict[str, nn.Module]:
         stem = {name: visual.get_submodule(name) for name in STEM}
         return {**stem, **blocks, "attnpool": visual.get_submodule("attnpool")}
     return {**blocks, OUTPUT: visual}
+
+
+def find_sites(model: nn.Module, visual: nn.Module, size: tuple[int, int]) -> tuple[Site, ...]:
+    """Return the sites of the tower `visual` of a model that reads images of `size`, found by a pass of an empty one.
+
+    A block that this configuration never runs is no site.
+    """
+    import torch
+
+    kinds: dict[int, Literal["map", "tokens", "vector"]] = {4: "map", 3: "tokens", 2: "vector"}
+    nhwc, seen, handles = channels_last(visual), dict[str, tuple[int, int]](), []
+
+    def hook(module: nn.Module, inputs: object, output: Any, name: str) -> None:
+        pooled = pool_positions(output, nhwc=nhwc)
+        while isinstance(output, (tuple, list)):
+            output = output[0]
+        seen[name] = (pooled.shape[1], output.ndim)
+
+    try:
+        for name, module in site_modules(visual).items():
+            handles.append(module.register_forward_hook(partial(hook, name=name)))
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, *size, device=next(model.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    known = [name for name in site_modules(visual) if name in seen]
+    return tuple(Site(name, depth, seen[name][0], kinds[seen[name][1]]) for depth, name in enumerate(known))
+
+
+def require_site(name: str, known: Iterable[str]) -> None:
+    """Check that a site is one of those `known`.
+
+    Raises:
+        DataError: it is not; the sentence names those that are called most alike.
+    """
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"
+        raise DataError(f"the model has no site {name!r}: {hint}")
 
 
 def _blocks(module: nn.Module, path: str) -> dict[str, nn.Module]:
@@ -62,7 +117,7 @@ def channels_last(visual: nn.Module) -> bool:
 
 
 def pool_positions(activation: Any, *, nhwc: bool = False) -> Tensor:
-    """Reduce a layer's output to one vector a picture, [B, C]: the mean over positions.
+    """Reduce a layer's output to one vector an image, [B, C]: the mean over positions.
 
     Feature maps [B, C, H, W] ([B, H, W, C] with `nhwc`) are averaged over H and W, tokens [B, L, C] over all L, class
     token included; [B, C] stays. Of several outputs the first counts.

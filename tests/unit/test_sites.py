@@ -9,7 +9,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
-from domix.model.layers import channels_last, layer_modules, pool_positions
+from domix.encoders.sites import channels_last, find_sites, pool_positions, require_site, site_modules
 from domix.runtime.errors import DataError
 
 
@@ -24,7 +24,7 @@ def vit() -> VisionTransformer:
 def order_of_computation(visual: nn.Module, size: int) -> list[str]:
     """The layers' names in the order in which a pass of the tower reaches them."""
     seen, handles = [], []
-    for name, module in layer_modules(visual).items():
+    for name, module in site_modules(visual).items():
         handles.append(module.register_forward_hook(lambda *_, name=name: seen.append(name)))
     with torch.inference_mode():
         visual.eval()(torch.zeros(1, 3, size, size))
@@ -32,14 +32,14 @@ def order_of_computation(visual: nn.Module, size: int) -> list[str]:
 
 
 def test_modified_resnet_has_the_layers_of_the_reference_study() -> None:
-    names = list(layer_modules(resnet([3, 4, 6, 3])))
+    names = list(site_modules(resnet([3, 4, 6, 3])))
     assert len(names) == 21
     assert names[:5] == ["act1", "act2", "act3", "avgpool", "layer1.0"]
     assert names[-2:] == ["layer4.2", "attnpool"]
 
 
 def test_vit_has_its_blocks_and_its_output() -> None:
-    assert list(layer_modules(vit())) == [f"transformer.resblocks.{i}" for i in range(3)] + ["output"]
+    assert list(site_modules(vit())) == [f"transformer.resblocks.{i}" for i in range(3)] + ["output"]
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_vit_has_its_blocks_and_its_output() -> None:
     ],
 )
 def test_timm_towers_have_their_blocks_and_their_output(name: str, count: int, first: str) -> None:
-    names = list(layer_modules(TimmModel(name, embed_dim=8)))
+    names = list(site_modules(TimmModel(name, embed_dim=8)))
     assert (len(names), names[0], names[-1]) == (count + 1, first, "output")
 
 
 @pytest.mark.parametrize("tower", [resnet([1, 2, 1, 1]), vit(), TimmModel("resnet18", embed_dim=8)])
 def test_layers_stand_in_order_of_depth_and_are_reached_once(tower: nn.Module) -> None:
-    assert order_of_computation(tower, 32) == list(layer_modules(tower))
+    assert order_of_computation(tower, 32) == list(site_modules(tower))
 
 
 def test_only_windowed_towers_keep_channels_last() -> None:
@@ -82,3 +82,26 @@ def test_positions_are_averaged() -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(DataError, match=r"outputs of shape \(1, 1, 1, 1, 1\)"):
         pool_positions(torch.zeros(1, 1, 1, 1, 1))
+
+
+def test_sites_have_depth_width_and_kind() -> None:
+    visual = vit().eval()
+    sites = find_sites(visual, visual, (32, 32))
+    assert [(site.name, site.depth, site.width, site.kind) for site in sites] == [
+        ("transformer.resblocks.0", 0, 16, "tokens"),
+        ("transformer.resblocks.1", 1, 16, "tokens"),
+        ("transformer.resblocks.2", 2, 16, "tokens"),
+        ("output", 3, 8, "vector"),
+    ]
+    assert not any(module._forward_hooks for module in visual.modules())
+    tower = resnet([1, 1, 1, 1]).eval()
+    known = {site.name: (site.width, site.kind) for site in find_sites(tower, tower, (32, 32))}
+    assert known["layer2.0"] == (32, "map") and known["attnpool"] == (16, "vector")
+
+
+def test_a_site_that_is_not_there_is_answered_with_the_nearest_name() -> None:
+    require_site("layer1.0", ["layer1.0"])
+    with pytest.raises(DataError, match=r"^the model has no site 'layer1.00': did you mean layer1\.0"):
+        require_site("layer1.00", site_modules(resnet([1, 1, 1, 1])))
+    with pytest.raises(DataError, match=r"no site 'zzzz': it has transformer\.resblocks\.0, .*output$"):
+        require_site("zzzz", site_modules(vit()))

@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from open_clip.transform import image_transform
+from PIL import Image
 
-from domix.data import resized_pictures
-from domix.data.augment import centre_boxes, crop_resize
 from domix.data.index import read_index
 from domix.data.pictures import decode_rgb
-from domix.data.resized_pictures import ResizedPictures, open_resized
 from domix.data.shards import ShardReader
+from domix.embed import evaluation_images
+from domix.embed.evaluation_images import EvaluationImages, open_images
+from domix.encoders.preprocess import square
 from domix.runtime.errors import DataError, DomixError
 from tests.packed_sources import COUNT, write_sources
 
@@ -44,13 +46,13 @@ class CountingReader:
 
 def opened(
     root: Path, reader: CountingReader | None = None, rows: pd.DataFrame | None = None, *, source: str = "web"
-) -> ResizedPictures:
+) -> EvaluationImages:
     shards = root / "shards" / source
     rows = read_index(shards) if rows is None else rows
-    return open_resized(root / "cache", reader or CountingReader(shards), rows, 32, threads=2)
+    return open_images(root / "cache", reader or CountingReader(shards), rows, square(32), threads=2)
 
 
-def whole(pictures: ResizedPictures) -> torch.Tensor:
+def whole(pictures: EvaluationImages) -> torch.Tensor:
     return torch.cat(list(pictures.batches(4)))
 
 
@@ -63,10 +65,10 @@ def test_each_picture_has_the_bytes_that_it_has_alone(root: Path, source: str) -
     reader, found = ShardReader(root / "shards" / source), whole(opened(root, source=source))
     assert found.dtype == torch.uint8
     assert len(set(read_index(root / "shards" / source)["width"])) > 4  # padded in the making, each otherwise
+    preprocess = image_transform(32, is_train=False)  # open_clip's own
     for row in range(COUNT):
-        alone = torch.from_numpy(decode_rgb(reader.read(row), "")).permute(2, 0, 1)[None]
-        resized = crop_resize(alone, centre_boxes(torch.tensor([alone.shape[2:]])), 32)
-        assert torch.equal(found[row].float(), resized[0])
+        alone = preprocess(Image.fromarray(decode_rgb(reader.read(row), "")))
+        assert torch.equal(square(32).normalise(found[row][None])[0], alone)
 
 
 def test_batches_come_in_order_with_channels_innermost(root: Path) -> None:
@@ -77,21 +79,12 @@ def test_batches_come_in_order_with_channels_innermost(root: Path) -> None:
     assert next(pictures.batches(4)).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("most", [(1, 1 << 26), (4, 1 << 26), (256, 3 * 49 * 49 * 2), (256, 1)])
-def test_parts_of_any_size_give_the_same_bytes(
-    root: Path, most: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_and_chunks_of_any_size_give_the_same_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = whole(opened(root))
-    monkeypatch.setattr(resized_pictures, "MOST", most[0])
-    monkeypatch.setattr(resized_pictures, "MOST_BYTES", most[1])
-    rows = read_index(root / "shards/web")
-    parts = list(resized_pictures._parts(rows))
-    pd.testing.assert_frame_equal(pd.concat(parts), rows)
-    for part in parts:
-        assert len(part) == 1 or 3 * part["height"].max() * part["width"].max() * len(part) <= most[1]
-        assert len(part) <= most[0]
-    shutil.rmtree(root / "cache")
-    assert torch.equal(whole(opened(root)), expected)
+    for chunk in (1, 4, 7):
+        monkeypatch.setattr(evaluation_images, "CHUNK", chunk)
+        shutil.rmtree(root / "cache")
+        assert torch.equal(whole(opened(root)), expected)
 
 
 def test_a_second_run_decodes_nothing(root: Path) -> None:
@@ -122,7 +115,7 @@ def test_processes_that_come_together_decode_once(root: Path, caplog: pytest.Log
             assert others.wait(30)
             return reader.read(row)
 
-    found: list[ResizedPictures] = []
+    found: list[EvaluationImages] = []
     slow = Slow(root / "shards/web")
     threads = [threading.Thread(target=lambda: found.append(opened(root, slow))) for _ in range(2)]
     with caplog.at_level("INFO"):

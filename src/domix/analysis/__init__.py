@@ -1,1 +1,0 @@
-"""Analyses that explain an evaluation, from cached embeddings."""

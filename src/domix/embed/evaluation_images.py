@@ -1,0 +1,172 @@
+"""Images as a model reads them, before normalisation: made once for all models that read alike and all their weights.
+
+<folder>/<digest>/pixels.npy   uint8 [N, H, W, 3], in the order asked for
+<folder>/<digest>/about.json   what they were made from
+
+The digest stands for the images, their order, how they are resized and cropped, and the code that does it.
+
+Shapes: N images, B batch, H x W what the model reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from domix.data.picture_cache import digest_of_pictures
+from domix.data.pictures import decode_sized
+from domix.data.samples import Reader
+from domix.encoders.preprocess import Preprocess
+from domix.runtime.ahead import ahead
+from domix.runtime.arrays import new_array
+from domix.runtime.code_digest import code_digest
+from domix.runtime.errors import DataError
+from domix.runtime.files import atomic_folder, digest_of, explain, read_json, write_json
+from domix.runtime.locks import alone
+
+PIXELS, ABOUT = "pixels.npy", "about.json"
+CHUNK = 64  # images that a thread makes before it asks for more
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationImages:
+    """Images in a file that is mapped into memory, and a digest that stands for them."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        """Map the file."""
+        self.digest = digest
+        self._pixels = np.load(path, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Yield the images uint8 [B, 3, H, W], in order; in memory channels lie innermost."""
+        starts = range(0, len(self), size)
+        for part in ahead(lambda start: np.array(self._pixels[start : start + size]), starts):
+            yield torch.from_numpy(part).permute(0, 3, 1, 2)
+
+
+def open_images(
+    folder: Path,
+    reader: Reader,
+    rows: pd.DataFrame,
+    preprocess: Preprocess,
+    *,
+    threads: int,
+    advance: Callable[[int], object] = lambda count: None,
+) -> EvaluationImages:
+    """Return the images of some rows of a packed source as `preprocess` cuts them; make them where nobody ever has.
+
+    Args:
+        folder: holds the images of this machine.
+        reader: of the packed images.
+        rows: of the index, in the order wanted; columns `row` and those of samples.IDENTITY.
+        preprocess: of the model.
+        threads: that decode and resize.
+        advance: told how many more images have been made.
+
+    Raises:
+        DataError: a packed image is missing or damaged.
+        DomixError: there is no room for the images, or the folder cannot be written.
+    """
+    how = {"size": list(preprocess.size), "interpolation": preprocess.interpolation}
+    how |= {"resize_mode": preprocess.resize_mode, "fill": preprocess.fill}
+    about: dict[str, Any] = {
+        "images": digest_of_pictures(rows),
+        "count": len(rows),
+        "code": code_digest(__name__),
+    } | how
+    home = folder / digest_of(**about)
+    with explain(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone(home.with_suffix(".lock"), "decoding the same images"):
+        if home.exists() and not _is_whole(home, about):
+            logger.warning("the images in %s are damaged: they are made again", home)
+            shutil.rmtree(home)
+        if not home.exists():
+            logger.info("decoding %d images, once for all models that read alike: %s", len(rows), home)
+            with atomic_folder(home) as temporary:
+                _make(temporary / PIXELS, reader, rows, preprocess, threads, advance)
+                write_json(temporary / ABOUT, about)
+    return EvaluationImages(home / PIXELS, home.name)
+
+
+def cut_image(data: bytes, name: str, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
+    """Decode a packed image file, `height` x `width` as the index says, and resize and crop it: uint8 [H, W, 3].
+
+    Raises:
+        DataError: the bytes are no image, a damaged one, or one of another size.
+    """
+    return preprocess.cut(Image.fromarray(decode_sized(data, name, height, width)))
+
+
+def cut_images(read: Callable[[int], bytes], rows: pd.DataFrame, preprocess: Preprocess, *, threads: int) -> Tensor:
+    """Return the images of some rows, at least one, as a model reads them: uint8 [N, 3, H, W].
+
+    Args:
+        read: returns the packed image of the row at a place among `rows`.
+        rows: of an index; columns `key`, `height`, `width`.
+        preprocess: of the model.
+        threads: that decode and resize.
+
+    Raises:
+        DataError: a packed image is missing or damaged.
+    """
+    pixels = np.empty((len(rows), *preprocess.size, 3), np.uint8)
+    _fill(pixels, read, rows, preprocess, threads, lambda count: None)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def _is_whole(home: Path, about: Mapping[str, Any]) -> bool:
+    """Tell whether the images of a folder are those wanted, and all there."""
+    try:
+        pixels = np.load(home / PIXELS, mmap_mode="r")
+        return read_json(home / ABOUT) == about and pixels.shape == (about["count"], *about["size"], 3)
+    except (DataError, OSError, EOFError, ValueError):
+        return False
+
+
+def _make(
+    path: Path,
+    reader: Reader,
+    rows: pd.DataFrame,
+    preprocess: Preprocess,
+    threads: int,
+    advance: Callable[[int], object],
+) -> None:
+    pixels, numbers = new_array(path, (len(rows), *preprocess.size, 3), np.uint8), rows["row"].tolist()
+    _fill(pixels, lambda place: reader.read(numbers[place]), rows, preprocess, threads, advance)
+    pixels.flush()
+
+
+def _fill(
+    pixels: np.ndarray,
+    read: Callable[[int], bytes],
+    rows: pd.DataFrame,
+    preprocess: Preprocess,
+    threads: int,
+    advance: Callable[[int], object],
+) -> None:
+    columns = [rows[name].tolist() for name in ("key", "height", "width")]
+
+    def make(first: int) -> int:
+        last = min(first + CHUNK, len(pixels))
+        for place in range(first, last):
+            pixels[place] = cut_image(read(place), *(column[place] for column in columns), preprocess)
+        return last - first
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for count in pool.map(make, range(0, len(pixels), CHUNK)):
+            advance(count)

@@ -1,0 +1,1 @@
+"""Encoders: models as functions from images to outputs, what they expect of images, and where they can be read."""
