@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from domix.evaluate.effective import study_rows
-from domix.evaluate.measures import AMONG_TEST
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, check_same_pictures
 from domix.evaluate.ranking import Ranks
+from domix.evaluate.schemas import AMONG_TEST
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.view.place import Part, runs_of
 from domix.report.view.shown import BASELINE
