@@ -74,8 +74,9 @@ lock: $(READY) ## resolve requirements/*.in into hashed locks (ARGS=--upgrade fo
 	        $(ARGS) $$constraint --output-file requirements/$$name.txt requirements/$$name.in; \
 	done
 
-docs: $(READY) ## write docs/parameters.md and params.schema.json from src/domix/config.py
+docs: $(READY) ## write docs/parameters.md, params.schema.json and the tables in docs/architecture.md from the code
 	@$(BIN)/python -m tools.document_params
+	@$(BIN)/python -m tools.document_tables
 
 deps: $(READY) ## write each stage's list of modules in dvc.yaml from what its code imports
 	@$(BIN)/python -m tools.stage_deps --write
