@@ -27,7 +27,7 @@ from stages.common import ARTIFACTS, run
 
 
 @dataclass
-class Study:
+class MixtureInputs:
     """What the mixtures are made from."""
 
     indices: dict[str, pd.DataFrame]  # the multi-domain source first
@@ -48,7 +48,7 @@ def main(params: Params, *arguments: str) -> None:
         write_figure(folder / "cells.png", compositions, study.cells, study.split)
 
 
-def load(params: Params) -> Study:
+def load(params: Params) -> MixtureInputs:
     """Read the indices and check what the study withholds."""
     source = params.sources[0]
     indices = {name: read_source(params, name) for name in [source, *params.base]}
@@ -59,7 +59,7 @@ def load(params: Params) -> Study:
         natural_domain=params.natural_domain,
         test_classes=load_test_classes(params.test_classes, list(cells.classes)),
     )
-    return Study(indices, cells, split)
+    return MixtureInputs(indices, cells, split)
 
 
 def read_source(params: Params, name: str) -> pd.DataFrame:
@@ -72,7 +72,7 @@ def parse(params: Params, split: Split, names: list[str]) -> list[Recipe]:
     return parse_mixtures(names, split, base=params.base, recipes=params.recipes)
 
 
-def build(params: Params, study: Study, recipes: list[Recipe]) -> Iterator[Mixture]:
+def build(params: Params, study: MixtureInputs, recipes: list[Recipe]) -> Iterator[Mixture]:
     """Yield the mixtures one by one: all of them together would take gigabytes."""
     sketches = read_sketches(params, study) if any(recipe.sketches for recipe in recipes) else None
     base = {name: base_rows(name, study.indices[name]) for name in params.base}
@@ -86,7 +86,7 @@ def build(params: Params, study: Study, recipes: list[Recipe]) -> Iterator[Mixtu
         yield drop_rows(mixture, gone) if gone else mixture
 
 
-def read_sketches(params: Params, study: Study) -> Ints:
+def read_sketches(params: Params, study: MixtureInputs) -> Ints:
     """Add ImageNet-Sketch's index to the study's, and return its rows that mixtures may hold."""
     if additions.SOURCE not in params.sources:
         raise ParameterError(f"mixtures with sketches need {additions.SOURCE} among the sources: add it to `sources`")
@@ -95,7 +95,7 @@ def read_sketches(params: Params, study: Study) -> Ints:
     return additions.unlike_sketches(index, study.cells.classes, by_name=by_name)
 
 
-def show(params: Params, study: Study, arguments: tuple[str, ...]) -> None:
+def show(params: Params, study: MixtureInputs, arguments: tuple[str, ...]) -> None:
     """Print the table and exit: nothing was made, so that no time is to be recorded."""
     if arguments not in [("--list",), ("--list", "reference")]:
         raise ParameterError(f"unknown arguments {' '.join(arguments)!r}: use --list or --list reference")

@@ -14,10 +14,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from domix.evaluate.schemas import METRICS, PER_CLASS
 from domix.report import beside, figures, page, tables, words
-from domix.report.further import with_kind
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table
 
 CLASSES = 400  # rows of the table of classes: the greatest differences
 KEYS = ["kind", "mixture", "place", "metric"]
@@ -53,7 +52,7 @@ def read_experiment(label: str, params: Mapping[str, Any], artifacts: Path) -> E
     needed = ("test_domain", "natural_domain", "evaluate")
     if lacking := [key for key in needed if key not in params]:
         raise DataError(f"the parameters of {label} have no {lacking[0]}: compare studies")
-    read = {name: with_kind(read_table(artifacts / "eval" / f"{name}.parquet")) for name in ("metrics", "per_class")}
+    read = {schema.name: schema.read(artifacts / "eval" / f"{schema.name}.parquet") for schema in (METRICS, PER_CLASS)}
     return Experiment(label, params, **read)
 
 

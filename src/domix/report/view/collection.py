@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from domix.evaluate.schemas import BALANCED, MACRO_F1
 from domix.report.view.comparable import require_comparable, unverified
 from domix.report.view.place import RUN, TABLES, Part, Place, Run, read_part
 from domix.report.view.pooled import measure_anew
@@ -20,7 +21,7 @@ from domix.report.view.shown import Shown, in_order, read_mixtures
 from domix.runtime.errors import DataError
 
 PER_RUN = ("metrics", "per_class", "curves", "robustness")
-PRIMARY, F1 = "balanced_top1", "macro_f1"
+PRIMARY, F1 = BALANCED, MACRO_F1
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from domix.evaluate.schemas import TABLES as SCHEMAS
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
-from domix.runtime.tables import read_table
 
 TABLES = ("metrics", "per_class", "mixtures", "comparisons", "curves", "effective", "robustness")
 FILES = ("mixtures/summary.json", *(f"eval/{name}.parquet" for name in (*TABLES, "predictions")))
@@ -81,7 +81,7 @@ def read_part(place: Place) -> Part:
     """Read what a place holds of the runs asked for.
 
     Raises:
-        DataError: a table is missing beside others, damaged, or of an older version.
+        DataError: a table is missing beside others, damaged, or not as it is declared.
     """
     if place.problem:
         return Part(place, place.runs, problem=place.problem)
@@ -119,10 +119,7 @@ def _standard(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _read(path: Path, standard: dict[str, str]) -> pd.DataFrame:
-    frame = read_table(path)
-    if "kind" not in frame.columns:
-        raise DataError(f"{path} is of an older version, without the column 'kind': run dvc repro evaluate")
-    return _rename(frame, standard)
+    return _rename(SCHEMAS[path.stem].read(path), standard)
 
 
 def _rename(frame: pd.DataFrame, standard: dict[str, str]) -> pd.DataFrame:

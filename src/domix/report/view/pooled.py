@@ -11,12 +11,11 @@ import pandas as pd
 from domix.evaluate.effective import study_rows
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, check_same_pictures
 from domix.evaluate.ranking import Ranks
-from domix.evaluate.schemas import AMONG_TEST
+from domix.evaluate.schemas import AMONG_TEST, PREDICTIONS
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.view.place import Part, runs_of
 from domix.report.view.shown import BASELINE
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table
 from domix.study import PUBLIC, Run, study_of
 
 
@@ -65,7 +64,7 @@ def _runs(parts: Sequence[Part], plan: Plan) -> list[RunOutcomes]:
     """Read every run's predictions once, the runs of one mixture by rising seed."""
     found: dict[tuple[str, str, int], RunOutcomes] = {}
     for part in parts:
-        predictions = part.renamed(read_table(part.place.artifacts / "eval" / "predictions.parquet"))
+        predictions = part.renamed(PREDICTIONS.read(part.place.artifacts / "eval" / "predictions.parquet"))
         for kind, mixture, seed in sorted(runs_of(predictions) - found.keys()):
             chosen = (predictions["kind"] == kind) & (predictions["mixture"] == mixture) & (predictions["seed"] == seed)
             found[kind, mixture, seed] = _run((kind, mixture, seed), predictions[chosen], plan)
