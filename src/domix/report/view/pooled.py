@@ -16,7 +16,7 @@ from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.view.place import Part, runs_of
 from domix.report.view.shown import BASELINE
 from domix.runtime.errors import DataError
-from domix.study import PUBLIC, Run, study_of
+from domix.study import PUBLIC, Run
 
 
 def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -49,9 +49,9 @@ def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFr
 
 
 def _plan(part: Part) -> Plan:
-    summary, evaluation = part.summary, part.place.params["evaluate"]
+    evaluation = part.place.params["evaluate"]
     return Plan(
-        study=study_of(summary, where=part.place.label),
+        study=part.study,
         top_k=evaluation["top_k"],
         resamples=evaluation["bootstrap"],
         confidence=evaluation["confidence"],
