@@ -74,8 +74,9 @@ lock: $(READY) ## resolve requirements/*.in into hashed locks (ARGS=--upgrade fo
 	        $(ARGS) $$constraint --output-file requirements/$$name.txt requirements/$$name.in; \
 	done
 
-docs: $(READY) ## write docs/parameters.md and params.schema.json from the settings, complete params.yaml and presets
+docs: $(READY) ## write docs/parameters.md, params.schema.json, the tables in docs/architecture.md; complete params.yaml and presets
 	@$(BIN)/python -m tools.document_params
+	@$(BIN)/python -m tools.document_tables
 
 deps: $(READY) ## tell which stages would run again for what has changed in the code (ARGS=train lists all it uses)
 	@$(BIN)/python -m tools.stage_deps $(ARGS)

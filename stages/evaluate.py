@@ -9,10 +9,10 @@ from domix.evaluate.effective import study_rows
 from domix.evaluate.embeddings import check_index
 from domix.evaluate.outcomes import Plan, ScoredModel, check_same_pictures
 from domix.evaluate.robustness import robustness_table, set_curves
+from domix.evaluate.schemas import TABLES
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.project.common import ARTIFACTS, SUMMARY, run, runs_of
 from domix.runtime.files import atomic_folder
-from domix.runtime.tables import write_table
 from domix.settings.params import Params
 from domix.study import read_study
 
@@ -57,7 +57,7 @@ def main(params: Params) -> None:
     }
     with atomic_folder(ARTIFACTS / "eval") as folder:
         for name, table in made.items():
-            write_table(folder / f"{name}.parquet", table)
+            TABLES[name].write(table, folder / f"{name}.parquet")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from domix.evaluate.schemas import COMPARISONS, CURVES, EFFECTIVE, MIXTURES, ROBUSTNESS
 from domix.runtime.files import write_json
 from domix.runtime.tables import read_table, write_table
 from tests.fake_report import BASELINES, Fake
@@ -19,7 +20,6 @@ def write_further(fake: Fake, checkpoints: int = 33) -> None:
     metrics = read_table(folder / "metrics.parquet")
     for name in ("metrics", "per_class", "predictions", "paired"):
         frame = read_table(folder / f"{name}.parquet")
-        frame.insert(0, "kind", "clip")
         others = [frame] if name == "paired" else [frame, *_others(frame, fake)]
         write_table(folder / f"{name}.parquet", pd.concat(others, ignore_index=True))
     for mixture in SUPERVISED:
@@ -27,12 +27,12 @@ def write_further(fake: Fake, checkpoints: int = 33) -> None:
             model = fake.folder / "models" / "supervised" / f"{mixture}-s{seed}"
             write_json(model / "config.json", {"model": "mini", "encoder": "clip", "recipe": {"batch": 128}})
             write_json(model / "done.json", {"steps": 352, "samples": 90112, "loss": 0.2, "weights_sha256": "c" * 64})
-    write_table(folder / "mixtures.parquet", _over_seeds(metrics, fake))
-    write_table(folder / "comparisons.parquet", _comparisons(fake))
+    MIXTURES.write(_over_seeds(metrics, fake), folder / "mixtures.parquet")
+    COMPARISONS.write(_comparisons(fake), folder / "comparisons.parquet")
     curves = _curves(metrics, fake, checkpoints)
-    write_table(folder / "curves.parquet", curves)
-    write_table(folder / "robustness.parquet", _robustness(fake))
-    write_table(folder / "effective.parquet", _effective(curves, fake))
+    CURVES.write(curves, folder / "curves.parquet")
+    ROBUSTNESS.write(_robustness(fake), folder / "robustness.parquet")
+    EFFECTIVE.write(_effective(curves, fake), folder / "effective.parquet")
 
 
 def _others(frame: pd.DataFrame, fake: Fake) -> list[pd.DataFrame]:

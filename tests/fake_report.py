@@ -12,7 +12,10 @@ from PIL import Image, ImageDraw
 
 from domix.analyses.contract import AnalysisResults, Images, Shared
 from domix.analyses.registry import find
+from domix.data.composition import CELLS
 from domix.data.manifests import load_manifest
+from domix.evaluate.schemas import METRICS, PAIRED, PER_CLASS, PREDICTIONS
+from domix.report.load.evaluation import FURTHER
 from domix.report.load.study import Study
 from domix.report.page.datacards import SourceCard, make_card
 from domix.report.page.examples import data_uri
@@ -101,7 +104,7 @@ class Fake:
     def _mixtures(self) -> None:
         cells = [(m, d, c, self.samples(m, d, c)) for m in self.mixtures for d in DOMAINS for c in self.classes]
         frame = pd.DataFrame(cells, columns=["mixture", "domain", "class", "samples"])
-        write_table(self.folder / "mixtures" / "cells.parquet", frame)
+        CELLS.write(frame, self.folder / "mixtures" / "cells.parquet")
         totals = frame.groupby(["mixture", "domain"])["samples"].sum()
         described = [
             {
@@ -158,6 +161,7 @@ class Fake:
         rank = np.where(right, 1, self.rng.integers(2, len(self.classes), len(rows)))
         return pd.DataFrame(
             {
+                "kind": "clip",
                 "mixture": mixture,
                 "seed": seed,
                 "row": rows["row"],
@@ -170,12 +174,13 @@ class Fake:
 
     def _evaluation(self, predictions: pd.DataFrame) -> None:
         folder = self.folder / "eval"
-        write_table(folder / "predictions.parquet", predictions)
+        PREDICTIONS.write(predictions, folder / "predictions.parquet")
         frame = predictions.assign(right=predictions["rank"] == 1, tested=predictions["class"].isin(self.test_classes))
         groups = frame.groupby(["mixture", "seed", "domain", "class"], sort=False)["right"]
         per_class = groups.agg(n="count", correct="sum", accuracy="mean").reset_index()
         tested = (per_class["domain"] == self.test_domain) & per_class["class"].isin(self.test_classes)
-        write_table(folder / "per_class.parquet", per_class.assign(withheld=tested))
+        per_class = per_class.assign(kind="clip", withheld=tested, low=np.nan, high=np.nan)
+        PER_CLASS.write(per_class, folder / "per_class.parquet")
         metrics, paired = [], []
         for (mixture, seed, domain), part in frame.groupby(["mixture", "seed", "domain"], sort=False):
             for cells, chosen in (
@@ -194,21 +199,11 @@ class Fake:
                 for mixture in self.mixtures:
                     if mixture != baseline and self.standard.get(baseline, baseline) in BASELINES:
                         paired.append(self._pair(wide, seed, mixture, baseline))
-        write_table(folder / "metrics.parquet", pd.DataFrame(metrics))
-        columns = [
-            "seed",
-            "domain",
-            "cells",
-            "metric",
-            "mixture",
-            "baseline",
-            "difference",
-            "low",
-            "high",
-            "p_value",
-            "n",
-        ]
-        write_table(folder / "paired.parquet", pd.DataFrame(paired, columns=columns))
+        METRICS.write(pd.DataFrame(metrics).assign(kind="clip"), folder / "metrics.parquet")
+        pairs = pd.DataFrame(paired, columns=[name for name in PAIRED.names if name not in ("kind", "p_holm")])
+        PAIRED.write(pairs.assign(kind="clip", p_holm=pairs["p_value"]), folder / "paired.parquet")
+        for schema in FURTHER:  # an evaluation always writes them; what they hold: tests/fake_evaluation.py
+            schema.write(schema.empty(), folder / f"{schema.name}.parquet")
 
     def _metric(self, mixture: str, seed: int, domain: str, cells: str, part: pd.DataFrame) -> dict:
         estimate, n = part["right"].mean(), len(part)

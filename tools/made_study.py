@@ -19,12 +19,14 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from domix.data.cells import Split
+from domix.data.composition import CELLS
 from domix.data.mixture_names import parse_mixture
 from domix.data.recipes import Recipe
+from domix.evaluate import schemas
+from domix.evaluate.schemas import BALANCED, MACRO_F1
 from domix.evaluate.statistics import holm
 from domix.runtime.files import write_json, write_text
 from domix.runtime.seeds import derive
-from domix.runtime.tables import write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -33,7 +35,6 @@ MIXTURES = ("natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-low-all
 EASE = {"clipart": 0.6, "infograph": -0.6, "painting": 0.3, "quickdraw": -1.6, "sketch": 0.0}
 SAMPLES = 100_000  # of a mixture
 BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
-METRICS = ("balanced_top1", "balanced_top5", "macro_f1")
 KEYS = ["kind", "mixture", "seed"]
 
 
@@ -142,17 +143,19 @@ class Workspace:
         per_class = pd.concat([self._answers(*run) for run in self.asked.runs()], ignore_index=True)
         last = per_class[per_class["checkpoint"] == max(self.asked.checkpoints)]
         withheld = (last["domain"] == self.test_domain) & last["class"].isin(self.test_classes)
-        keys = [*KEYS, "domain", "class", "withheld", "n", "correct", "accuracy"]
-        write_table(folder / "per_class.parquet", last.assign(withheld=withheld)[keys].reset_index(drop=True))
+        cells = last.assign(withheld=withheld, low=np.nan, high=np.nan)[schemas.PER_CLASS.names]
+        schemas.PER_CLASS.write(cells.reset_index(drop=True), folder / "per_class.parquet")
         curves = self._measure(per_class)
-        write_table(folder / "curves.parquet", curves[curves["kind"] != "public"].drop(columns=["low", "high"]))
+        schemas.CURVES.write(
+            curves[curves["kind"] != "public"].drop(columns=["low", "high"]), folder / "curves.parquet"
+        )
         metrics = curves[curves["checkpoint"] == max(self.asked.checkpoints)].drop(columns="checkpoint")
         metrics = metrics.assign(chance=metrics["metric"].map(self._chance), method="bootstrap")
-        write_table(folder / "metrics.parquet", metrics)
-        write_table(folder / "mixtures.parquet", self._over_seeds(metrics))
-        write_table(folder / "comparisons.parquet", self._comparisons(last[withheld]))
-        write_table(folder / "effective.parquet", self._effective(curves))
-        write_table(folder / "robustness.parquet", self._robustness())
+        schemas.METRICS.write(metrics, folder / "metrics.parquet")
+        schemas.MIXTURES.write(self._over_seeds(metrics), folder / "mixtures.parquet")
+        schemas.COMPARISONS.write(self._comparisons(last[withheld]), folder / "comparisons.parquet")
+        schemas.EFFECTIVE.write(self._effective(curves), folder / "effective.parquet")
+        schemas.ROBUSTNESS.write(self._robustness(), folder / "robustness.parquet")
 
     def _mixtures(self) -> None:
         described, cells = [], []
@@ -170,7 +173,7 @@ class Workspace:
         summary |= {"classes": self.classes, "test_classes": self.test_classes, "mixtures": described}
         write_json(self.artifacts / "mixtures" / "summary.json", summary)
         frame = pd.DataFrame(cells, columns=["mixture", "domain", "class", "samples"])
-        write_table(self.artifacts / "mixtures" / "cells.parquet", frame)
+        CELLS.write(frame, self.artifacts / "mixtures" / "cells.parquet")
 
     def _skill(self, kind: str, mixture: str, domain: str, tested: bool) -> float:
         """Return the logit of a mixture's accuracy at the end of training."""
@@ -213,9 +216,9 @@ class Workspace:
         sizes = groups.agg(n=("n", "sum"), n_classes=("n", "count"))
         parts = []
         for metric, column, factor in (
-            ("balanced_top1", "accuracy", 1.0),
+            (BALANCED, "accuracy", 1.0),
             ("balanced_top5", "top5", 1.0),
-            ("macro_f1", "accuracy", 0.93),
+            (MACRO_F1, "accuracy", 0.93),
         ):
             mean, error = groups[column].mean() * factor, groups[column].sem() * 1.96
             ends = {"low": (mean - error).clip(0), "high": (mean + error).clip(upper=1)}
@@ -224,7 +227,7 @@ class Workspace:
         return pd.concat(parts, ignore_index=True)[order]
 
     def _chance(self, metric: str) -> float:
-        return {"balanced_top1": 1 / len(self.classes), "balanced_top5": 5 / len(self.classes)}.get(metric, np.nan)
+        return {BALANCED: 1 / len(self.classes), "balanced_top5": 5 / len(self.classes)}.get(metric, np.nan)
 
     def _over_seeds(self, metrics: pd.DataFrame) -> pd.DataFrame:
         groups = metrics.groupby(["kind", "mixture", "domain", "cells", "metric"], sort=False)
@@ -235,7 +238,7 @@ class Workspace:
     def _comparisons(self, withheld: pd.DataFrame) -> pd.DataFrame:
         rows = []
         for kind, part in withheld.groupby("kind", sort=False):
-            for metric, column in (("balanced_top1", "accuracy"), ("balanced_top5", "top5")):
+            for metric, column in ((BALANCED, "accuracy"), ("balanced_top5", "top5")):
                 wide = part.pivot_table(index="class", columns="mixture", values=column, aggfunc="mean")
                 for baseline in [name for name in BASELINES if name in wide]:
                     rows += [
@@ -243,7 +246,7 @@ class Workspace:
                         for mixture in wide
                         if mixture != baseline
                     ]
-        frame = pd.DataFrame(rows, columns=COMPARISONS)
+        frame = pd.DataFrame(rows, columns=schemas.COMPARISONS.names)
         families = frame.groupby(["kind", "domain", "cells", "metric"], sort=False)["p_value"]
         return frame.assign(p_holm=families.transform(lambda p: holm(p.to_numpy())) if len(frame) else [])
 
@@ -262,20 +265,20 @@ class Workspace:
 
     def _effective(self, curves: pd.DataFrame) -> pd.DataFrame:
         keys = [*KEYS, "checkpoint"]
-        rows = curves[(curves["metric"] == "balanced_top1") & (curves["kind"] == "clip")]
+        rows = curves[(curves["metric"] == BALANCED) & (curves["kind"] == "clip")]
         x = rows[(rows["domain"] == "real") & (rows["cells"] == "tested")].set_index(keys)["estimate"]
         y = rows[rows["cells"] == "withheld"].set_index(keys)["estimate"]
         frame = pd.DataFrame({"x": x, "y": y}).clip(1e-3, 1 - 1e-3).reset_index()
         reference = frame[frame["mixture"] == "natural-only"]
         if len(self.asked.checkpoints) < 3 or reference.empty:
-            return pd.DataFrame(columns=EFFECTIVE)
+            return pd.DataFrame(columns=schemas.EFFECTIVE.names)
         fit = stats.linregress(logit(reference["x"]), logit(reference["y"]))
         line = fit.slope * logit(frame["x"]) + fit.intercept
         error = 2 * (fit.stderr * abs(logit(frame["x"]) - logit(reference["x"]).mean()) + fit.intercept_stderr)
         frame = frame.assign(expected=expit(line), low=expit(line - error), high=expit(line + error))
-        names = {"x_name": "real tested balanced_top1", "y_name": f"{self.test_domain} withheld balanced_top1"}
+        names = {"x_name": f"real tested {BALANCED}", "y_name": f"{self.test_domain} withheld {BALANCED}"}
         frame = frame.assign(residual=frame["y"] - frame["expected"], transform="logit", **names)
-        return frame.assign(reference="natural-only")[EFFECTIVE]
+        return frame.assign(reference="natural-only")[schemas.EFFECTIVE.names]
 
     def _robustness(self) -> pd.DataFrame:
         rows = [
@@ -283,11 +286,4 @@ class Workspace:
             for run in self.asked.runs()
             for place, name in enumerate(("imagenet", "imagenet-v2") if self.asked.public else ())
         ]
-        columns = [*KEYS, "set", "labels", "metric", "estimate", "low", "high", "n", "n_classes", "method"]
-        return pd.DataFrame(rows, columns=columns)
-
-
-COMPARISONS = ["kind", "domain", "cells", "metric", "mixture", "baseline", "difference", "low", "high", "p_value"]
-COMPARISONS += ["p_holm", "n", "n_classes", "seeds", "checkpoints", "detectable"]
-EFFECTIVE = [*KEYS, "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "transform", "reference"]
-EFFECTIVE += ["low", "high"]
+        return pd.DataFrame(rows, columns=schemas.ROBUSTNESS.names)

@@ -143,25 +143,35 @@ def list_runs(
     return (*runs, *(Run(PUBLIC, name, 0) for name in public))
 
 
+def split_of(summary: Mapping[str, Any], *, where: Path | str = "summary.json") -> Split:
+    """Return what a summary of mixtures (artifacts/mixtures/summary.json) says of domains and classes.
+
+    Raises:
+        DataError: the summary lacks something.
+    """
+    try:
+        return Split(
+            test_domain=summary["test_domain"],
+            natural_domain=summary["natural_domain"],
+            test_classes=tuple(summary["test_classes"]),
+            domains=tuple(summary["domains"]),
+            classes=tuple(summary["classes"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where} lacks {error}: delete it and run dvc repro") from error
+
+
 def study_of(summary: Mapping[str, Any], runs: Sequence[Run] = (), *, where: Path | str = "summary.json") -> Study:
-    """Return the study that a summary of mixtures tells of (artifacts/mixtures/summary.json), with these runs.
+    """Return the study that a summary of mixtures tells of, with these runs.
 
     Raises:
         DataError: the summary lacks something, or does not describe the mixture of a run.
     """
     try:
         standard = {mixture["name"]: mixture["standard_name"] for mixture in summary["mixtures"]}
-        study = Study(
-            test_domain=summary["test_domain"],
-            natural_domain=summary["natural_domain"],
-            test_classes=tuple(summary["test_classes"]),
-            domains=tuple(summary["domains"]),
-            classes=tuple(summary["classes"]),
-            runs=tuple(runs),
-            standard_names=standard,
-        )
     except (KeyError, TypeError) as error:
         raise DataError(f"{where} lacks {error}: delete it and run dvc repro") from error
+    study = Study(**vars(split_of(summary, where=where)), runs=tuple(runs), standard_names=standard)
     for run in study.runs:
         if run.kind != PUBLIC and run.mixture not in standard:
             raise DataError(f"{where} does not describe the mixture {run.mixture!r}: run dvc repro")

@@ -14,9 +14,9 @@ from ruamel.yaml import YAML
 from domix.cli.studies.places import this_workspace
 from domix.evaluate import tables
 from domix.evaluate.effective import study_rows
-from domix.evaluate.measures import AMONG_TEST
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel
 from domix.evaluate.ranking import Ranks
+from domix.evaluate.schemas import AMONG_TEST
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.paper.collection import collect
 from domix.runtime.errors import DataError

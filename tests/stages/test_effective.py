@@ -13,8 +13,9 @@ import pytest
 
 from domix import config
 from domix.config import Params
-from domix.evaluate.effective import STUDY_COLUMNS, TRANSFORMS, study_rows
+from domix.evaluate.effective import TRANSFORMS, study_rows
 from domix.evaluate.embeddings import load_embeddings
+from domix.evaluate.schemas import EFFECTIVE
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
@@ -70,7 +71,7 @@ def write_model(folder: Path, epoch: int, lift: float) -> None:
 def test_the_stage_writes_what_lies_above_the_curve_of_natural_pictures(params) -> None:
     evaluate.main(params)
     made = read_table(Path("artifacts/eval/effective.parquet"))
-    assert list(made.columns) == STUDY_COLUMNS
+    assert list(made.columns) == EFFECTIVE.names
     assert len(made) == 2 * 5 * len(TRANSFORMS) and set(made["reference"]) == {"only-natural"}
     residual = made.groupby("mixture")["residual"]
     assert residual.max()["only-natural"] < 0.15 < residual.min()["cg-high"]
@@ -86,7 +87,7 @@ def test_without_checkpoints_the_table_is_empty(params, caplog) -> None:
     with caplog.at_level(logging.INFO):
         evaluate.main(params)
     made = read_table(Path("artifacts/eval/effective.parquet"))
-    assert list(made.columns) == STUDY_COLUMNS and made.empty
+    assert list(made.columns) == EFFECTIVE.names and made.empty
     assert any("a curve needs 3" in message for message in caplog.messages)
 
 

@@ -15,7 +15,7 @@ from domix.data.imagenet_classes import imagenet_classes
 from domix.data.imagenet_subsets import subset_labels
 from domix.evaluate.evaluation_sets import further_set
 from domix.evaluate.label_spaces import LabelSpace, label_space
-from domix.evaluate.robustness import COLUMNS
+from domix.evaluate.schemas import ROBUSTNESS
 from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
@@ -189,7 +189,7 @@ def test_the_stage_evaluate_writes_a_table_of_the_sets_asked_for(params):
     for asked, count in (["imagenet", "imagenet-r"], 4 * 3), ([], 0):
         evaluate.main(replace(params, embed=replace(params.embed, sets=asked)))
         table = pd.read_parquet("artifacts/eval/robustness.parquet")
-        assert list(table.columns) == COLUMNS
+        assert list(table.columns) == ROBUSTNESS.names
         assert len(table) == count
         assert set(table["kind"]) <= {"clip"}
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.effective import STUDY_COLUMNS, TRANSFORMS, backward, fit_line, forward, study_rows
+from domix.evaluate.effective import TRANSFORMS, backward, fit_line, forward, study_rows
+from domix.evaluate.schemas import EFFECTIVE
 from tests.scored_sets import PLAN
 
 EPOCHS = range(0, 9, 2)
@@ -40,7 +41,7 @@ def test_residuals_are_measured_from_the_references_curve() -> None:
     made = measured(
         curve("clip", "natural-only", 0, 0.0), curve("clip", "natural-only", 1, 0.0), curve("clip", "cg-high", 0, 0.7)
     )
-    assert list(made.columns) == STUDY_COLUMNS
+    assert list(made.columns) == EFFECTIVE.names
     assert len(made) == 3 * len(EPOCHS) * len(TRANSFORMS)
     logit = made[made["transform"] == "logit"]
     own, other = logit[logit["mixture"] == "natural-only"], logit[logit["mixture"] == "cg-high"]
@@ -105,7 +106,7 @@ def test_nothing_right_counts_as_half_a_picture() -> None:
 def test_without_a_curve_there_are_no_rows_and_the_log_says_why(caplog, rows, reference, count: int) -> None:
     with caplog.at_level(logging.INFO):
         made = measured(rows, reference=reference)
-    assert list(made.columns) == STUDY_COLUMNS and len(made) == 0
+    assert list(made.columns) == EFFECTIVE.names and len(made) == 0
     assert len(caplog.messages) == 1
     assert f"{count} checkpoints of natural pictures alone, a curve needs 3" in caplog.messages[0]
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from domix.evaluate.outcomes import ScoredModel
-from domix.evaluate.robustness import ALL, COLUMNS, SUBSET, View, classify_set, classify_views, robustness_table
+from domix.evaluate.robustness import ALL, SUBSET, View, classify_set, classify_views, robustness_table
+from domix.evaluate.schemas import ROBUSTNESS
 from domix.evaluate.zeroshot import rank_true
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
@@ -140,7 +141,7 @@ SETS = ["imagenet", "imagenet-r", "objectnet", "own"]
 
 def test_the_table_has_a_row_a_model_set_view_and_metric(models):
     table = robustness_table(models, SETS, PLAN)
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == ROBUSTNESS.names
     views = [("imagenet", ALL), ("imagenet", "classes of imagenet-r"), ("imagenet", "classes of objectnet")]
     views += [("imagenet-r", ALL), ("imagenet-r", SUBSET), ("objectnet", ALL), ("objectnet", SUBSET), ("own", ALL)]
     three, few = ["top1", "top5", "balanced_top1"], ["top1", "balanced_top1"]  # few: imagenet-r has three labels here
@@ -193,14 +194,14 @@ def test_its_estimates_are_those_of_an_obvious_loop(models):
 
 def test_no_sets_make_an_empty_table(models):
     table = robustness_table(models, [], PLAN)
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == ROBUSTNESS.names
     assert table.empty
     assert table.dtypes.equals(robustness_table(models, SETS, PLAN).dtypes)
 
 
 def test_resampling_is_the_same_for_all_models_and_every_time(models):
     one, other = robustness_table(models, SETS, PLAN), robustness_table(models[::-1], SETS[::-1], PLAN)
-    keys = COLUMNS[:6]
+    keys = ROBUSTNESS.names[:6]
     pd.testing.assert_frame_equal(one.sort_values(keys, ignore_index=True), other.sort_values(keys, ignore_index=True))
 
 

@@ -134,9 +134,7 @@ class StoreWriter:
             folder.mkdir(parents=True, exist_ok=True)
         known = read_json(folder / "key.json") if (folder / "key.json").is_file() else None
         if known is not None and known != self.key:
-            raise DataError(
-                f"{folder} holds activations of another encoder, images or sites: name another folder"
-            )
+            raise DataError(f"{folder} holds activations of another encoder, images or sites: name another folder")
         write_json(folder / "key.json", self.key)
         total = _shards(count, shard)
         self._shard = next((place for place in range(total) if not _mark(folder, place).is_file()), total)

@@ -25,11 +25,22 @@ from domix.data.caption_streams import Draws, hash_keys, key_draws, reference_dr
 from domix.data.names import class_text
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file
-from domix.runtime.tables import read_table
+from domix.runtime.tables import Column, TableSchema, read_table
 
 Stream = Literal["key", "reference"]
 
-SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "standard", "aligned")])
+ROWS = TableSchema(
+    "captions",
+    (
+        Column("key", "str", "the sample's"),
+        Column("standard", "str", "its caption with words of its domain"),
+        Column("aligned", "str", "the same with words that fit every domain"),
+    ),
+    "two captions of every sample of a source; samples that bring captions along have those for both",
+    path="artifacts/captions/<source>.parquet",
+    written_by="captions",
+)
+SCHEMA = ROWS.arrow
 GROUP = 1 << 17  # rows that are made and written at a time
 
 NO_TEXT = "have no caption: give them one, or leave them out, and run dvc repro pack"

@@ -13,7 +13,20 @@ import pandas as pd
 from domix.data.cells import Cells, Ints, Split
 from domix.data.mixtures import Mixture
 from domix.runtime.files import write_json
-from domix.runtime.tables import write_table
+from domix.runtime.tables import Column, TableSchema
+
+CELLS = TableSchema(
+    "cells",
+    (
+        Column("mixture", "str", "name of the mixture"),
+        Column("domain", "str", "domain of the cell"),
+        Column("class", "str", "class of the cell"),
+        Column("samples", "int64", "samples of the cell that the mixture holds"),
+    ),
+    "what every mixture holds of every cell, zeros included",
+    path="artifacts/mixtures/cells.parquet",
+    written_by="mixtures",
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,7 @@ def write_summary(folder: Path, mixtures: Sequence[Composition], cells: Cells, s
         )
         for mixture in mixtures
     ]
-    write_table(folder / "cells.parquet", pd.concat(tables, ignore_index=True))
+    CELLS.write(pd.concat(tables, ignore_index=True), folder / "cells.parquet")
 
 
 def _summarise(mixture: Composition, cells: Cells) -> dict[str, Any]:

@@ -19,28 +19,35 @@ from pandas.util import hash_array
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file, sha256_file
-from domix.runtime.tables import METADATA, open_table, read_table
+from domix.runtime.tables import METADATA, Column, TableSchema, open_table, read_table
 
 INDEX, PLACES = "index.parquet", "places.npy"
 GROUP = 1 << 17  # rows that are written at a time
 
-COLUMNS = {
-    "row": "int64",
-    "key": "str",
-    "source": "str",
-    "domain": "str",
-    "class": "str",  # null: none
-    "label": "int64",  # NO_LABEL: none
-    "split": "str",
-    "shard": "str",
-    "offset": "int64",
-    "size": "int64",
-    "width": "int64",
-    "height": "int64",
-    "sha256": "str",
-    "phash": "str",
-}
-SCHEMA = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for name, kind in COLUMNS.items()])
+ROWS = TableSchema(
+    "index",
+    (
+        Column("row", "int64", "the sample's place, from 0"),
+        Column("key", "str", "its name in the shard, unique in the source"),
+        Column("source", "str", "name of the source"),
+        Column("domain", "str", "visual style; of a source of one style its own name"),
+        Column("class", "str", "object category; null: none"),
+        Column("label", "int64", "number of the class in label order; -1: none"),
+        Column("split", "str", "`train` or `test`"),
+        Column("shard", "str", "file name of the shard that holds the image"),
+        Column("offset", "int64", "first byte of the image file in the shard"),
+        Column("size", "int64", "bytes of it"),
+        Column("width", "int64", "pixels of the packed image"),
+        Column("height", "int64", "pixels of the packed image"),
+        Column("sha256", "str", "of the original file's bytes"),
+        Column("phash", "str", "perceptual hash, 16 hex digits"),
+    ),
+    "the samples of a packed source",
+    path="artifacts/shards/<source>/index.parquet",
+    written_by="pack",
+)
+COLUMNS = {column.name: column.dtype for column in ROWS.columns}
+SCHEMA = ROWS.arrow
 PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8")])
 
 

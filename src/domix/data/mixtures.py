@@ -25,10 +25,23 @@ from domix.data.cells import Ints
 from domix.data.index import digest_of_source
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file, read_json, sha256_file, write_json
-from domix.runtime.tables import METADATA, read_metadata, read_table
+from domix.runtime.tables import METADATA, Column, TableSchema, read_metadata
 
 CAPTIONS = ("standard", "aligned")
-COLUMNS = ["source", "row", "caption", "weight"]
+ROWS = TableSchema(
+    "mixture",
+    (
+        Column("source", "str", "name of the packed source"),
+        Column("row", "int64", "the sample's row in its index"),
+        Column("caption", "str", "which caption it is shown with: `standard` or `aligned`"),
+        Column("weight", "float32", "how often it is drawn, relative to 1"),
+    ),
+    "the samples of a mixture, in order; one that does not depend on the test domain (natural-only) is the same file"
+    " for all; the file's metadata `domix` (JSON) tells name, alias, parameters, samples, dropped, digest",
+    path="artifacts/mixtures/<mixture>.parquet",
+    written_by="mixtures",
+)
+COLUMNS = ROWS.names
 
 
 @dataclass(frozen=True)
@@ -173,7 +186,7 @@ def read_mixture(path: Path) -> Mixture:
     Raises:
         DataError: the file is missing or damaged, or its rows do not fit its digest.
     """
-    metadata, rows = read_metadata(path), read_table(path, COLUMNS)
+    metadata, rows = read_metadata(path), ROWS.read(path)
     digest = metadata.pop("digest", None)
     withheld = metadata.pop("withheld", None)
     try:

@@ -21,10 +21,18 @@ from domix.data.sources import Part, RawSample
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file, explain, link_or_copy, read_json, write_json
 from domix.runtime.seeds import numpy_generator
+from domix.runtime.tables import Column, TableSchema
 
 EXAMPLES = 5  # rejected keys that are kept for each reason
 STATS, TEXTS = "stats.json", "texts.parquet"
 DIGEST = b"shard_sha256"  # in the metadata of a unit's rows: of its shard
+TEXT_ROWS = TableSchema(
+    "texts",
+    (Column("key", "str", "the sample's"), Column("text", "str", "the caption that it brought along")),
+    "the captions of a corpus; only there if its samples bring any",
+    path="artifacts/shards/<source>/texts.parquet",
+    written_by="pack",
+)
 
 log = logging.getLogger(__name__)
 
@@ -187,17 +195,15 @@ def _shard_digest(staging: Path, number: int) -> str | None:
 
 def _write_texts(staging: Path, units: Sequence[Unit], path: Path) -> None:
     """Collect the captions that samples brought; nothing is written if none did."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = [staging / f"{unit.number:05d}.parquet" for unit in units]
     brought = [file for file in files if "text" in pq.read_schema(file).names]
     if not brought:
         return
-    schema = pa.schema([(name, pa.string()) for name in ("key", "text")])
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, TEXT_ROWS.arrow) as writer:
         for file in brought:
-            writer.write_table(pq.read_table(file, columns=schema.names))
+            writer.write_table(pq.read_table(file, columns=TEXT_ROWS.names))
 
 
 def _report(folder: Path, number: int) -> Path:

@@ -15,12 +15,10 @@ import pandas as pd
 from domix.evaluate.embeddings import checkpoints_of, load_scored
 from domix.evaluate.measures import estimates
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, classify, groups
+from domix.evaluate.schemas import CURVES, CURVES_PER_CLASS
 from domix.evaluate.tables import class_counts
 from domix.runtime.errors import DataError
 from domix.study import PUBLIC, SUPERVISED
-
-CURVE_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "cells", "metric", "estimate", "n", "n_classes"]
-CLASS_COLUMNS = ["kind", "mixture", "seed", "checkpoint", "domain", "class", "n", "correct"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Course:
     """One run, and its rows of the two tables over checkpoints; of a public model these have none."""
 
     run: RunOutcomes
-    curve: pd.DataFrame  # CURVE_COLUMNS
-    by_class: pd.DataFrame  # CLASS_COLUMNS
+    curve: pd.DataFrame  # schemas.CURVES
+    by_class: pd.DataFrame  # schemas.CURVES_PER_CLASS
 
 
 def follow(model: ScoredModel, plan: Plan) -> Course:
@@ -43,7 +41,9 @@ def follow(model: ScoredModel, plan: Plan) -> Course:
     if model.run.kind == PUBLIC:
         outcome = classify(final, plan, model, 0)
         return Course(
-            RunOutcomes(model, [outcome]), pd.DataFrame(columns=CURVE_COLUMNS), pd.DataFrame(columns=CLASS_COLUMNS)
+            RunOutcomes(model, [outcome]),
+            pd.DataFrame(columns=CURVES.names),
+            pd.DataFrame(columns=CURVES_PER_CLASS.names),
         )
     epochs = epochs_of(model)
     _require_enough(model, len(epochs), plan.last)
@@ -95,7 +95,7 @@ def _curve(outcome: Outcome, plan: Plan) -> pd.DataFrame:
         for group in groups(outcome.rows, plan)
         for metric, estimate in estimates(outcome, group, plan).items()
     ]
-    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    return pd.DataFrame(rows, columns=CURVES.names)
 
 
 def _by_class(outcome: Outcome, plan: Plan) -> pd.DataFrame:
@@ -105,4 +105,8 @@ def _by_class(outcome: Outcome, plan: Plan) -> pd.DataFrame:
         for group in groups(outcome.rows, plan)
         if group.of_test_classes and group.domain in (plan.study.test_domain, plan.study.natural_domain)
     ]
-    return pd.concat(parts, ignore_index=True)[CLASS_COLUMNS] if parts else pd.DataFrame(columns=CLASS_COLUMNS)
+    return (
+        pd.concat(parts, ignore_index=True)[CURVES_PER_CLASS.names]
+        if parts
+        else pd.DataFrame(columns=CURVES_PER_CLASS.names)
+    )

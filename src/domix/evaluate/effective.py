@@ -26,6 +26,7 @@ import scipy  # loads its parts when they are first used: special takes a quarte
 from numpy.typing import ArrayLike, NDArray
 
 from domix.evaluate.robustness import IMAGENET
+from domix.evaluate.schemas import BALANCED, EFFECTIVE, POOLED
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
@@ -38,8 +39,6 @@ TRANSFORMS: tuple[Transform, ...] = ("logit", "probit", "linear")
 RESAMPLES = 1000  # of a band, as in the testbed
 LEAST = 3  # points of a line: through two every line is perfect
 KEYS = ["kind", "mixture", "seed", "checkpoint"]
-STUDY_COLUMNS = [*KEYS, "x_name", "y_name", "x", "y", "expected", "residual", "transform", "reference", "low", "high"]
-METRIC = "balanced_top1"
 
 logger = logging.getLogger(__name__)
 
@@ -160,18 +159,18 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
         reference: the study's name of the mixture of natural pictures alone, if it was trained.
 
     Returns:
-        Columns STUDY_COLUMNS: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
+        The table schemas.EFFECTIVE: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
         reference drawn with replacement), `residual` is y - expected; shares, not percentage points.
     """
-    axes = {f"{plan.study.natural_domain} tested {METRIC}": (plan.study.natural_domain, "tested", METRIC)}
+    axes = {f"{plan.study.natural_domain} tested {BALANCED}": (plan.study.natural_domain, "tested", BALANCED)}
     if (curves["domain"] == IMAGENET).any():
-        axes[f"{IMAGENET} top1"] = (IMAGENET, "all", "top1")
+        axes[f"{IMAGENET} {POOLED}"] = (IMAGENET, "all", POOLED)
     found = [
         _by_curve(_points(curves, plan.study.test_domain, x), plan, reference).assign(x_name=name)
         for name, x in axes.items()
     ]
-    names = {"reference": reference, "y_name": f"{plan.study.test_domain} withheld {METRIC}"}
-    return pd.concat(found, ignore_index=True).assign(**names)[STUDY_COLUMNS]
+    names = {"reference": reference, "y_name": f"{plan.study.test_domain} withheld {BALANCED}"}
+    return pd.concat(found, ignore_index=True).assign(**names)[EFFECTIVE.names]
 
 
 def _by_curve(points: pd.DataFrame, plan: Plan, reference: str | None) -> pd.DataFrame:
@@ -191,13 +190,13 @@ def _by_curve(points: pd.DataFrame, plan: Plan, reference: str | None) -> pd.Dat
             )
             continue
         parts += [_residuals(mine, own, transform, plan.confidence, plan.seed) for transform in TRANSFORMS]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=STUDY_COLUMNS)
+    return pd.concat(parts, ignore_index=True) if parts else EFFECTIVE.empty()
 
 
 def _points(curves: pd.DataFrame, test_domain: str, x: tuple[str, str, str]) -> pd.DataFrame:
     """Return each checkpoint's two accuracies: KEYS, x, y, and both half a picture away from 0 and 1."""
     sides = []
-    for axis, (domain, cells, metric) in (("x", x), ("y", (test_domain, "withheld", METRIC))):
+    for axis, (domain, cells, metric) in (("x", x), ("y", (test_domain, "withheld", BALANCED))):
         side = curves[(curves["domain"] == domain) & (curves["cells"] == cells) & (curves["metric"] == metric)]
         clamped = clamp(side["estimate"], side["n"])
         sides.append(

@@ -31,10 +31,23 @@ from safetensors.numpy import save
 from domix.evaluate.zeroshot import BLOCK
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
-from domix.runtime.tables import read_table, write_table
+from domix.runtime.tables import Column, TableSchema
 
 FORMAT = 1
-ROW_COLUMNS = ("row", "key", "domain", "class", "label")
+ROWS = TableSchema(
+    "rows",
+    (
+        Column("row", "int64", "the image's row in the index of its source"),
+        Column("key", "str", "its key there"),
+        Column("domain", "str", "its domain"),
+        Column("class", "str", "its class"),
+        Column("label", "int64", "number of the class in label order"),
+    ),
+    "the images that were embedded, in the order of the embeddings: the test split of the study's source, or a set's",
+    path="artifacts/embeddings/<kind>/<run>/rows.parquet",
+    written_by="embed, embed_supervised, embed_public",
+)
+ROW_COLUMNS = tuple(ROWS.names)
 META_KEYS = ("format", "model_sha256", "source", "templates", "domains", "classes", "layers")
 SCORED_KEYS = ("format", "model_sha256", "source", "classes")  # what the meta of any kind and set has
 SUPERVISED = "supervised"  # the kind of models that have scores in place of embeddings
@@ -126,7 +139,7 @@ def layers_in(folder: Path) -> list[str]:
 
 def write_about(folder: Path, rows: pd.DataFrame, meta: dict[str, Any]) -> None:
     """Write what the pictures are, and all else that is known; `meta` gains the format's number."""
-    write_table(folder / "rows.parquet", rows[list(ROW_COLUMNS)].reset_index(drop=True))
+    ROWS.write(rows[list(ROW_COLUMNS)].reset_index(drop=True), folder / "rows.parquet")
     write_json(folder / "meta.json", {"format": FORMAT, **meta})
 
 
@@ -141,7 +154,7 @@ def load_embeddings(folder: Path) -> Embeddings:
     embeddings = Embeddings(
         folder=folder,
         image=_read_array(folder / "image.npy"),
-        rows=read_table(folder / "rows.parquet", list(ROW_COLUMNS)),
+        rows=ROWS.read(folder / "rows.parquet"),
         text=_read_array(folder / "text.npy"),
         meta=read_json(folder / "meta.json"),
     )
@@ -207,7 +220,7 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
     where = home if checkpoint is None else home / CHECKPOINTS / checkpoint_name(checkpoint)
     if not where.is_dir():
         raise DataError(f"{where} is missing: run the stage {stage} for this run (dvc repro)")
-    rows, meta = read_table(home / "rows.parquet", list(ROW_COLUMNS)), read_json(home / "meta.json")
+    rows, meta = ROWS.read(home / "rows.parquet"), read_json(home / "meta.json")
     meta = meta if isinstance(meta, dict) else {}
     names = ("scores.npy", None) if kind == SUPERVISED else ("image.npy", "text.npy")
     scored = Scored(

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from domix.evaluate import metrics
 from domix.evaluate.outcomes import Group, Outcome, Plan
-
-BALANCED, POOLED, AMONG_TEST, MACRO_F1 = "balanced_top1", "top1", "balanced_top1_among_test", "macro_f1"
+from domix.evaluate.schemas import AMONG_TEST, BALANCED, MACRO_F1, POOLED
 
 
 def balanced_metrics(group: Group, plan: Plan) -> list[str]:

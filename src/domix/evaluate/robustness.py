@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import bootstrap
-from domix.evaluate.curves import CURVE_COLUMNS, epochs_of
+from domix.evaluate.curves import epochs_of
 from domix.evaluate.embeddings import Scored, load_scored, sets_of
 from domix.evaluate.outcomes import Plan, RunOutcomes, ScoredModel
+from domix.evaluate.schemas import BALANCED, CURVES, POOLED, ROBUSTNESS
 from domix.evaluate.statistics import CLOPPER_PEARSON, Interval, clopper_pearson, percentile_interval
 from domix.evaluate.zeroshot import rank_right
 from domix.runtime.errors import DataError
@@ -37,10 +38,6 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 IMAGENET = "imagenet"
 ALL, SUBSET, CLASSES_OF = "all", "subset", "classes of {}"
-KEYS = ("kind", "mixture", "seed", "set", "labels", "metric")
-COLUMNS = [*KEYS, "estimate", "low", "high", "n", "n_classes", "method"]
-NUMBERS = dict.fromkeys(("estimate", "low", "high"), "float64") | dict.fromkeys(("seed", "n", "n_classes"), "int64")
-TYPES = {name: NUMBERS.get(name, "str") for name in COLUMNS}  # also of a table without rows
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,8 @@ class _Judge:
 
 
 def robustness_table(models: Iterable[ScoredModel], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
-    """Return COLUMNS: one row a model, set, view and metric (top1, top<k> of more than k labels, balanced_top1).
+    """Return the table schemas.ROBUSTNESS: one row a model, set, view and metric (top1, top<k> of more
+    than k labels, balanced_top1).
 
     Intervals of top1 and top<k> are Clopper and Pearson's, which take the pictures for independent, as published
     comparisons do; those of balanced_top1 are bootstrapped over classes and pictures.
@@ -179,11 +177,11 @@ def robustness_table(models: Iterable[ScoredModel], sets: Sequence[str], plan: P
                     f"{first.folder} and {model.folder} were tested on different pictures of {name}: run dvc repro"
                 )
             rows += _rows_of_set(model, name, scored, list(views_of(name, opened)), plan)
-    return pd.DataFrame(rows, columns=COLUMNS).astype(TYPES)
+    return pd.DataFrame(rows, columns=ROBUSTNESS.names) if rows else ROBUSTNESS.empty()
 
 
 def set_curves(runs: Iterable[RunOutcomes], sets: Sequence[str], plan: Plan) -> pd.DataFrame:
-    """Return rows of the table over checkpoints (curves.CURVE_COLUMNS) for further sets, without public models.
+    """Return rows of the table over checkpoints (schemas.CURVES) for further sets, without public models.
 
     `domain` is the set, `cells` the view: all, or subset.
     """
@@ -197,10 +195,10 @@ def set_curves(runs: Iterable[RunOutcomes], sets: Sequence[str], plan: Plan) -> 
                 for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
                     head = model.run.keys | {"checkpoint": epoch, "domain": name, "cells": view.name}
                     size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
-                    found = {"top1": metrics.accuracy(judged.right())}
-                    found["balanced_top1"] = metrics.balanced_accuracy(judged.label, judged.right())
+                    found = {POOLED: metrics.accuracy(judged.right())}
+                    found[BALANCED] = metrics.balanced_accuracy(judged.label, judged.right())
                     rows += [head | {"metric": metric, "estimate": value} | size for metric, value in found.items()]
-    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    return pd.DataFrame(rows, columns=CURVES.names)
 
 
 def views_of(name: str, opened: dict[str, Scored]) -> Iterator[View]:
@@ -254,4 +252,4 @@ def _measure(judged: Judged, labels: int, plan: Plan, seed: int) -> Iterator[tup
     resampled = bootstrap(judged.label, judged.right(), resamples=plan.resamples, seed=seed).balanced
     estimate = metrics.balanced_accuracy(judged.label, judged.right())
     classes = len(np.unique(judged.label))
-    yield "balanced_top1", percentile_interval(estimate, resampled, confidence=plan.confidence, classes=classes)
+    yield BALANCED, percentile_interval(estimate, resampled, confidence=plan.confidence, classes=classes)

@@ -18,22 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from domix.evaluate.bootstrap import Floats, Resamples, over_seeds
-from domix.evaluate.measures import BALANCED, MACRO_F1, POOLED, balanced_metrics, estimates, right
+from domix.evaluate.measures import balanced_metrics, estimates, right
 from domix.evaluate.outcomes import Group, Plan, RunOutcomes, groups
+from domix.evaluate.schemas import BALANCED, COMPARISONS, MACRO_F1, MIXTURES, POOLED
 from domix.evaluate.statistics import NONE, Interval, detectable_difference, holm
 from domix.evaluate.tables import BASELINES, interval_of, metric_row, p_values, resample_jointly
 from domix.runtime.seeds import derive
 
 FAMILY = ["kind", "domain", "cells", "metric"]  # comparisons that are corrected together
-MIXTURE_COLUMNS = [
-    *["kind", "mixture", "domain", "cells", "metric", "estimate", "low", "high", "n", "n_classes"],
-    *["seeds", "checkpoints", "chance", "method"],
-]
-COMPARISON_COLUMNS = [
-    *FAMILY,
-    *["mixture", "baseline", "difference", "low", "high", "p_value", "p_holm", "n", "n_classes"],
-    *["seeds", "checkpoints", "detectable"],
-]
 
 
 @dataclass(frozen=True)
@@ -84,10 +76,8 @@ def seeds_tables(runs: Sequence[RunOutcomes], metrics: pd.DataFrame, plan: Plan)
         metrics: their metrics table, from which models without further seeds and checkpoints are taken.
 
     Returns:
-        Mixtures: `kind, mixture, domain, cells, metric, estimate, low, high, n, n_classes, seeds, checkpoints, chance,
-        method`. Comparisons: `kind, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm,
-        n, n_classes, seeds, checkpoints, detectable`; p_holm is corrected over the family of all comparisons of one
-        kind on one group of cells by one metric, `detectable` is the minimum detectable difference.
+        The tables schemas.MIXTURES and schemas.COMPARISONS; p_holm is corrected over the family of all comparisons of
+        one kind on one group of cells by one metric, `detectable` is the minimum detectable difference.
     """
     every = arms(runs)
     compared, several = list(pairs(every)), [arm for arm in every if not arm.alone]
@@ -103,8 +93,8 @@ def seeds_tables(runs: Sequence[RunOutcomes], metrics: pd.DataFrame, plan: Plan)
     mixtures = pd.concat([*parts, *([pd.DataFrame(estimated)] if estimated else [])], ignore_index=True)
     order = {tuple(arm.keys.values()): place for place, arm in enumerate(every)}
     place = [order[key] for key in zip(mixtures["kind"], mixtures["mixture"], strict=True)]
-    mixtures = mixtures.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)[MIXTURE_COLUMNS]
-    comparisons = pd.DataFrame(differences, columns=COMPARISON_COLUMNS)
+    mixtures = mixtures.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)[MIXTURES.names]
+    comparisons = pd.DataFrame(differences, columns=COMPARISONS.names)
     if differences:
         families = comparisons.groupby(FAMILY, sort=False)["p_value"]
         comparisons["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))

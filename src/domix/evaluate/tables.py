@@ -13,19 +13,16 @@ import pandas as pd
 
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import Floats, Resamples, bootstrap, bootstrap_jointly
-from domix.evaluate.measures import BALANCED, MACRO_F1, POOLED, chance, estimates, right
+from domix.evaluate.measures import chance, estimates, right
 from domix.evaluate.outcomes import Group, Outcome, Plan, ScoredModel, groups
+from domix.evaluate.schemas import BALANCED, MACRO_F1, PAIRED, PER_CLASS, POOLED
 from domix.evaluate.statistics import NONE, Interval, clopper_pearson, holm, percentile_interval, sign_flip_test
 
 BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
-CLASS_KEYS = ["kind", "mixture", "seed", "domain", "class"]
-CLASS_COLUMNS = [*CLASS_KEYS, "withheld", "n", "correct", "accuracy", "low", "high"]
-PAIRED_KEYS = ["kind", "seed", "domain", "cells", "metric", "mixture", "baseline"]
-PAIRED_COLUMNS = [*PAIRED_KEYS, "difference", "low", "high", "p_value", "p_holm", "n"]
 
 
 def prediction_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Return `kind, mixture, seed, row, domain, class, predicted, rank`: one row a model and picture."""
+    """Return the table schemas.PREDICTIONS: one row a model and picture."""
     names = np.asarray(plan.study.classes, dtype=object)
     parts = [
         outcome.model.run.keys
@@ -37,10 +34,9 @@ def prediction_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
 
 
 def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Return the accuracy on each cell with pictures: one row a model and cell.
+    """Return the accuracy on each cell with pictures (schemas.PER_CLASS): one row a model and cell.
 
-    Columns: `kind, mixture, seed, domain, class, withheld, n, correct, accuracy, low, high`; the interval is Clopper
-    and Pearson's, of pictures of this class.
+    The interval is Clopper and Pearson's, of pictures of this class.
     """
     parts = []
     for outcome in outcomes:
@@ -51,7 +47,7 @@ def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
             withheld = part["class"].isin(list(plan.study.test_classes)) & (group.domain == plan.study.test_domain)
             low, high = clopper_pearson(part["correct"], part["n"], plan.confidence)
             accuracy = part["correct"] / part["n"]
-            parts.append(part.assign(withheld=withheld, accuracy=accuracy, low=low, high=high)[CLASS_COLUMNS])
+            parts.append(part.assign(withheld=withheld, accuracy=accuracy, low=low, high=high)[PER_CLASS.names])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -69,8 +65,7 @@ def metric_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
     """Measure every model on every group of pictures, each alone: nobody's numbers depend on who else is there.
 
     Returns:
-        `kind, mixture, seed, domain, cells, metric, estimate, low, high, n, n_classes, chance, method`; low, high and
-        chance are NaN and the method "none" for macro_f1.
+        The table schemas.METRICS; low, high and chance are NaN and the method "none" for macro_f1.
     """
     found = list(groups(outcomes[0].rows, plan))
     return pd.DataFrame([row for outcome in outcomes for group in found for row in _measure(outcome, group, plan)])
@@ -104,14 +99,14 @@ def paired_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
     """Compare models of one kind and seed on the withheld cells: every mixture with each of BASELINES among them.
 
     Returns:
-        `kind, seed, domain, cells, metric, mixture, baseline, difference, low, high, p_value, p_holm, n`; p_holm is
-        corrected over the mixtures compared with one baseline by one metric and seed.
+        The table schemas.PAIRED; p_holm is corrected over the mixtures compared with one baseline by one metric and
+        seed.
     """
     rows: list[dict[str, Any]] = []
     for group in groups(outcomes[0].rows, plan):
         if group.cells == "withheld":
             rows += _pairs(outcomes, group, plan)
-    paired = pd.DataFrame(rows, columns=PAIRED_COLUMNS)
+    paired = pd.DataFrame(rows, columns=PAIRED.names)
     families = paired.groupby(["kind", "seed", "domain", "cells", "metric", "baseline"], sort=False)["p_value"]
     paired["p_holm"] = families.transform(lambda p: holm(p.to_numpy())) if len(paired) else paired["p_value"]
     return paired

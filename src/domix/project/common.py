@@ -121,7 +121,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def run_name(mixture: str, seed: int | str) -> str:
     """Return the folder name of one run, as a stage's arguments name it."""
-    return Run(CLIP, mixture, int(seed)).name
+    try:
+        return Run(CLIP, mixture, int(seed)).name
+    except ValueError:
+        raise ParameterError(f"the seed {seed!r} is no whole number: name a mixture and a seed") from None
 
 
 def run_names(params: Params) -> list[tuple[str, int, str]]:

@@ -63,6 +63,11 @@ class TableSchema:
         """The columns' names, in order."""
         return [column.name for column in self.columns]
 
+    @property
+    def arrow(self) -> pa.Schema:
+        """The table's types for a writer that streams Arrow tables, whose text is plain `string`."""
+        return pa.schema([(c.name, pa.string() if c.dtype == "str" else ARROW[c.dtype]) for c in self.columns])
+
     def empty(self) -> pd.DataFrame:
         """Return the table without rows, its columns of their types."""
         dtypes = {c.name: "object" if c.dtype == "list[str]" else c.dtype for c in self.columns}

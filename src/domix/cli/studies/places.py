@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from domix.project.common import ARTIFACTS, SWEEPS
-from domix.report.paper.place import Place, Run, asked_runs
+from domix.report.paper.place import Place, RequestedRun, asked_runs
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 
@@ -23,7 +23,7 @@ def this_workspace(root: Path) -> Place:
     return read_place(root, "this workspace")
 
 
-def read_place(root: Path, label: str, runs: tuple[Run, ...] | None = None) -> Place:
+def read_place(root: Path, label: str, runs: tuple[RequestedRun, ...] | None = None) -> Place:
     """Return a folder that holds params.yaml, dvc.lock and artifacts; `runs` None: those of its params.yaml.
 
     Raises:
@@ -59,7 +59,8 @@ def _of_domain(root: Path, sweep: dict[str, Any], domain: str) -> Place:
     folder, label = root / sweep["workspaces"][domain], f"sweep {sweep['name']}, {domain}"
     trainings = [run for run in sweep["runs"] if run["test_domain"] == domain and run["kind"] in KINDS]
     runs = tuple(
-        Run(KINDS[run["kind"]], run["mixture"], run["seed"], run["state"], run["note"], run["log"]) for run in trainings
+        RequestedRun(KINDS[run["kind"]], run["mixture"], run["seed"], run["state"], run["note"], run["log"])
+        for run in trainings
     )
     if not (folder / PARAMS).exists():  # the copy is not made yet
         return Place(label, domain, folder / ARTIFACTS, {}, None, runs)

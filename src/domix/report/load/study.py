@@ -16,34 +16,30 @@ import pandas as pd
 from domix.analyses.contract import Findings
 from domix.analyses.registry import find
 from domix.analyses.results import read_findings
-from domix.report.load.evaluation import CLIP, Asked, Further, read_further, read_model, with_kind
+from domix.data.composition import CELLS
+from domix.evaluate.schemas import METRICS, PAIRED, PER_CLASS, PREDICTIONS
+from domix.report.load.evaluation import Further, read_further, read_model
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
-from domix.runtime.tables import read_table
-from domix.study import Run
+from domix.runtime.tables import TableSchema
+from domix.study import CLIP, Run, Study, list_runs, study_of
 
 BASELINE = "natural-only"
 UPPER_BOUNDS = ("cg-high-all", "cg-low-all")  # in order of preference
-KINDED = ("metrics.parquet", "per_class.parquet", "predictions.parquet")  # tables that hold models of all kinds
 
 
 @dataclass(frozen=True)
-class Study:
-    """One study: what was shown to the models, and what they made of it.
+class Results:
+    """What a study found: what was shown to the models, and what they made of it.
 
-    `mixtures` and `seeds` keep the order of the parameters. Frames hold the columns of docs/architecture.md, rows of
-    CLIP models alone; what is known of other models, and of all seeds together, is in `further`. `log` holds every
-    run's log.csv with `mixture` and `seed` added; `models` maps (mixture, seed) to its two JSON files. `missing` names
-    what an unfinished study lacks: an analysis may hold no rows and no facts. `analyses` are those asked for, by name.
+    Its `study` has the runs of every mixture of which at least one is complete. Frames hold the columns of
+    docs/architecture.md, rows of CLIP models alone; what is known of other models, and of all seeds together, is in
+    `further`. `log` holds every run's log.csv with `mixture` and `seed` added; `models` maps (mixture, seed) to its two
+    JSON files. `missing` names what an unfinished study lacks: an analysis may hold no rows and no facts. `analyses`
+    are those asked for, by name.
     """
 
-    test_domain: str
-    natural_domain: str
-    domains: list[str]
-    classes: list[str]
-    test_classes: list[str]
-    mixtures: list[str]
-    seeds: list[int]
+    study: Study
     confidence: float
     summary: dict[str, Any]
     cells: pd.DataFrame
@@ -58,6 +54,41 @@ class Study:
     missing: list[str]
 
     @property
+    def test_domain(self) -> str:
+        """The domain whose test classes were held out."""
+        return self.study.test_domain
+
+    @property
+    def natural_domain(self) -> str:
+        """The domain that all mixtures show."""
+        return self.study.natural_domain
+
+    @property
+    def domains(self) -> list[str]:
+        """All domains, by name."""
+        return list(self.study.domains)
+
+    @property
+    def classes(self) -> list[str]:
+        """All classes, in label order."""
+        return list(self.study.classes)
+
+    @property
+    def test_classes(self) -> list[str]:
+        """The classes that were held out, in label order."""
+        return list(self.study.test_classes)
+
+    @property
+    def mixtures(self) -> list[str]:
+        """Mixtures of the CLIP models, in the parameters' order."""
+        return self.study.mixtures
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that were asked for, in the parameters' order."""
+        return self.study.seeds
+
+    @property
     def baseline(self) -> str | None:
         """The mixture of natural pictures alone, if it was trained."""
         return self.named(BASELINE)
@@ -68,10 +99,8 @@ class Study:
         return next((name for name in map(self.named, UPPER_BOUNDS) if name), None)
 
     def named(self, standard_name: str) -> str | None:
-        """Return what the study calls the mixture of a standard name, which may be an alias; None if it has it not."""
-        names = {mixture["standard_name"]: mixture["name"] for mixture in self.summary["mixtures"]}
-        name = names.get(standard_name)
-        return name if name in self.mixtures else None
+        """Return what the study calls the mixture of a standard name; None if no CLIP model is of it."""
+        return self.study.named(standard_name)
 
     def first(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of each mixture's first seed."""
@@ -99,7 +128,7 @@ def load_study(
     public: Sequence[str] = (),
     analyses: Iterable[str] = (),
     unfinished: bool = False,
-) -> Study:
+) -> Results:
     """Read the tables of the runs `mixtures` x `seeds` below the folder `artifacts`.
 
     Args:
@@ -112,42 +141,38 @@ def load_study(
         DataError: a file is missing or unreadable, or holds no rows for one of the runs; of an unfinished study, a file
             is unreadable, or no run is complete.
     """
-    summary = read_json(artifacts / "mixtures" / "summary.json")
+    path = artifacts / "mixtures" / "summary.json"
+    summary = read_json(path)
     wanted = [(m, s) for m in mixtures for s in seeds]
     missing: list[str] = []
     if unfinished:
         complete = complete_runs(artifacts, wanted)
         missing = [f"the evaluation of {m} seed {s}" for m, s in wanted if (m, s) not in complete]
         wanted = complete
-    asked = Asked([m for m in mixtures if m in dict(wanted)], list(seeds), supervised, public)
-    models = {(m, s): read_model(artifacts / "models" / CLIP / f"{m}-s{s}") for m, s in wanted}
+    begun = [m for m in mixtures if m in dict(wanted)]
+    models = {(m, s): read_model(artifacts / "models" / CLIP / Run(CLIP, m, s).name) for m, s in wanted}
+    study = study_of(summary, list_runs(begun, seeds, supervised=supervised, public=public), where=path)
 
-    def table(name: str) -> pd.DataFrame:
-        return read_runs(artifacts / name, wanted)
+    def table(schema: TableSchema) -> pd.DataFrame:
+        return read_runs(artifacts / "eval" / f"{schema.name}.parquet", wanted, schema)
 
     def findings(name: str) -> Findings:
         runs = [Run(CLIP, mixture, seed) for mixture, seed in wanted]
         return read_findings(find(name), artifacts / "analysis" / name, runs, missing if unfinished else None)
 
-    return Study(
-        test_domain=summary["test_domain"],
-        natural_domain=summary["natural_domain"],
-        domains=list(summary["domains"]),
-        classes=list(summary["classes"]),
-        test_classes=list(summary["test_classes"]),
-        mixtures=list(asked.mixtures),
-        seeds=list(seeds),
+    return Results(
+        study=study,
         confidence=confidence,
         summary=summary,
-        cells=read_mixtures(artifacts / "mixtures/cells.parquet", asked.mixtures),
-        metrics=table("eval/metrics.parquet"),
-        per_class=table("eval/per_class.parquet"),
+        cells=read_mixtures(artifacts / "mixtures/cells.parquet", begun, CELLS),
+        metrics=table(METRICS),
+        per_class=table(PER_CLASS),
         paired=_read_paired(artifacts / "eval" / "paired.parquet", wanted),
-        predictions=table("eval/predictions.parquet"),
+        predictions=table(PREDICTIONS),
         analyses={name: findings(name) for name in analyses},
         log=_read_logs(artifacts / "models" / "clip", wanted),
         models=models,
-        further=read_further(artifacts, asked, partial=unfinished),
+        further=read_further(artifacts, study, partial=unfinished),
         missing=missing,
     )
 
@@ -159,28 +184,26 @@ def complete_runs(artifacts: Path, wanted: Sequence[tuple[str, int]]) -> list[tu
         DataError: none is.
     """
     found = set(wanted)
-    for name in ("metrics", "per_class", "predictions"):
-        frame = with_kind(read_table(artifacts / "eval" / f"{name}.parquet"))
+    for schema in (METRICS, PER_CLASS, PREDICTIONS):
+        frame = schema.read(artifacts / "eval" / f"{schema.name}.parquet", ["kind", "mixture", "seed"])
         frame = frame[frame["kind"] == CLIP]
         found &= set(zip(frame["mixture"], frame["seed"], strict=True))
     files = ("config.json", "done.json", "log.csv")
-    folders = {(m, s): artifacts / "models" / CLIP / f"{m}-s{s}" for m, s in wanted}
+    folders = {(m, s): artifacts / "models" / CLIP / Run(CLIP, m, s).name for m, s in wanted}
     complete = [run for run in wanted if run in found and all((folders[run] / file).exists() for file in files)]
     if not complete:
         raise DataError(f"no run of {artifacts} is both trained and evaluated yet: run dvc repro")
     return complete
 
 
-def read_runs(path: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
+def read_runs(path: Path, wanted: Sequence[tuple[str, int]], schema: TableSchema) -> pd.DataFrame:
     """Read the rows of CLIP models asked for, ordered by run; the order inside a run stays.
 
     Raises:
         DataError: there are none for one of them.
     """
-    frame = read_table(path)
-    if path.name in KINDED:
-        frame = with_kind(frame)
-        frame = frame[frame["kind"] == CLIP]
+    frame = schema.read(path)
+    frame = frame[frame["kind"] == CLIP]
     order = {run: position for position, run in enumerate(dict.fromkeys(m for m, _ in wanted))}
     runs = pd.Series(list(zip(frame["mixture"], frame["seed"], strict=True)), index=frame.index, dtype=object)
     frame = frame[runs.isin(set(wanted))]
@@ -189,13 +212,13 @@ def read_runs(path: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
     return frame.sort_values("mixture", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
 
-def read_mixtures(path: Path, mixtures: Sequence[str]) -> pd.DataFrame:
+def read_mixtures(path: Path, mixtures: Sequence[str], schema: TableSchema) -> pd.DataFrame:
     """Read the rows of the mixtures asked for, in their order.
 
     Raises:
         DataError: there are none for one of them.
     """
-    frame = read_table(path)
+    frame = schema.read(path)
     frame = frame[frame["mixture"].isin(mixtures)]
     if lacking := sorted(set(mixtures) - set(frame["mixture"])):
         raise DataError(f"{path} holds nothing for {lacking[0]}: run dvc repro")
@@ -205,7 +228,7 @@ def read_mixtures(path: Path, mixtures: Sequence[str]) -> pd.DataFrame:
 
 def _read_paired(path: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
     """Read the comparisons between runs asked for; there are none where there is one mixture."""
-    frame = with_kind(read_table(path))
+    frame = PAIRED.read(path)
     runs = set(wanted)
     pairs = zip(frame["mixture"], frame["baseline"], frame["seed"], strict=True)
     asked = [(m, s) in runs and (b, s) in runs for m, b, s in pairs]
@@ -215,7 +238,7 @@ def _read_paired(path: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
 def _read_logs(folder: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
     frames = []
     for mixture, seed in wanted:
-        path = folder / f"{mixture}-s{seed}" / "log.csv"
+        path = folder / Run(CLIP, mixture, seed).name / "log.csv"
         try:
             log = pd.read_csv(path)
         except FileNotFoundError:

@@ -14,14 +14,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from domix.evaluate.schemas import METRICS, PER_CLASS
 from domix.figures.charts import Bar
 from domix.figures.figure import Figure
 from domix.report.figures.accuracies import balanced_accuracies
-from domix.report.load.evaluation import with_kind
 from domix.report.page import page
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table
 
 CLASSES = 400  # rows of the table of classes: the greatest differences
 KEYS = ["kind", "mixture", "place", "metric"]
@@ -57,7 +56,7 @@ def read_experiment(label: str, params: Mapping[str, Any], artifacts: Path) -> E
     needed = ("test_domain", "natural_domain", "evaluate")
     if lacking := [key for key in needed if key not in params]:
         raise DataError(f"the parameters of {label} have no {lacking[0]}: compare studies")
-    read = {name: with_kind(read_table(artifacts / "eval" / f"{name}.parquet")) for name in ("metrics", "per_class")}
+    read = {schema.name: schema.read(artifacts / "eval" / f"{schema.name}.parquet") for schema in (METRICS, PER_CLASS)}
     return Experiment(label, params, **read)
 
 

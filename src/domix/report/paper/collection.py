@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from domix.evaluate.schemas import BALANCED, MACRO_F1
 from domix.report.paper.comparable import require_comparable, unverified
 from domix.report.paper.mixtures import Shown, in_order, read_mixtures
-from domix.report.paper.place import RUN, TABLES, Part, Place, Run, read_part
+from domix.report.paper.place import RUN, TABLES, Part, Place, RequestedRun, read_part
 from domix.report.paper.pooled import measure_anew
 from domix.runtime.errors import DataError
+from domix.study import Study
 
 PER_RUN = ("metrics", "per_class", "curves", "robustness")
-PRIMARY, F1 = "balanced_top1", "macro_f1"
+PRIMARY, F1 = BALANCED, MACRO_F1
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Missing:
     """A run that was asked for and is not in the tables."""
 
     test_domain: str
-    run: Run
+    run: RequestedRun
     why: str
 
 
@@ -36,10 +38,7 @@ class Missing:
 class Collection:
     """All results that were found."""
 
-    test_domains: list[str]
-    natural_domain: str
-    domains: list[str]
-    test_classes: list[str]
+    studies: list[Study]  # one a test domain, of the same data and classes
     mixtures: list[str]  # standard names of those trained, in order
     shown: dict[str, dict[str, Shown]]  # test domain -> mixture -> what it shows
     tables: dict[str, pd.DataFrame]
@@ -51,6 +50,26 @@ class Collection:
     last: int
     total: dict[tuple[str, str], int | None]  # (test domain, kind) -> samples of a training, where that is its length
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def test_domains(self) -> list[str]:
+        """The test domains, in the order in which their places were named."""
+        return [study.test_domain for study in self.studies]
+
+    @property
+    def natural_domain(self) -> str:
+        """The natural domain of all of them."""
+        return self.studies[0].natural_domain
+
+    @property
+    def domains(self) -> list[str]:
+        """All domains, by name."""
+        return list(self.studies[0].domains)
+
+    @property
+    def test_classes(self) -> list[str]:
+        """The test classes of all of them, in label order."""
+        return list(self.studies[0].test_classes)
 
     @property
     def asked(self) -> int:
@@ -106,12 +125,9 @@ def collect(places: Sequence[Place]) -> Collection:
     trained = {name for by_name in shown.values() for name in by_name} & set(tables["metrics"]["mixture"])
     every = {name: mixture for by_name in shown.values() for name, mixture in by_name.items()}
     asked = _asked(parts)
-    params, summary = whole[0].place.params, whole[0].summary
+    params = whole[0].place.params
     return Collection(
-        test_domains=domains,
-        natural_domain=summary["natural_domain"],
-        domains=list(summary["domains"]),
-        test_classes=list(summary["test_classes"]),
+        studies=[group[0].study for group in groups],
         mixtures=in_order([name for name in every if name in trained], every),
         shown=shown,
         tables=tables,
@@ -182,9 +198,9 @@ def _shown(group: Sequence[Part]) -> dict[str, Shown]:
     return {name: mixture for part in group for name, mixture in read_mixtures(part.summary).items()}
 
 
-def _asked(parts: Sequence[Part]) -> dict[tuple[str, str, str, int], tuple[Run, Part]]:
+def _asked(parts: Sequence[Part]) -> dict[tuple[str, str, str, int], tuple[RequestedRun, Part]]:
     """Return every run asked for, and where; of one that several places are asked for, a place that has it."""
-    found: dict[tuple[str, str, str, int], tuple[Run, Part]] = {}
+    found: dict[tuple[str, str, str, int], tuple[RequestedRun, Part]] = {}
     for part in parts:
         for run in part.runs:
             key = (part.place.test_domain, run.kind, run.mixture, run.seed)
@@ -193,7 +209,7 @@ def _asked(parts: Sequence[Part]) -> dict[tuple[str, str, str, int], tuple[Run, 
     return found
 
 
-def _missing(parts: Sequence[Part], asked: dict[tuple[str, str, str, int], tuple[Run, Part]]) -> list[Missing]:
+def _missing(parts: Sequence[Part], asked: dict[tuple[str, str, str, int], tuple[RequestedRun, Part]]) -> list[Missing]:
     missing = []
     for key, (run, part) in asked.items():
         if key[1:] not in part.present:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from domix.data.cells import Split
 from domix.data.mixture_names import parse_mixture
 from domix.data.recipes import COMMON, FAMILIES, OWN, WHOLE
+from domix.study import Split, split_of
 
 MAIN = ("natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-low-all", "cg-high-all")
 BASELINE = "natural-only"
@@ -46,13 +46,7 @@ class Shown:
 
 def read_mixtures(summary: dict[str, Any]) -> dict[str, Shown]:
     """Read all mixtures of a summary.json by their standard names."""
-    split = Split(
-        test_domain=summary["test_domain"],
-        natural_domain=summary["natural_domain"],
-        test_classes=tuple(summary["test_classes"]),
-        domains=tuple(summary["domains"]),
-        classes=tuple(summary["classes"]),
-    )
+    split = split_of(summary)
     return {mixture["standard_name"]: _read(mixture, split) for mixture in summary["mixtures"]}
 
 

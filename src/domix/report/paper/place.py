@@ -6,30 +6,27 @@ domains, and the reference study's own names, fall together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from domix.evaluate.schemas import TABLES as SCHEMAS
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
-from domix.runtime.tables import read_table
+from domix.study import PUBLIC, Run, Study, list_runs, study_of
 
 TABLES = ("metrics", "per_class", "mixtures", "comparisons", "curves", "effective", "robustness")
 FILES = ("mixtures/summary.json", *(f"eval/{name}.parquet" for name in (*TABLES, "predictions")))
 RUN = ["kind", "mixture", "seed"]
 NAMED = ("mixture", "baseline", "reference")  # columns that hold names of mixtures
-TRAINED = ("clip", "supervised")  # kinds of models that a study trains; the third is public
 
 
 @dataclass(frozen=True)
-class Run:
-    """One model that was asked for, and how far its making has come."""
+class RequestedRun(Run):
+    """A run that was asked for, its mixture as the place calls it, and how far its making has come."""
 
-    kind: str
-    mixture: str  # as the place calls it
-    seed: int
     state: str = "done"
     note: str = ""
     log: str = ""
@@ -44,7 +41,7 @@ class Place:
     artifacts: Path
     params: dict[str, Any]  # as the parameter file holds them
     data: str | None  # digest of the packed pictures
-    runs: tuple[Run, ...]
+    runs: tuple[RequestedRun, ...]
     problem: str = ""  # why its results cannot be read
 
 
@@ -53,10 +50,15 @@ class Part:
     """What a place holds: its tables with standard names, or why there are none."""
 
     place: Place
-    runs: tuple[Run, ...]  # asked for, with standard names
+    runs: tuple[RequestedRun, ...]  # asked for, with standard names
     summary: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def study(self) -> Study:
+        """What the place's study asks."""
+        return study_of(self.summary, where=self.place.label)
 
     @property
     def present(self) -> set[tuple[str, str, int]]:
@@ -68,20 +70,19 @@ class Part:
         return _rename(frame, _standard(self.summary))
 
 
-def asked_runs(params: dict[str, Any]) -> tuple[Run, ...]:
+def asked_runs(params: dict[str, Any]) -> tuple[RequestedRun, ...]:
     """List the runs that a parameter file asks for."""
     seeds = params.get("seeds", [])
     supervised = (params.get("supervised") or {}).get("mixtures", [])
-    runs = [Run("clip", mixture, seed) for mixture in params.get("mixtures", []) for seed in seeds]
-    runs += [Run("supervised", mixture, seed) for mixture in supervised for seed in seeds]
-    return (*runs, *(Run("public", name, 0) for name in params.get("models") or {}))
+    runs = list_runs(params.get("mixtures", []), seeds, supervised=supervised, public=list(params.get("models") or {}))
+    return tuple(RequestedRun(run.kind, run.mixture, run.seed) for run in runs)
 
 
 def read_part(place: Place) -> Part:
     """Read what a place holds of the runs asked for.
 
     Raises:
-        DataError: a table is missing beside others, damaged, or of an older version.
+        DataError: a table is missing beside others, damaged, or not as it is declared.
     """
     if place.problem:
         return Part(place, place.runs, problem=place.problem)
@@ -119,20 +120,15 @@ def _standard(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _read(path: Path, standard: dict[str, str]) -> pd.DataFrame:
-    frame = read_table(path)
-    if "kind" not in frame.columns:
-        raise DataError(f"{path} is of an older version, without the column 'kind': run dvc repro evaluate")
-    return _rename(frame, standard)
+    return _rename(SCHEMAS[path.stem].read(path), standard)
 
 
 def _rename(frame: pd.DataFrame, standard: dict[str, str]) -> pd.DataFrame:
-    public = frame["kind"] == "public"
+    public = frame["kind"] == PUBLIC
     for column in set(NAMED) & set(frame.columns):
         frame[column] = frame[column].where(public, frame[column].map(lambda name: standard.get(name, name)))
     return frame
 
 
-def _renamed(run: Run, standard: dict[str, str]) -> Run:
-    if run.kind not in TRAINED:
-        return run
-    return Run(run.kind, standard.get(run.mixture, run.mixture), run.seed, run.state, run.note, run.log)
+def _renamed(run: RequestedRun, standard: dict[str, str]) -> RequestedRun:
+    return run if run.kind == PUBLIC else replace(run, mixture=standard.get(run.mixture, run.mixture))

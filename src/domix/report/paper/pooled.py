@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 
 from domix.evaluate.effective import study_rows
-from domix.evaluate.measures import AMONG_TEST
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, check_same_pictures
 from domix.evaluate.ranking import Ranks
+from domix.evaluate.schemas import AMONG_TEST, PREDICTIONS
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.paper.mixtures import BASELINE
 from domix.report.paper.place import Part, runs_of
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table
-from domix.study import PUBLIC, Run, study_of
+from domix.study import PUBLIC, Run
 
 
 def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -50,9 +49,9 @@ def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFr
 
 
 def _plan(part: Part) -> Plan:
-    summary, evaluation = part.summary, part.place.params["evaluate"]
+    evaluation = part.place.params["evaluate"]
     return Plan(
-        study=study_of(summary, where=part.place.label),
+        study=part.study,
         top_k=evaluation["top_k"],
         resamples=evaluation["bootstrap"],
         confidence=evaluation["confidence"],
@@ -65,7 +64,7 @@ def _runs(parts: Sequence[Part], plan: Plan) -> list[RunOutcomes]:
     """Read every run's predictions once, the runs of one mixture by rising seed."""
     found: dict[tuple[str, str, int], RunOutcomes] = {}
     for part in parts:
-        predictions = part.renamed(read_table(part.place.artifacts / "eval" / "predictions.parquet"))
+        predictions = part.renamed(PREDICTIONS.read(part.place.artifacts / "eval" / "predictions.parquet"))
         for kind, mixture, seed in sorted(runs_of(predictions) - found.keys()):
             chosen = (predictions["kind"] == kind) & (predictions["mixture"] == mixture) & (predictions["seed"] == seed)
             found[kind, mixture, seed] = _run((kind, mixture, seed), predictions[chosen], plan)

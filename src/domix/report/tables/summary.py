@@ -3,9 +3,6 @@
 Over several seeds or last checkpoints, numbers are those of the evaluation's tables over seeds (docs/statistics.md):
 their intervals cover the choice of classes, pictures and seeds; the spread between seeds stands beside them. P-values
 are corrected over the mixtures that are compared (Holm, 1979).
-
-Where these tables are missing (artifacts of an older version), an interval runs from the mean of the seeds' lower ends
-to the mean of their upper ends, and a difference has the largest of their p-values.
 """
 
 from __future__ import annotations
@@ -13,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from domix.evaluate.schemas import AMONG_TEST, BALANCED
 from domix.evaluate.statistics import holm
-from domix.report.load.evaluation import CLIP
 from domix.report.load.study import Study
 from domix.runtime.errors import DataError
+from domix.study import CLIP
 
-PRIMARY = "balanced_top1"
+PRIMARY = BALANCED
 PLACES = 4  # of the numbers in metrics/results.json: finer than any interval, coarse enough to read a difference
-AMONG_TEST = "balanced_top1_among_test"
 KEYS = ["mixture", "domain", "cells", "metric"]
 
 

@@ -1,0 +1,17 @@
+"""Every table that one stage writes and another reads, as its writer declares it.
+
+For documentation and tests (tools/document_tables.py); a reader imports the declaration that it needs from the writer.
+"""
+
+from __future__ import annotations
+
+from domix.data import captions, composition, index, mixtures, pack
+from domix.evaluate import embeddings
+from domix.evaluate.schemas import TABLES as EVALUATION
+from domix.runtime.tables import TableSchema
+
+
+def tables() -> tuple[TableSchema, ...]:
+    """Return all declarations, in the order in which the pipeline writes the tables."""
+    made_of_data = (index.ROWS, pack.TEXT_ROWS, captions.ROWS, mixtures.ROWS, composition.CELLS)
+    return (*made_of_data, embeddings.ROWS, *EVALUATION.values())
