@@ -14,7 +14,7 @@ from domix.data.shards import ShardReader
 from domix.project.common import ARTIFACTS, RATES, RUN_PAGE, package_versions, provenance, run, stage_times
 from domix.project.tracking import study_name, tracker_of
 from domix.report.figures import study_card
-from domix.report.load.study import Study, load_study
+from domix.report.load.study import Results, load_results
 from domix.report.page import datacards, modelcards, page, sections
 from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
@@ -26,7 +26,7 @@ METRICS = Path("metrics")
 
 
 def main(params: Params, folder: str | None = None) -> None:
-    study = load_study(
+    study = load_results(
         ARTIFACTS,
         params.mixtures,
         params.seeds,
@@ -49,7 +49,7 @@ def main(params: Params, folder: str | None = None) -> None:
         write_text(Path(folder) / "index.html", page.with_run(html, run_facts()))
 
 
-def write(study: Study, params: Params, target: Path) -> tuple[str, dict[str, Section]]:
+def write(study: Results, params: Params, target: Path) -> tuple[str, dict[str, Section]]:
     """Write the page, its pictures' data and the cards into a folder, whole or not at all.
 
     Returns the page, and what the analyses say by name.
@@ -82,7 +82,7 @@ def run_facts() -> RunFacts:
     return RunFacts(provenance(), stage_times(), rates)
 
 
-def record(params: Params, study: Study) -> None:
+def record(params: Params, study: Results) -> None:
     """Tell MLflow of the study: its accuracies and figures; its trainings become parts of its record."""
     inputs = {f"mixture.{mixture['name']}": mixture["digest"] for mixture in study.summary["mixtures"]}
     tracker = tracker_of(params, "report", study_name(params), inputs)()
@@ -97,7 +97,7 @@ def record(params: Params, study: Study) -> None:
     tracker.finish(succeeded=True)
 
 
-def digests(params: Params, study: Study) -> dict[str, str]:
+def digests(params: Params, study: Results) -> dict[str, str]:
     """Return what identifies the data, the mixtures and the models: SHA-256 by name."""
     indices = [ARTIFACTS / "shards" / source / "index.parquet" for source in params.sources]
     files = {path.as_posix(): sha256_file(path) for path in indices}

@@ -16,7 +16,7 @@ from domix.data.composition import CELLS
 from domix.data.manifests import load_manifest
 from domix.evaluate.schemas import METRICS, PAIRED, PER_CLASS, PREDICTIONS
 from domix.report.load.evaluation import FURTHER
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.page.datacards import SourceCard, make_card
 from domix.report.page.examples import data_uri
 from domix.runtime.files import write_json, write_text
@@ -368,7 +368,7 @@ def large_picture(source: str, row: int) -> bytes:
     return _large()
 
 
-def results_of(study: Study, name: str, settings: Settings | None = None) -> AnalysisResults:
+def results_of(study: Results, name: str, settings: Settings | None = None) -> AnalysisResults:
     """What the section of an analysis is given, with its settings' defaults."""
     found, classes = study.analyses[name], study.predictions.drop_duplicates("row").set_index("row")["class"]
     images = Images(lambda source, row: data_uri(read(source, row)), lambda row: str(classes[row]))

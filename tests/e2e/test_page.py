@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from domix.config import load
-from domix.report.load.study import load_study
+from domix.report.load.study import load_results
 from domix.report.page import compare, page
 from domix.report.page.sections import make_sections
 from tests.e2e.browser import CHROMIUM, Browser
@@ -83,7 +83,7 @@ def write(folder: Path, name: str) -> Path:
         (fake.folder / "analysis/leakage/summary.parquet").unlink()
     params = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     beside |= {"analyses": params.analyses, "unfinished": name == "unfinished"}
-    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside)
+    study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside)
     file = folder / "index.html"
     give = large_picture if name == "full" else read
     sections = list(make_sections(study, params, give).values())

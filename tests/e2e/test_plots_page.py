@@ -10,7 +10,7 @@ from dvc_render.vega import VegaRenderer
 
 from domix.analyses.registry import analyses, find
 from domix.cli.plots import PAGE, offline
-from domix.report.load.study import load_study
+from domix.report.load.study import load_results
 from domix.report.page.sections import asked_study
 from domix.report.tables import plot_data
 from tests.dvc_plots import declared_plots
@@ -41,7 +41,7 @@ def write_page(folder: Path) -> list[str]:
     fake = Fake(folder / "artifacts")
     fake.write()
     write_further(fake, checkpoints=4)
-    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, analyses=analyses())
+    study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, analyses=analyses())
     sections = [find(name).section(results_of(study, name), asked_study(study)) for name in analyses()]
     tables = plot_data.frames(study) | {name: plot for section in sections for name, plot in section.plots.items()}
     frames = {name: frame.astype(str).to_dict("records") for name, frame in tables.items()}

@@ -42,7 +42,7 @@ def test_metrics_plots_and_page_are_written(params):
     report.main(params)
     numbers = read_json(Path("metrics/results.json"))
     asked = (params.mixtures, params.seeds, params.evaluate.confidence)
-    study = report.load_study(Path("artifacts"), *asked, analyses=["leakage"])
+    study = report.load_results(Path("artifacts"), *asked, analyses=["leakage"])
     section = find("leakage").section(results_of(study, "leakage"), asked_study(study))
     leakage = {f"leakage.{name}": value for name, value in section.metrics.items()}
     assert leakage and numbers == summary.results(study) | other_models.results(study) | leakage

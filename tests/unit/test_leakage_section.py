@@ -7,18 +7,18 @@ import pytest
 from domix.analyses.leakage import section as leakage
 from domix.analyses.leakage.section import Audit
 from domix.analyses.registry import find
-from domix.report.load.study import Study, load_study
+from domix.report.load.study import Results, load_results
 from domix.report.page.sections import asked_study
 from domix.runtime.errors import DataError
 from tests.fake_report import CONFIDENCE, Fake, results_of
 
 
-def read(folder, **kwargs) -> Study:
+def read(folder, **kwargs) -> Results:
     fake = Fake(folder, **kwargs)
-    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE, analyses=["leakage"])
+    return load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE, analyses=["leakage"])
 
 
-def audit_of(study: Study) -> Audit:
+def audit_of(study: Results) -> Audit:
     return leakage.read_audit(results_of(study, "leakage"), asked_study(study))
 
 
@@ -102,7 +102,7 @@ def test_numbers_for_the_metrics_are_flat_and_free_of_the_test_domain(tmp_path):
 
 def test_mixtures_no_longer_asked_for_are_forgotten(tmp_path):
     folder = Fake(tmp_path).write()
-    made = audit_of(load_study(folder, ["cg-high"], [0], CONFIDENCE, analyses=["leakage"]))
+    made = audit_of(load_results(folder, ["cg-high"], [0], CONFIDENCE, analyses=["leakage"]))
     assert {name for shown in made.duplicates["mixtures"] for name in shown} == {"cg-high"}
     assert [row["mixture"] for row in leakage.table(made)] == ["cg-high"]
     assert "natural-only.n" not in leakage.metrics(made)
@@ -112,7 +112,7 @@ def test_a_missing_audit_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     (folder / "analysis/leakage/summary.parquet").unlink()
     with pytest.raises(DataError, match=r"leakage/summary\.parquet is missing"):
-        load_study(folder, ["cg-high"], [0], CONFIDENCE, analyses=["leakage"])
+        load_results(folder, ["cg-high"], [0], CONFIDENCE, analyses=["leakage"])
 
 
 def test_the_section_carries_the_numbers_and_stands_among_the_data(tmp_path):

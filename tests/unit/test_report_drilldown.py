@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from domix.report.figures import effective, learning
-from domix.report.load.study import load_study
+from domix.report.load.study import load_results
 from domix.report.page import drilldown
 from domix.report.tables import other_models, plot_data, summary
 from domix.runtime.errors import DataError
@@ -28,7 +28,7 @@ def fake(tmp_path_factory) -> Fake:
 
 @pytest.fixture(scope="module")
 def study(fake):
-    return load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED, public=PUBLIC)
+    return load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED, public=PUBLIC)
 
 
 def test_confused_pairs_are_counted_and_ordered():
@@ -97,20 +97,20 @@ def test_one_seed_adds_nothing_over_seeds(tmp_path):
     made = Fake(tmp_path, classes=12, test_classes=6)
     made.write()
     write_further(made, checkpoints=1)
-    flat = other_models.results(load_study(made.folder, made.mixtures, made.seeds, CONFIDENCE))
+    flat = other_models.results(load_results(made.folder, made.mixtures, made.seeds, CONFIDENCE))
     assert not any(key.startswith(("supervised.", "public.")) for key in flat)
 
 
 def test_a_model_asked_for_that_was_not_evaluated_is_named(fake):
     with pytest.raises(DataError, match=r"holds nothing for the public model big seed 0: run dvc repro"):
-        load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, public=["big"])
+        load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, public=["big"])
 
 
 def test_learning_curves_need_checkpoints(study, tmp_path):
     assert [name for name, _ in learning.learning(study)] == ["withheld", "seen", "natural"]
     assert [mixture for mixture, _ in learning.learning(study)[0][1]] == MIXTURES
     made = Fake(tmp_path, classes=12, test_classes=6)
-    assert learning.learning(load_study(made.write(), made.mixtures, made.seeds, CONFIDENCE)) == []
+    assert learning.learning(load_results(made.write(), made.mixtures, made.seeds, CONFIDENCE)) == []
 
 
 def test_last_weights_alone_are_no_learning_curve(study):
@@ -157,7 +157,7 @@ def test_an_unfinished_study_holds_what_is_complete(tmp_path):
     umap = read_table(folder / "analysis/separation/umap.parquet")
     write_table(folder / "analysis/separation/umap.parquet", umap[umap["mixture"] != "natural-only"])
     asked = {"analyses": ["separation", "cka", "leakage"], "unfinished": True}
-    study = load_study(folder, made.mixtures, made.seeds, CONFIDENCE, **asked)
+    study = load_results(folder, made.mixtures, made.seeds, CONFIDENCE, **asked)
     assert study.mixtures == ["natural-only", "leave-out-domain", "cg-low", "cg-high-all"]
     assert study.missing == [
         "the evaluation of cg-low seed 0",
@@ -169,8 +169,8 @@ def test_an_unfinished_study_holds_what_is_complete(tmp_path):
     first = study.first(study.predictions)
     assert dict(zip(first["mixture"], first["seed"], strict=True))["cg-low"] == 1
     with pytest.raises(DataError, match=r"metrics\.parquet holds nothing for cg-high seed 0"):
-        load_study(folder, made.mixtures, made.seeds, CONFIDENCE)
+        load_results(folder, made.mixtures, made.seeds, CONFIDENCE)
     for model in (folder / "models/clip").iterdir():
         (model / "done.json").unlink()
     with pytest.raises(DataError, match=r"no run of .* is both trained and evaluated yet"):
-        load_study(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)
+        load_results(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)

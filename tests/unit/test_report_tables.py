@@ -11,7 +11,7 @@ import pytest
 
 from domix.figures.page import svg
 from domix.report.figures import accuracies, cells, classes, learning, study_card
-from domix.report.load.study import Study, load_study
+from domix.report.load.study import Results, load_results
 from domix.report.page import page
 from domix.report.tables import summary
 from domix.runtime.errors import DataError
@@ -19,9 +19,9 @@ from domix.runtime.tables import write_table
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake
 
 
-def study(folder, **kwargs) -> Study:
+def study(folder, **kwargs) -> Results:
     fake = Fake(folder, **kwargs)
-    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    return load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
 
 
 def test_results_are_flat_rounded_and_free_of_the_test_domain(tmp_path):
@@ -71,7 +71,7 @@ def test_several_seeds_average_their_ends_and_keep_their_spread(tmp_path):
 
 def test_rows_of_runs_not_asked_for_are_dropped(tmp_path):
     folder = Fake(tmp_path, seeds=[0, 1]).write()
-    made = load_study(folder, ["cg-high", "natural-only"], [1], CONFIDENCE, analyses=["separation", "cka"])
+    made = load_results(folder, ["cg-high", "natural-only"], [1], CONFIDENCE, analyses=["separation", "cka"])
     found = [table for findings in made.analyses.values() for table in findings.tables.values()]
     assert len(found) == 4
     for frame in (made.metrics, made.per_class, made.predictions, made.log, *found):
@@ -83,18 +83,18 @@ def test_rows_of_runs_not_asked_for_are_dropped(tmp_path):
 def test_a_run_without_rows_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     with pytest.raises(DataError, match=r"cg-low-all-s0/config\.json is missing"):
-        load_study(folder, [*MIXTURES, "cg-low-all"], [0], CONFIDENCE)
+        load_results(folder, [*MIXTURES, "cg-low-all"], [0], CONFIDENCE)
     rows = pd.read_parquet(folder / "eval/metrics.parquet").query("mixture != 'cg-high'")
     write_table(tmp_path / "eval/metrics.parquet", rows)
     with pytest.raises(DataError, match=r"metrics\.parquet holds nothing for cg-high seed 0: run dvc repro"):
-        load_study(folder, MIXTURES, [0], CONFIDENCE)
+        load_results(folder, MIXTURES, [0], CONFIDENCE)
 
 
 def test_a_missing_log_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     (folder / "models/clip/cg-low-s0/log.csv").unlink()
     with pytest.raises(DataError, match=r"cg-low-s0/log\.csv is missing"):
-        load_study(folder, MIXTURES, [0], CONFIDENCE)
+        load_results(folder, MIXTURES, [0], CONFIDENCE)
 
 
 def test_differences_turn_a_comparison_written_the_other_way_round(tmp_path):

@@ -8,7 +8,7 @@ from typing import cast
 import pandas as pd
 
 from domix.project.common import RUN_PAGE, load_params
-from domix.report.load.study import load_study
+from domix.report.load.study import load_results
 from domix.report.tables import summary, words
 
 COLUMNS = ("withheld", "seen", "natural")
@@ -21,7 +21,7 @@ def headline(root: Path) -> str:
         DomixError: params.yaml or the results are missing or do not fit together.
     """
     params = load_params(root / "params.yaml")
-    study = load_study(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
+    study = load_results(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
     conclusion = words.conclude(study)
     lines = ["", f"{conclusion.verdict}", conclusion.answer, "", _row("mixture", COLUMNS)]
     for row in summary.result_table(study):

@@ -10,13 +10,13 @@ import pandas as pd
 from domix.figures import charts
 from domix.figures.charts import Bar, Mark
 from domix.figures.figure import Figure
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import plot_data, summary, words
 
 CHANCE, BOUND = (1.4, 2.0), (3.0, 2.0)  # dashes of the lines at chance and at a bound
 
 
-def accuracies(study: Study) -> dict[str, Figure]:
+def accuracies(study: Results) -> dict[str, Figure]:
     """Return every mixture's balanced accuracy, with chance and the upper bound, for each panel of `summary.panels`."""
     frame, kinds = plot_data.accuracy(study), _kinds(study)
     found = {}
@@ -29,7 +29,7 @@ def accuracies(study: Study) -> dict[str, Figure]:
 
 
 def _accuracy(
-    study: Study, name: str, domain: str, rows: pd.DataFrame, seeds: pd.DataFrame, kinds: dict[str, str]
+    study: Results, name: str, domain: str, rows: pd.DataFrame, seeds: pd.DataFrame, kinds: dict[str, str]
 ) -> Figure:
     bars = []
     for _, row in rows.iterrows():
@@ -57,13 +57,13 @@ def _plain(share: float) -> str:
     return words.percent(share).removesuffix(words.UNIT)
 
 
-def _kinds(study: Study) -> dict[str, str]:
+def _kinds(study: Results) -> dict[str, str]:
     """Return for each mixture whether it is a lower bound, an upper one (shown tested cells) or neither."""
     kinds = {mixture: "upper" if study.tested_samples(mixture) > 0 else "plain" for mixture in study.mixtures}
     return kinds | ({study.baseline: "lower"} if study.baseline else {})
 
 
-def paired(study: Study) -> Figure | None:
+def paired(study: Results) -> Figure | None:
     """Return every mixture's paired difference from the baseline on the withheld cells; None without a baseline."""
     frame = plot_data.differences(study)
     if frame.empty:

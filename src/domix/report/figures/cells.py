@@ -13,7 +13,7 @@ from domix.figures.charts import frame, shade
 from domix.figures.figure import Figure
 from domix.figures.look import Look
 from domix.figures.panel import Panel, gutter, panel
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import words
 
 ROW = 2.35  # height of a domain's row, in sizes of small text
@@ -21,27 +21,27 @@ GAP = 0.012  # between the blocks of seen and of test classes, and their share o
 SEEN = 0.6
 
 
-def cells(study: Study) -> list[tuple[str, Figure]]:
+def cells(study: Results) -> list[tuple[str, Figure]]:
     """Return a figure for each mixture."""
     counts = samples_a_class(study)
     most = float(counts["samples"].max()) or 1.0
     return [(mixture, _figure(study, mixture, counts, most)) for mixture in study.mixtures]
 
 
-def samples_a_class(study: Study) -> pd.DataFrame:
+def samples_a_class(study: Results) -> pd.DataFrame:
     """Return the mean samples a class of each block of cells: `mixture, domain, tested (test classes?), samples`."""
     table = study.cells.assign(tested=study.cells["class"].isin(study.test_classes))
     return table.groupby(["mixture", "domain", "tested"], as_index=False, sort=False)["samples"].mean()
 
 
-def _figure(study: Study, mixture: str, counts: pd.DataFrame, most: float) -> Figure:
+def _figure(study: Results, mixture: str, counts: pd.DataFrame, most: float) -> Figure:
     mine = counts[counts["mixture"] == mixture].set_index(["domain", "tested"])["samples"]
     draw = partial(_draw, study, mine, most)
     said = f"{mixture} shows {words.shown(study, mixture)}."
     return Figure(f"cells-{mixture}", f"Cells of {mixture}", "Samples a class of each domain.", said, draw)
 
 
-def _draw(study: Study, samples: pd.Series, most: float, look: Look) -> matplotlib.figure.Figure:
+def _draw(study: Results, samples: pd.Series, most: float, look: Look) -> matplotlib.figure.Figure:
     size, tested = look.small, len(study.test_classes)
     row, top, left = ROW * size, 2.2 * size, gutter(study.domains, size)
     made = panel(look, look.panel, top + row * len(study.domains) + 4, (left, top, 3, 4))

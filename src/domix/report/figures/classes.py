@@ -12,7 +12,7 @@ from domix.figures.charts import shade, shaded_table
 from domix.figures.figure import Figure
 from domix.figures.look import Look
 from domix.figures.panel import gutter, panel, wrap
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import summary, words
 
 ROW = 1.73  # height of a class, in sizes of small text
@@ -40,7 +40,7 @@ def tip(name: str, mixture: str, accuracy: float) -> str:
     return f"{name}, {mixture}: {words.percent(accuracy)}"
 
 
-def class_shares(study: Study) -> Figure | None:
+def class_shares(study: Results) -> Figure | None:
     """Return for each mixture how many withheld classes it reads always, sometimes and never; None without classes."""
     table = summary.class_table(study)
     if table.empty:

@@ -21,7 +21,7 @@ from domix.figures.figure import Figure
 from domix.figures.look import Look
 from domix.figures.panel import Panel, panel, percent_labels
 from domix.report.figures.learning import HEIGHT, highlighted
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import other_models, plot_data, words
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -41,7 +41,7 @@ class Trend:
     rows: list[dict[str, object]]
 
 
-def effective(study: Study) -> list[Trend]:
+def effective(study: Results) -> list[Trend]:
     """Return every mixture's accuracies over checkpoints beside the reference's trend; [] where there is no trend.
 
     Figures are of CLIP models; other models stand in the rows.

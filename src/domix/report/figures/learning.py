@@ -12,13 +12,13 @@ from domix.figures.charts import Line, band, curve
 from domix.figures.figure import Figure
 from domix.figures.look import Look
 from domix.figures.panel import Panel, panel, percent_labels, round_ticks, short, ticks_within
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import plot_data, summary, words
 
 HEIGHT = 0.63  # of a panel, in its widths
 
 
-def losses(study: Study) -> list[tuple[str, Figure]]:
+def losses(study: Results) -> list[tuple[str, Figure]]:
     """Return each mixture's training loss over samples seen, the others' in grey behind it; nothing without a log."""
     frame = plot_data.loss(study)
     ends = (float(frame["samples"].max()), float(frame["loss"].quantile(0.999)))
@@ -46,7 +46,7 @@ def _draw_loss(frame: pd.DataFrame, mixture: str, ends: tuple[float, float], loo
     return made.figure
 
 
-def learning(study: Study) -> list[tuple[str, list[tuple[str, Figure]]]]:
+def learning(study: Results) -> list[tuple[str, list[tuple[str, Figure]]]]:
     """Return balanced accuracy over checkpoints: (panel of `summary.panels`, a figure a mixture).
 
     Empty where no training kept more than its last checkpoint.

@@ -9,14 +9,14 @@ from domix.figures import page
 from domix.figures.look import PAGE
 from domix.report.figures.accuracies import accuracies
 from domix.report.figures.cells import cells
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import words
 
 GAP, HEAD, COLUMNS = 36.0, 44.0, 3
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 
-def draw(study: Study, css: str) -> str:
+def draw(study: Results, css: str) -> str:
     """Return the picture as the text of an SVG file; `css` sets the colours (templates/style.css)."""
     width = COLUMNS * PAGE.panel + (COLUMNS + 1) * GAP
     parts: list[str] = []
@@ -42,7 +42,7 @@ def draw(study: Study, css: str) -> str:
     return _file("".join(parts), width, height, said, css)
 
 
-def _results(study: Study) -> list[tuple[str, page.Figure]]:
+def _results(study: Results) -> list[tuple[str, page.Figure]]:
     titles = {
         "withheld": f"Withheld: {study.test_domain} pictures of the test classes",
         "seen": f"Seen: {study.test_domain} pictures of all other classes",

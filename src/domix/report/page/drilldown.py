@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.page.examples import Example, load, spaced, thumbnail, withheld
 from domix.report.tables import summary
 
@@ -75,7 +75,7 @@ class ClassView:
     examples: list[Example]
 
 
-def mixtures(study: Study, read: Read) -> list[MixtureView]:
+def mixtures(study: Results, read: Read) -> list[MixtureView]:
     """Describe every mixture of a study."""
     frame = summary.estimates(study)
     frame = frame[frame["metric"] == summary.PRIMARY].set_index(["mixture", "domain", "cells"])
@@ -94,7 +94,7 @@ def mixtures(study: Study, read: Read) -> list[MixtureView]:
     return views
 
 
-def _cells(study: Study, domain: str) -> tuple[str, str, str]:
+def _cells(study: Results, domain: str) -> tuple[str, str, str]:
     return ("withheld" if domain == study.test_domain else "tested", "seen", "all")
 
 
@@ -137,7 +137,7 @@ def _ranks(rows: pd.DataFrame) -> pd.DataFrame:
     return table.apply(np.exp)
 
 
-def _changes(study: Study, ranks: pd.DataFrame, mixture: str, won: bool, read: Read) -> list[Change]:
+def _changes(study: Results, ranks: pd.DataFrame, mixture: str, won: bool, read: Read) -> list[Change]:
     """Return the pictures that a mixture always reads and the baseline put farthest off (`won`), or vice versa."""
     before, after = ranks[study.baseline], ranks[mixture]
     good, bad = (after, before) if won else (before, after)
@@ -149,7 +149,7 @@ def _changes(study: Study, ranks: pd.DataFrame, mixture: str, won: bool, read: R
     ]
 
 
-def classes(study: Study, read: Read) -> list[ClassView]:
+def classes(study: Results, read: Read) -> list[ClassView]:
     """Describe every test class, by name; each shows as many of its first pictures as all together may take."""
     table = summary.class_table(study)
     rows = withheld(study)

@@ -18,7 +18,7 @@ from domix.analyses.contract import Section
 from domix.figures.figure import Figure
 from domix.figures.page import svg
 from domix.report.figures import accuracies, cells, classes, effective, learning
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.page import datacards, drilldown, examples, modelcards
 from domix.report.page.run_facts import RunFacts, insert, mean_rates
 from domix.report.tables import other_models, summary, words
@@ -39,7 +39,7 @@ class Provenance:
 
 
 def render(
-    study: Study,
+    study: Results,
     params: Params,
     provenance: Provenance,
     cards: Sequence[datacards.SourceCard],
@@ -104,7 +104,7 @@ def source(file: str) -> str:
     return TEMPLATES.get_source(jinja2.Environment(autoescape=True), file)[0]
 
 
-def _result(study: Study) -> dict[str, Any]:
+def _result(study: Results) -> dict[str, Any]:
     """Return what the page's first half shows: the answer, the cells, accuracies and the table."""
     compared = summary.differences(study, study.baseline) if study.baseline else None
     return {
@@ -121,7 +121,7 @@ def _result(study: Study) -> dict[str, Any]:
     }
 
 
-def _further(study: Study) -> dict[str, Any]:
+def _further(study: Results) -> dict[str, Any]:
     """Return the statistics over seeds, accuracies on other sets, and effective robustness."""
     estimates, compared = other_models.over_seeds(study), other_models.comparisons(study)
     robust = other_models.robustness_table(study)
@@ -138,7 +138,7 @@ def _further(study: Study) -> dict[str, Any]:
     }
 
 
-def _closer(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
+def _closer(study: Results, read: Callable[[int], bytes]) -> dict[str, Any]:
     """Return what the closer look shows."""
     return {
         "mixture_views": drilldown.mixtures(study, read),
@@ -155,7 +155,7 @@ def _analyses(sections: Sequence[Section]) -> dict[str, Any]:
     }
 
 
-def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
+def _pictures(study: Results, read: Callable[[int], bytes]) -> dict[str, Any]:
     """Return the examples and the figures a class."""
     table = summary.class_table(study)
     blind = summary.blind(study)
@@ -176,7 +176,7 @@ def _classes(name: str, title: str, table: pd.DataFrame | None) -> Figure | None
     return None if table is None or table.empty else classes.by_class(f"classes-{name}", title, table)
 
 
-def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:
+def _data(study: Results, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:
     """Return the data cards and the model cards."""
     known, licences = set(TEMPLATES.list_templates()), datacards.licences(cards)
     return {
@@ -196,7 +196,7 @@ def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[s
     }
 
 
-def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, Any]:
+def _origin(study: Results, params: Params, provenance: Provenance) -> dict[str, Any]:
     """Return what the last section lists."""
     text = io.StringIO()
     yaml = YAML()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from domix.analyses.contract import AnalysisResults, Images, Section
 from domix.analyses.registry import find
 from domix.config import Params
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.page.examples import data_uri
 from domix.runtime.settings import Settings
 from domix.settings.shared import shared_of
@@ -15,7 +15,7 @@ from domix.study import CLIP, Run, study_of
 from domix.study import Study as Asked
 
 
-def make_sections(study: Study, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Section]:
+def make_sections(study: Results, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Section]:
     """Return the sections of the analyses that the parameters ask for, by name, in their order.
 
     Args:
@@ -42,6 +42,6 @@ def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.metrics.items()}
 
 
-def asked_study(study: Study) -> Asked:
+def asked_study(study: Results) -> Asked:
     """Return what a study asks, without what was found."""
     return study_of(study.summary, [Run(CLIP, mixture, seed) for mixture, seed in study.models])

@@ -12,7 +12,7 @@ import pandas as pd
 
 from domix.analyses.contract import Section
 from domix.report.load.evaluation import CLIP
-from domix.report.load.study import Study
+from domix.report.load.study import Results
 from domix.report.tables import summary
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_text
@@ -20,7 +20,7 @@ from domix.runtime.files import write_text
 PLACES = 4
 
 
-def frames(study: Study) -> dict[str, pd.DataFrame]:
+def frames(study: Results) -> dict[str, pd.DataFrame]:
     """Return the plots' tables by file name without its ending.
 
     A fixed set of files: one with nothing to say (differences without a baseline) has its header alone.
@@ -35,7 +35,7 @@ def frames(study: Study) -> dict[str, pd.DataFrame]:
     }
 
 
-def write(study: Study, sections: Iterable[Section], folder: Path) -> None:
+def write(study: Results, sections: Iterable[Section], folder: Path) -> None:
     """Write `frames` and the sections' plots as CSV files into `folder`, rounded so that equal runs give equal files.
 
     Raises:
@@ -49,7 +49,7 @@ def write(study: Study, sections: Iterable[Section], folder: Path) -> None:
         write_text(folder / f"{name}.csv", frame.round(PLACES).to_csv(index=False, lineterminator="\n"))
 
 
-def accuracy(study: Study) -> pd.DataFrame:
+def accuracy(study: Results) -> pd.DataFrame:
     """Return balanced accuracy with its interval by mixture on each panel of `summary.panels` (`pictures`)."""
     frame = summary.estimates(study)
     panels = {(domain, cells): name for name, domain, cells in summary.panels(study)}
@@ -60,7 +60,7 @@ def accuracy(study: Study) -> pd.DataFrame:
     return frame[["mixture", "pictures", "estimate", "low", "high", "n", "chance"]].reset_index(drop=True)
 
 
-def differences(study: Study) -> pd.DataFrame:
+def differences(study: Results) -> pd.DataFrame:
     """Return the paired differences from the baseline on the withheld cells; no rows without a baseline."""
     columns = ["mixture", "baseline", "difference", "low", "high", "p_value", "n"]
     if study.baseline is None:
@@ -68,12 +68,12 @@ def differences(study: Study) -> pd.DataFrame:
     return summary.differences(study, study.baseline)[columns]
 
 
-def loss(study: Study) -> pd.DataFrame:
+def loss(study: Results) -> pd.DataFrame:
     """Return the training loss by step; steps that were not logged are left out."""
     return study.log.dropna(subset=["loss"])[["mixture", "seed", "step", "samples", "loss"]]
 
 
-def _per_class(study: Study) -> pd.DataFrame:
+def _per_class(study: Results) -> pd.DataFrame:
     """Return the accuracy on each withheld cell, with the class's place in the order of `summary.class_table`."""
     table = summary.class_table(study)
     long = (
@@ -84,7 +84,7 @@ def _per_class(study: Study) -> pd.DataFrame:
     return long.dropna(subset=["accuracy"])
 
 
-def curves(study: Study) -> pd.DataFrame:
+def curves(study: Results) -> pd.DataFrame:
     """Return balanced accuracy over checkpoints on the panels of the page, of the runs that kept more than one.
 
     Last weights alone are no curve, though their epochs differ from mixture to mixture.
@@ -98,7 +98,7 @@ def curves(study: Study) -> pd.DataFrame:
     return frame[kept > 1][["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
 
 
-def _effective(study: Study) -> pd.DataFrame:
+def _effective(study: Results) -> pd.DataFrame:
     """Return each checkpoint's accuracies, and what the trend of natural pictures alone (on logit axes) expects."""
     columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]
     frame = checkpoints(study.further.effective)
