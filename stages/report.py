@@ -10,7 +10,7 @@ from pathlib import Path
 from domix.config import Params
 from domix.data.shards import ShardReader
 from domix.report import beside, card, datacards, leakage, modelcards, page, plots, tables, tracked
-from domix.report.study import Study, load_study
+from domix.report.study import Results, load_results
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from stages.common import ARTIFACTS, provenance, run, stage_times
@@ -20,7 +20,7 @@ METRICS = Path("metrics")
 
 
 def main(params: Params, folder: str | None = None) -> None:
-    study = load_study(
+    study = load_results(
         ARTIFACTS,
         params.mixtures,
         params.seeds,
@@ -40,7 +40,7 @@ def main(params: Params, folder: str | None = None) -> None:
         write(study, params, Path(folder))
 
 
-def write(study: Study, params: Params, target: Path) -> None:
+def write(study: Results, params: Params, target: Path) -> None:
     """Write the page, its pictures' data and the cards into a folder, whole or not at all."""
     shards = {source: ARTIFACTS / "shards" / source for source in params.sources}
     origin = page.Provenance(made=provenance(), times=stage_times(), digests=digests(params, study))
@@ -57,7 +57,7 @@ def write(study: Study, params: Params, target: Path) -> None:
         write_text(folder / "index.html", html)
 
 
-def record(params: Params, study: Study) -> None:
+def record(params: Params, study: Results) -> None:
     """Tell MLflow of the study: its accuracies and figures; its trainings become parts of its record."""
     inputs = {f"mixture.{mixture['name']}": mixture["digest"] for mixture in study.summary["mixtures"]}
     tracker = tracker_of(params, "report", study_name(params), inputs)()
@@ -72,7 +72,7 @@ def record(params: Params, study: Study) -> None:
     tracker.finish(succeeded=True)
 
 
-def digests(params: Params, study: Study) -> dict[str, str]:
+def digests(params: Params, study: Results) -> dict[str, str]:
     """Return what identifies the data, the mixtures and the models: SHA-256 by name."""
     indices = [ARTIFACTS / "shards" / source / "index.parquet" for source in params.sources]
     files = {path.as_posix(): sha256_file(path) for path in indices}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from domix import config
 from domix.report import tables, words
-from domix.report.study import load_study
+from domix.report.study import load_results
 from domix.runtime.errors import DomixError
 
 COLUMNS = ("withheld", "seen", "natural")
@@ -26,7 +26,7 @@ def headline(root: Path) -> str:
         DomixError: params.yaml or the results are missing or do not fit together.
     """
     params = config.load((root / "params.yaml").read_text(encoding="utf-8"))
-    study = load_study(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
+    study = load_results(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
     conclusion = words.conclude(study)
     lines = ["", f"{conclusion.verdict}", conclusion.answer, "", _row("mixture", COLUMNS)]
     for row in tables.result_table(study):

@@ -10,7 +10,7 @@ import pytest
 
 from domix.config import load
 from domix.report import compare, page
-from domix.report.study import load_study
+from domix.report.study import load_results
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake, large_picture, read
@@ -74,7 +74,7 @@ def write(folder: Path, name: str) -> Path:
         (fake.folder / "models/clip/cg-high-s0/done.json").unlink()
         (fake.folder / "analysis/cka/cka.parquet").unlink()
         (fake.folder / "analysis/leakage/summary.parquet").unlink()
-    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside, unfinished=name == "unfinished")
+    study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside, unfinished=name == "unfinished")
     params = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     file = folder / "index.html"
     give = large_picture if name == "full" else read

@@ -10,7 +10,7 @@ from dvc_render.vega import VegaRenderer
 from ruamel.yaml import YAML
 
 from domix.report import plots
-from domix.report.study import load_study
+from domix.report.study import load_results
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import write_further
 from tests.fake_report import CONFIDENCE, Fake
@@ -39,7 +39,7 @@ def write_page(folder: Path) -> list[str]:
     fake = Fake(folder / "artifacts")
     fake.write()
     write_further(fake, checkpoints=4)
-    study = load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE)
+    study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE)
     frames = {name: frame.astype(str).to_dict("records") for name, frame in plots.frames(study).items()}
     entries = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     told = {path: properties for entry in entries for path, properties in entry.items()}

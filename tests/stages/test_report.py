@@ -54,7 +54,7 @@ def params(tmp_path, monkeypatch) -> Params:
 def test_metrics_plots_and_page_are_written(params):
     report.main(params)
     numbers = read_json(Path("metrics/results.json"))
-    study = report.load_study(Path("artifacts"), params.mixtures, params.seeds, params.evaluate.confidence)
+    study = report.load_results(Path("artifacts"), params.mixtures, params.seeds, params.evaluate.confidence)
     assert numbers == tables.results(study) | beside.results(study) | leakage.results(study)
     assert sorted(path.name for path in Path("artifacts/report/plots").iterdir()) == [f"{n}.csv" for n in PLOTS]
     cards = [f"{mixture}-s0.md" for mixture in params.mixtures] + [f"mixture-{m}.md" for m in params.mixtures]

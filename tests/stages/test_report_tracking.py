@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from domix import config
 from domix.config import Params
-from domix.report.study import Study, load_study
+from domix.report.study import Results, load_results
 from domix.runtime.files import write_text
 from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
 from stages import report
@@ -24,13 +24,13 @@ FILES = {"study.svg": "<svg/>", "index.html": "<!doctype html>", "results.json":
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch) -> tuple[Params, Study]:
+def made(tmp_path, monkeypatch) -> tuple[Params, Results]:
     for name in ("MLFLOW_TRACKING_URI", *PATIENCE, *QUIET):
         monkeypatch.setenv(name, "")  # what the stage sets itself is then undone after the test
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     fake = Fake(tmp_path / "artifacts", copies=0)
-    study = load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    study = load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
     for name, text in FILES.items():
         write_text(Path("metrics" if name == "results.json" else "artifacts/report") / name, text)
     loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))

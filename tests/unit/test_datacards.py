@@ -10,7 +10,7 @@ from domix.data.index import make_index as full_index
 from domix.data.index import write_index
 from domix.report import datacards
 from domix.report.datacards import make_card, mixture_cards, read_card, size_text
-from domix.report.study import load_study
+from domix.report.study import load_results
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_json
 from tests.fake_report import CONFIDENCE, Fake, read
@@ -108,7 +108,7 @@ def test_a_folder_of_the_users_own_has_no_manifest():
 
 def test_mixture_cards_keep_the_order_asked_for_and_count_what_is_withheld(tmp_path):
     fake = Fake(tmp_path)
-    study = load_study(fake.write(), ["cg-high-all", "leave-out-domain", "cg-high"], [0], CONFIDENCE)
+    study = load_results(fake.write(), ["cg-high-all", "leave-out-domain", "cg-high"], [0], CONFIDENCE)
     cards = {card["name"]: card for card in mixture_cards(study)}
     assert list(cards) == ["cg-high-all", "leave-out-domain", "cg-high"]
     withheld = {name: (card["withheld_tested"], card["withheld_seen"]) for name, card in cards.items()}

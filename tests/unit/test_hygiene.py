@@ -40,6 +40,7 @@ NOT_STAGES = {
 # Who may import whom: a package only from those below it, config from everywhere.
 LAYERS = {
     "runtime": 0,
+    "study": 1,
     "schema": 1,
     "config": 1,
     "training_params": 1,
@@ -50,6 +51,7 @@ LAYERS = {
     "evaluate": 4,
     "analysis": 5,
     "report": 6,
+    "schemas": 6,
 }
 TORCH_FREE = ("evaluate", "separation", "cka", "report", "study")
 HEAVY = ("torch", "torchvision", "open_clip", "lightning", "mlflow")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domix.report import compare, modelcards
-from domix.report.study import load_study
+from domix.report.study import load_results
 from domix.runtime.errors import DataError
 from tests.fake_evaluation import SUPERVISED, write_further
 from tests.fake_report import CONFIDENCE, Fake
@@ -66,7 +66,7 @@ def study(tmp_path_factory):
     fake = Fake(tmp_path_factory.mktemp("cards"), classes=12, test_classes=6)
     fake.write()
     write_further(fake, checkpoints=1)
-    return load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED)
+    return load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED)
 
 
 def test_every_model_has_a_card_that_says_what_was_withheld(study):

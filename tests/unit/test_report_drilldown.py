@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from domix.report import beside, curves, drilldown, plots, tables
-from domix.report.study import load_study
+from domix.report.study import load_results
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table, write_table
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
@@ -24,7 +24,7 @@ def fake(tmp_path_factory) -> Fake:
 
 @pytest.fixture(scope="module")
 def study(fake):
-    return load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED, public=PUBLIC)
+    return load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED, public=PUBLIC)
 
 
 def test_confused_pairs_are_counted_and_ordered():
@@ -92,20 +92,20 @@ def test_one_seed_adds_nothing_over_seeds(tmp_path):
     made = Fake(tmp_path, classes=12, test_classes=6)
     made.write()
     write_further(made, checkpoints=1)
-    flat = beside.results(load_study(made.folder, made.mixtures, made.seeds, CONFIDENCE))
+    flat = beside.results(load_results(made.folder, made.mixtures, made.seeds, CONFIDENCE))
     assert not any(key.startswith(("supervised.", "public.")) for key in flat)
 
 
 def test_a_model_asked_for_that_was_not_evaluated_is_named(fake):
     with pytest.raises(DataError, match=r"holds nothing for the public model big seed 0: run dvc repro"):
-        load_study(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, public=["big"])
+        load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, public=["big"])
 
 
 def test_learning_curves_need_checkpoints(study, tmp_path):
     assert [name for name, _ in curves.learning(study)] == ["withheld", "seen", "natural"]
     assert [mixture for mixture, _ in curves.learning(study)[0][1]] == MIXTURES
     made = Fake(tmp_path, classes=12, test_classes=6)
-    assert curves.learning(load_study(made.write(), made.mixtures, made.seeds, CONFIDENCE)) == []
+    assert curves.learning(load_results(made.write(), made.mixtures, made.seeds, CONFIDENCE)) == []
 
 
 def test_effective_robustness_is_that_of_the_last_checkpoint(study):
@@ -139,7 +139,7 @@ def test_an_unfinished_study_holds_what_is_complete(tmp_path):
     write_table(folder / "eval/metrics.parquet", frame[frame["mixture"] != "cg-high"])
     umap = read_table(folder / "analysis/separation/umap.parquet")
     write_table(folder / "analysis/separation/umap.parquet", umap[umap["mixture"] != "natural-only"])
-    study = load_study(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)
+    study = load_results(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)
     assert study.mixtures == ["natural-only", "leave-out-domain", "cg-low", "cg-high-all"]
     assert study.missing == [
         "the evaluation of cg-low seed 0",
@@ -151,8 +151,8 @@ def test_an_unfinished_study_holds_what_is_complete(tmp_path):
     first = study.first(study.predictions)
     assert dict(zip(first["mixture"], first["seed"], strict=True))["cg-low"] == 1
     with pytest.raises(DataError, match=r"metrics\.parquet holds nothing for cg-high seed 0"):
-        load_study(folder, made.mixtures, made.seeds, CONFIDENCE)
+        load_results(folder, made.mixtures, made.seeds, CONFIDENCE)
     for model in (folder / "models/clip").iterdir():
         (model / "done.json").unlink()
     with pytest.raises(DataError, match=r"no run of .* is both trained and evaluated yet"):
-        load_study(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)
+        load_results(folder, made.mixtures, made.seeds, CONFIDENCE, unfinished=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from domix.report import leakage
-from domix.report.study import Study, load_study
+from domix.report.study import Results, load_results
 from domix.runtime.errors import DataError
 from tests.fake_report import CONFIDENCE, Fake, read
 
 
-def study(folder, **kwargs) -> Study:
+def study(folder, **kwargs) -> Results:
     fake = Fake(folder, **kwargs)
-    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    return load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
 
 
 def test_nothing_found_is_said_in_one_clear_sentence(tmp_path):
@@ -90,7 +90,7 @@ def test_numbers_for_the_metrics_are_flat_and_free_of_the_test_domain(tmp_path):
 
 def test_mixtures_no_longer_asked_for_are_forgotten(tmp_path):
     folder = Fake(tmp_path).write()
-    made = load_study(folder, ["cg-high"], [0], CONFIDENCE)
+    made = load_results(folder, ["cg-high"], [0], CONFIDENCE)
     assert {name for shown in made.leakage.duplicates["mixtures"] for name in shown} == {"cg-high"}
     assert [row["mixture"] for row in leakage.table(made)] == ["cg-high"]
     assert "leakage.natural-only.n" not in leakage.results(made)
@@ -100,4 +100,4 @@ def test_a_missing_audit_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     (folder / "analysis/leakage/summary.parquet").unlink()
     with pytest.raises(DataError, match=r"leakage/summary\.parquet is missing"):
-        load_study(folder, ["cg-high"], [0], CONFIDENCE)
+        load_results(folder, ["cg-high"], [0], CONFIDENCE)

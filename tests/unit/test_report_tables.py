@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 
 from domix.report import card, figures, page, style, tables
-from domix.report.study import Study, load_study
+from domix.report.study import Results, load_results
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake
 
 
-def study(folder, **kwargs) -> Study:
+def study(folder, **kwargs) -> Results:
     fake = Fake(folder, **kwargs)
-    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    return load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
 
 
 def test_results_are_flat_rounded_and_free_of_the_test_domain(tmp_path):
@@ -67,7 +67,7 @@ def test_several_seeds_average_their_ends_and_keep_their_spread(tmp_path):
 
 def test_rows_of_runs_not_asked_for_are_dropped(tmp_path):
     folder = Fake(tmp_path, seeds=[0, 1]).write()
-    made = load_study(folder, ["cg-high", "natural-only"], [1], CONFIDENCE)
+    made = load_results(folder, ["cg-high", "natural-only"], [1], CONFIDENCE)
     for frame in (made.metrics, made.per_class, made.predictions, made.umap, made.distances, made.cka, made.log):
         assert list(frame["mixture"].unique()) == ["cg-high", "natural-only"]
         assert set(frame["seed"]) == {1}
@@ -77,18 +77,18 @@ def test_rows_of_runs_not_asked_for_are_dropped(tmp_path):
 def test_a_run_without_rows_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     with pytest.raises(DataError, match=r"cg-low-all-s0/config\.json is missing"):
-        load_study(folder, [*MIXTURES, "cg-low-all"], [0], CONFIDENCE)
+        load_results(folder, [*MIXTURES, "cg-low-all"], [0], CONFIDENCE)
     rows = pd.read_parquet(folder / "eval/metrics.parquet").query("mixture != 'cg-high'")
     write_table(tmp_path / "eval/metrics.parquet", rows)
     with pytest.raises(DataError, match=r"metrics\.parquet holds nothing for cg-high seed 0: run dvc repro"):
-        load_study(folder, MIXTURES, [0], CONFIDENCE)
+        load_results(folder, MIXTURES, [0], CONFIDENCE)
 
 
 def test_a_missing_log_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     (folder / "models/clip/cg-low-s0/log.csv").unlink()
     with pytest.raises(DataError, match=r"cg-low-s0/log\.csv is missing"):
-        load_study(folder, MIXTURES, [0], CONFIDENCE)
+        load_results(folder, MIXTURES, [0], CONFIDENCE)
 
 
 def test_differences_turn_a_comparison_written_the_other_way_round(tmp_path):

@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 
 from domix.report import words
-from domix.report.study import Study, load_study
+from domix.report.study import Results, load_results
 from tests.fake_report import CONFIDENCE, Fake
 
 
-def study(folder, **kwargs) -> Study:
+def study(folder, **kwargs) -> Results:
     fake = Fake(folder, **kwargs)
-    return load_study(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
+    return load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
 
 
-def compare(made: Study, mixture: str, baseline: str, difference: float, half: float, p_value: float) -> None:
+def compare(made: Results, mixture: str, baseline: str, difference: float, half: float, p_value: float) -> None:
     """Set the paired comparison of two mixtures."""
     rows = (made.paired["mixture"] == mixture) & (made.paired["baseline"] == baseline)
     assert rows.any()

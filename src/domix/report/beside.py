@@ -7,26 +7,26 @@ from typing import Any, cast
 import pandas as pd
 
 from domix.report import tables
-from domix.report.further import CLIP, PUBLIC, SUPERVISED
-from domix.report.study import Study
+from domix.report.study import Results
+from domix.study import CLIP, PUBLIC, SUPERVISED
 
 PLACES = tables.PLACES
 KIND_WORDS = {CLIP: "CLIP", SUPERVISED: "classifier", PUBLIC: "public model"}
 
 
-def models(study: Study) -> list[tuple[str, str]]:
+def models(study: Results) -> list[tuple[str, str]]:
     """List the models that stand beside: (kind, mixture or name), classifiers first."""
     others = study.further.others
     return list(dict.fromkeys(zip(others["kind"], others["mixture"], strict=True)))
 
 
-def estimates(study: Study, kind: str) -> pd.DataFrame:
+def estimates(study: Results, kind: str) -> pd.DataFrame:
     """Merge the metrics of the models of a kind over seeds, as `tables.estimates` does those of CLIP models."""
     others = study.further.others
     return tables.over_seeds(tables.merged(others[others["kind"] == kind]), study.further.mixtures, kind)
 
 
-def result_table(study: Study) -> list[dict[str, object]]:
+def result_table(study: Results) -> list[dict[str, object]]:
     """Return rows for the page's result table, of the shape of `tables.result_table` and with their `kind`."""
     rows: list[dict[str, object]] = []
     for kind, name in models(study):
@@ -37,7 +37,7 @@ def result_table(study: Study) -> list[dict[str, object]]:
     return rows
 
 
-def results(study: Study) -> dict[str, float | int]:
+def results(study: Results) -> dict[str, float | int]:
     """Return the flat, rounded numbers for metrics/results.json.
 
     `<kind>.<name>.<panel>.<metric>` of each model that stands beside, and the least difference of each CLIP mixture
@@ -56,7 +56,7 @@ def results(study: Study) -> dict[str, float | int]:
     return flat | _detectable(study)
 
 
-def _detectable(study: Study) -> dict[str, float]:
+def _detectable(study: Results) -> dict[str, float]:
     """Return the least difference from the baseline that the study would find, a mixture."""
     rows = comparisons(study)
     rows = rows[(rows["baseline"] == study.baseline) & (rows["metric"] == tables.PRIMARY)]
@@ -66,17 +66,17 @@ def _detectable(study: Study) -> dict[str, float]:
     return {f"{mixture}.withheld.minus_baseline.detectable": round(value, PLACES) for mixture, value in known}
 
 
-def over_seeds(study: Study) -> pd.DataFrame:
+def over_seeds(study: Results) -> pd.DataFrame:
     """Return mixtures.parquet's rows on the panels of the page, a readable `place` and `model` added."""
     return _placed(study, study.further.mixtures)
 
 
-def comparisons(study: Study) -> pd.DataFrame:
+def comparisons(study: Results) -> pd.DataFrame:
     """Return comparisons.parquet's rows on the panels of the page, a readable `place` and `model` added."""
     return _placed(study, study.further.comparisons)
 
 
-def _placed(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+def _placed(study: Results, frame: pd.DataFrame) -> pd.DataFrame:
     places = {(domain, cells): place for place, domain, cells in tables.panels(study)}
     place = [places.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
     frame = frame.assign(place=place, model=_names(frame))
@@ -93,7 +93,7 @@ def model_name(kind: str, name: str) -> str:
     return name if kind == CLIP else f"{name} ({KIND_WORDS.get(kind, kind)})"
 
 
-def robustness_table(study: Study) -> list[dict[str, Any]]:
+def robustness_table(study: Results) -> list[dict[str, Any]]:
     """Return accuracies on the further sets, means over seeds: one row a set, model and label space.
 
     `metrics` maps a metric's name to its row; `n`, `n_classes` and `seeds` are those of the set and model.

@@ -8,14 +8,14 @@ from markupsafe import Markup
 
 from domix.report import figures, words
 from domix.report.figures import PANEL
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.report.style import MUTE, PAPER, SMALL, TEXT, Canvas
 
 GAP, HEAD, COLUMNS = 36.0, 44.0, 3
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 
-def draw(study: Study, css: str) -> str:
+def draw(study: Results, css: str) -> str:
     """Return the picture as the text of an SVG file; `css` sets the colours (templates/style.css)."""
     width = COLUMNS * PANEL + (COLUMNS + 1) * GAP
     frame = Canvas(width, 0, f"What each model was shown, and how well it reads {study.test_domain} pictures withheld.")

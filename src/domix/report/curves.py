@@ -14,7 +14,7 @@ from domix.evaluate.effective import Transform, forward
 from domix.report import beside, tables, words
 from domix.report.figures import PANEL
 from domix.report.further import CLIP
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.report.style import ACCENT, GRID, MUTE, SMALL, Canvas, scale, ticks
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -22,7 +22,7 @@ NEAREST = 5e-4  # shares nearer to 0 or 1 are drawn there: a logit axis has no e
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 38.0, PANEL - 12.0, 10.0, 172.0, 212.0
 
 
-def learning(study: Study) -> list[tuple[str, list[tuple[str, Markup]]]]:
+def learning(study: Results) -> list[tuple[str, list[tuple[str, Markup]]]]:
     """Draw balanced accuracy over checkpoints: (panel of `tables.panels`, a figure a mixture); [] without them."""
     frame = study.further.curves
     frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == tables.PRIMARY)]
@@ -34,7 +34,7 @@ def learning(study: Study) -> list[tuple[str, list[tuple[str, Markup]]]]:
     return drawn
 
 
-def _learning(study: Study, rows: pd.DataFrame) -> list[tuple[str, Markup]]:
+def _learning(study: Results, rows: pd.DataFrame) -> list[tuple[str, Markup]]:
     x_grid, y_grid = ticks(0, rows["checkpoint"].max(), 5), ticks(0, rows["estimate"].max(), 5)
     means = rows.groupby(["mixture", "checkpoint"], sort=True)["estimate"].mean()
     known = [mixture for mixture in study.mixtures if mixture in means]
@@ -82,7 +82,7 @@ class Trend:
     rows: list[dict[str, object]]
 
 
-def effective(study: Study) -> list[Trend]:
+def effective(study: Results) -> list[Trend]:
     """Draw every mixture's accuracies over checkpoints beside the reference's trend; [] where there is no trend.
 
     Figures are of CLIP models; other models stand in the rows.

@@ -13,7 +13,7 @@ import pandas as pd
 from domix.data.index import INDEX
 from domix.data.manifests import Manifest, load_manifest
 from domix.report.examples import data_uri, spaced
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 from domix.runtime.tables import read_table
@@ -144,7 +144,7 @@ def load_examples(card: SourceCard, read: Callable[[str, int], bytes]) -> list[t
     return [(data_uri(read(card.name, row)), text) for row, text in card.examples]
 
 
-def mixture_cards(study: Study) -> list[dict[str, Any]]:
+def mixture_cards(study: Results) -> list[dict[str, Any]]:
     """Return what the page says of each mixture: names, counts by source and domain, withheld cells, digest."""
     cells = study.cells[(study.cells["domain"] == study.test_domain)]
     cards = []

@@ -10,7 +10,7 @@ import pandas as pd
 
 from domix.report import tables
 from domix.report.examples import Example, load, spaced, thumbnail, withheld
-from domix.report.study import Study
+from domix.report.study import Results
 
 PAIRS, CHANGES = 6, 6  # of a mixture: pairs of classes taken for each other, pictures won and lost
 ANSWERS = 6  # names that a mixture gives most often
@@ -74,7 +74,7 @@ class ClassView:
     examples: list[Example]
 
 
-def mixtures(study: Study, read: Read) -> list[MixtureView]:
+def mixtures(study: Results, read: Read) -> list[MixtureView]:
     """Describe every mixture of a study."""
     frame = tables.estimates(study)
     rows = withheld(study)
@@ -90,7 +90,7 @@ def mixtures(study: Study, read: Read) -> list[MixtureView]:
     return views
 
 
-def _measured(study: Study, frame: pd.DataFrame, mixture: str, domain: str) -> list[pd.Series | None]:
+def _measured(study: Results, frame: pd.DataFrame, mixture: str, domain: str) -> list[pd.Series | None]:
     special = "withheld" if domain == study.test_domain else "tested"
     return [tables.pick(frame, mixture, domain, cells) for cells in (special, "seen", "all")]
 
@@ -134,7 +134,7 @@ def _ranks(rows: pd.DataFrame) -> pd.DataFrame:
     return table.apply(np.exp)
 
 
-def _changes(study: Study, ranks: pd.DataFrame, mixture: str, won: bool, read: Read) -> list[Change]:
+def _changes(study: Results, ranks: pd.DataFrame, mixture: str, won: bool, read: Read) -> list[Change]:
     """Return the pictures that a mixture always reads and the baseline put farthest off (`won`), or vice versa."""
     before, after = ranks[study.baseline], ranks[mixture]
     good, bad = (after, before) if won else (before, after)
@@ -146,7 +146,7 @@ def _changes(study: Study, ranks: pd.DataFrame, mixture: str, won: bool, read: R
     ]
 
 
-def classes(study: Study, read: Read) -> list[ClassView]:
+def classes(study: Results, read: Read) -> list[ClassView]:
     """Describe every test class, by name; each shows as many of its first pictures as all together may take."""
     table = tables.class_table(study)
     rows = withheld(study)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from domix.data.images import BadPicture, decode, kind_of
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
@@ -29,7 +29,7 @@ class Example:
     guesses: list[tuple[str, str, bool]]
 
 
-def choose(study: Study, number: int) -> tuple[list[int], list[int]]:
+def choose(study: Results, number: int) -> tuple[list[int], list[int]]:
     """Choose rows of withheld test pictures by seed, at most `number` each: at random, and where the mixtures disagree.
 
     The second list holds pictures that at least one mixture's first seed reads and at least one does not, at most one a
@@ -49,23 +49,23 @@ def choose(study: Study, number: int) -> tuple[list[int], list[int]]:
     return [int(row) for row in anyhow], [int(row) for row in telling.values()]
 
 
-def _first_seed(study: Study) -> pd.DataFrame:
+def _first_seed(study: Results) -> pd.DataFrame:
     return study.first(withheld(study))
 
 
-def withheld(study: Study) -> pd.DataFrame:
+def withheld(study: Results) -> pd.DataFrame:
     """Return the predictions of the test classes in the test domain, of all mixtures and seeds."""
     rows = study.predictions
     return rows[(rows["domain"] == study.test_domain) & rows["class"].isin(study.test_classes)]
 
 
-def _ranks(study: Study) -> pd.DataFrame:
+def _ranks(study: Results) -> pd.DataFrame:
     """Return the rank of the true class: rows are withheld test pictures, columns mixtures."""
     return _first_seed(study).pivot(index="row", columns="mixture", values="rank").sort_index()[study.mixtures]
 
 
 def load(
-    study: Study, rows: list[int], read: Callable[[int], bytes], write: Callable[[bytes], str] | None = None
+    study: Results, rows: list[int], read: Callable[[int], bytes], write: Callable[[bytes], str] | None = None
 ) -> list[Example]:
     """Read the pictures of `rows` with `read` (row of the index -> encoded picture) and add what each mixture said.
 

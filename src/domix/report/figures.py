@@ -11,21 +11,21 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.report import tables, words
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.report.style import ACCENT, GRID, HOT, INK, LETTER, MUTE, PAPER, SMALL, TEXT, Canvas, scale, ticks, wrap
 
 PANEL = 300  # width of a panel of which several stand side by side
 WIDE = 400  # width of a panel of which two do
 
 
-def cells(study: Study) -> list[tuple[str, Markup]]:
+def cells(study: Results) -> list[tuple[str, Markup]]:
     """Draw each mixture as a picture of its cells: domains x (seen, test) classes. Returns (mixture, figure)."""
     counts = _cell_counts(study)
     most = max(max(row.values()) for row in counts.values()) or 1.0
     return [(mixture, _cells_panel(study, mixture, counts[mixture], most)) for mixture in study.mixtures]
 
 
-def _cell_counts(study: Study) -> dict[str, dict[tuple[str, bool], float]]:
+def _cell_counts(study: Results) -> dict[str, dict[tuple[str, bool], float]]:
     """Return for each mixture the samples a class in each (domain, are they test classes?)."""
     frame = study.cells.assign(tested=study.cells["class"].isin(study.test_classes))
     means = frame.groupby(["mixture", "domain", "tested"])["samples"].mean()
@@ -35,7 +35,7 @@ def _cell_counts(study: Study) -> dict[str, dict[tuple[str, bool], float]]:
     }
 
 
-def _cells_panel(study: Study, mixture: str, counts: dict[tuple[str, bool], float], most: float) -> Markup:
+def _cells_panel(study: Results, mixture: str, counts: dict[tuple[str, bool], float], most: float) -> Markup:
     left, top, row, gap = _gutter(study.domains, SMALL + 1), 24.0, 26.0, 3.0
     seen, test = (PANEL - left - 6) * 0.6, (PANEL - left - 6) * 0.4
     n_test = len(study.test_classes)
@@ -140,7 +140,7 @@ def _bar(canvas: Canvas, bar: Bar, x: Callable[[float], float], left: float, y: 
     canvas.text(side + 7, y + 4.5, ends, font_size=SMALL, fill=MUTE)
 
 
-def accuracies(study: Study, name: str, domain: str, cells_kind: str) -> Markup:
+def accuracies(study: Results, name: str, domain: str, cells_kind: str) -> Markup:
     """Draw every mixture's balanced accuracy on one panel of `tables.panels`, with chance and the upper bound."""
     frame = tables.estimates(study)
     rows = {m: tables.pick(frame, m, domain, cells_kind) for m in study.mixtures}
@@ -154,20 +154,20 @@ def accuracies(study: Study, name: str, domain: str, cells_kind: str) -> Markup:
     return forest(bars, marks, f"Balanced accuracy on {domain} pictures ({name}): {said}.")
 
 
-def _accuracy_bar(study: Study, mixture: str, row: pd.Series, domain: str, cells_kind: str) -> Bar:
+def _accuracy_bar(study: Results, mixture: str, row: pd.Series, domain: str, cells_kind: str) -> Bar:
     every = study.metrics
     mine = every[(every["mixture"] == mixture) & (every["domain"] == domain) & (every["cells"] == cells_kind)]
     seeds = tuple(mine.loc[mine["metric"] == tables.PRIMARY, "estimate"]) if row["seeds"] > 1 else ()
     return Bar(mixture, row["estimate"], row["low"], row["high"], _kind(study, mixture), seeds)
 
 
-def _kind(study: Study, mixture: str) -> str:
+def _kind(study: Results, mixture: str) -> str:
     if mixture == study.baseline:
         return "lower"
     return "upper" if study.tested_samples(mixture) > 0 else "plain"
 
 
-def paired(study: Study) -> Markup | None:
+def paired(study: Results) -> Markup | None:
     """Draw every mixture's paired difference from the baseline on the withheld cells; None without a baseline."""
     if study.baseline is None:
         return None
@@ -181,7 +181,7 @@ def paired(study: Study) -> Markup | None:
     return forest(bars, [Mark(0.0, study.baseline, "6 4")], f"Difference from {study.baseline}: {said}.", signed=True)
 
 
-def losses(study: Study) -> list[tuple[str, Markup]]:
+def losses(study: Results) -> list[tuple[str, Markup]]:
     """Draw each mixture's training loss over samples seen, the other mixtures' in grey behind it."""
     log = study.log.dropna(subset=["loss"])
     x_grid, y_grid = ticks(0, log["samples"].max(), 4), ticks(0, log["loss"].quantile(0.999), 5)
@@ -215,7 +215,7 @@ def short(number: float) -> str:
     return f"{number:g}"
 
 
-def classes(study: Study, rows: pd.DataFrame, title: str) -> Markup:
+def classes(study: Results, rows: pd.DataFrame, title: str) -> Markup:
     """Draw accuracies as a table of shades: `rows` has classes down, mixtures across, as `tables.class_table` gives."""
     left, head, row = min(_gutter([str(c) for c in rows.index], SMALL + 1), 150.0), 78.0, 19.0
     width = (WIDE - left - 44) / max(len(rows.columns), 1)
@@ -241,7 +241,7 @@ def classes(study: Study, rows: pd.DataFrame, title: str) -> Markup:
     return canvas.render()
 
 
-def class_shares(study: Study) -> Markup:
+def class_shares(study: Results) -> Markup:
     """Draw for each mixture how many withheld classes it reads always, sometimes and never."""
     table = tables.class_table(study)
     left, row, top = min(_gutter(study.mixtures), 140.0), 30.0, 4.0

@@ -15,7 +15,7 @@ import pandas as pd
 
 from domix.report import words
 from domix.report.examples import data_uri, spaced
-from domix.report.study import Study
+from domix.report.study import Results
 
 KINDS = ("exact", "near", "embedding")
 MATCHES = 3  # training pictures shown beside a withheld one
@@ -42,13 +42,13 @@ class Example:
     matches: list[Match]
 
 
-def copies(study: Study) -> pd.DataFrame:
+def copies(study: Results) -> pd.DataFrame:
     """Return the pairs of withheld pictures and training samples that are equal files or nearly equal pictures."""
     pairs = study.leakage.duplicates
     return pairs[pairs["kind"].isin(["exact", "near"]) & ~pairs["tested"]]
 
 
-def verdict(study: Study) -> str:
+def verdict(study: Results) -> str:
     """Say in a sentence whether any training sample copies a withheld picture."""
     meta, found = study.leakage.meta, copies(study)
     compared = f"{meta['withheld']:,} withheld {study.test_domain} pictures"
@@ -69,7 +69,7 @@ def verdict(study: Study) -> str:
     )
 
 
-def advice(study: Study, drop: str) -> str:
+def advice(study: Results, drop: str) -> str:
     """Say what may be done about copies, given the parameter mixing.drop."""
     if copies(study).empty:
         return ""
@@ -85,7 +85,7 @@ def _samples(pairs: pd.DataFrame) -> int:
     return len(pairs[["source", "row"]].drop_duplicates())
 
 
-def likeness(study: Study) -> str:
+def likeness(study: Results) -> str:
     """Say how much an encoder finds close to withheld pictures, and how little that may mean."""
     meta, table = study.leakage.meta, study.leakage.summary
     rows = table[table["kind"] == "embedding"]
@@ -102,7 +102,7 @@ def likeness(study: Study) -> str:
     )
 
 
-def left_out(study: Study) -> str:
+def left_out(study: Results) -> str:
     """Say which pictures the search for nearly equal ones cannot judge; nothing if there are none."""
     meta = study.leakage.meta
     if not meta["flat_withheld"] and not meta["flat_samples"]:
@@ -113,7 +113,7 @@ def left_out(study: Study) -> str:
     )
 
 
-def table(study: Study) -> list[dict[str, Any]]:
+def table(study: Results) -> list[dict[str, Any]]:
     """Return one row a mixture: its samples, and the row of the summary for each kind."""
     by_kind = study.leakage.summary.set_index(["mixture", "kind"])
     return [
@@ -123,13 +123,13 @@ def table(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def domain_table(study: Study) -> list[dict[str, Any]]:
+def domain_table(study: Results) -> list[dict[str, Any]]:
     """Return one row a mixture and source: samples, the share labelled, taken and estimated as of the test domain."""
     rows = study.leakage.domains[study.leakage.domains["domain"] == "all"]
     return [row.to_dict() | {"labelled_share": row["labelled"] / row["n"]} for _, row in rows.iterrows()]
 
 
-def domain_sentence(study: Study) -> str:
+def domain_sentence(study: Results) -> str:
     """Say whether more of the training samples looks like the test domain than their labels admit."""
     known = [row for row in domain_table(study) if not np.isnan(row["estimate"])]
     if not known:
@@ -146,7 +146,7 @@ def domain_sentence(study: Study) -> str:
     )
 
 
-def choose(study: Study, number: int) -> list[int]:
+def choose(study: Results, number: int) -> list[int]:
     """Choose at most `number` withheld pictures: those with copies first, then those with the likest neighbours."""
     pairs = study.leakage.duplicates
     pairs = pairs[~pairs["tested"]]
@@ -157,7 +157,7 @@ def choose(study: Study, number: int) -> list[int]:
     return [int(row) for row in ranked["test_row"].drop_duplicates().head(number)]
 
 
-def load(study: Study, rows: list[int], read: Callable[[str, int], bytes], source: str) -> list[Example]:
+def load(study: Results, rows: list[int], read: Callable[[str, int], bytes], source: str) -> list[Example]:
     """Read withheld pictures of `source` and the training pictures most like each: `read` takes a source and a row."""
     classes = study.predictions.drop_duplicates("row").set_index("row")["class"]
     found = []
@@ -198,7 +198,7 @@ def _match(pair: pd.Series, read: Callable[[str, int], bytes], main: str) -> Mat
     return Match(uri, f"{name}{place}", said, list(pair["mixtures"]))
 
 
-def results(study: Study) -> dict[str, float | int]:
+def results(study: Results) -> dict[str, float | int]:
     """Return the flat, rounded numbers for metrics/results.json."""
     flat: dict[str, float | int] = {}
     for row in table(study):

@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from domix.report import tables
 from domix.report.figures import PANEL
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.report.style import ACCENT, GRID, HOT, INK, LETTER, MUTE, SMALL, Canvas, domain_colours, scale, ticks
 
 CLASS_COLOURS = ("--d0", "--d1", "--d2", "--d3", "--d4", "--d5", "--d6", "--d7")
 
 
-def cka(study: Study, kernel: str, classes: str) -> list[tuple[str, Markup]]:
+def cka(study: Results, kernel: str, classes: str) -> list[tuple[str, Markup]]:
     """Draw CKA by layer, a panel a mixture: pairs of domains with the test domain against the other pairs."""
     frame = tables.cka_layers(study, kernel, classes)
     if frame.empty:
@@ -26,7 +26,7 @@ def cka(study: Study, kernel: str, classes: str) -> list[tuple[str, Markup]]:
     return [(m, _cka_panel(study, m, frame[frame["mixture"] == m], grid)) for m in known]
 
 
-def _cka_panel(study: Study, mixture: str, frame: pd.DataFrame, grid: list[float]) -> Markup:
+def _cka_panel(study: Results, mixture: str, frame: pd.DataFrame, grid: list[float]) -> Markup:
     layers = frame.drop_duplicates("layer").sort_values("depth")["layer"].tolist()
     left, bottom, right = 34.0, 158.0, PANEL - 12.0
     x = [left + 6 + i * (right - left - 12) / max(len(layers) - 1, 1) for i in range(len(layers))]
@@ -60,7 +60,7 @@ def _known(x: list[float], values: np.ndarray, y: Callable[[float], float]) -> l
     return [(place, y(value)) for place, value in zip(x, values, strict=True) if not np.isnan(value)]
 
 
-def umap_domains(study: Study) -> list[tuple[str, Markup]]:
+def umap_domains(study: Results) -> list[tuple[str, Markup]]:
     """Draw the map of each mixture's first seed, pictures coloured by domain, the test domain on top."""
     colours = domain_colours(study.domains, study.test_domain, study.natural_domain)
     panels = []
@@ -73,7 +73,7 @@ def umap_domains(study: Study) -> list[tuple[str, Markup]]:
     return panels
 
 
-def umap_classes(study: Study, chosen: list[str]) -> list[tuple[str, Markup]]:
+def umap_classes(study: Results, chosen: list[str]) -> list[tuple[str, Markup]]:
     """Draw the map of each mixture's first seed with some test classes in colour.
 
     A line ties each picture of the test domain (ringed) to the middle of its class in the other domains.
@@ -107,7 +107,7 @@ def class_colour(position: int) -> str:
     return f"var({CLASS_COLOURS[position % len(CLASS_COLOURS)]})"
 
 
-def highlighted(study: Study, most: int = len(CLASS_COLOURS)) -> list[str]:
+def highlighted(study: Results, most: int = len(CLASS_COLOURS)) -> list[str]:
     """Choose the test classes to highlight: those of which the map holds most pictures, the test domain among them."""
     first = study.first(study.umap)
     first = first[first["mixture"] == study.mixtures[0]]
@@ -118,7 +118,7 @@ def highlighted(study: Study, most: int = len(CLASS_COLOURS)) -> list[str]:
     return order[:most]
 
 
-def _maps(study: Study) -> list[tuple[str, pd.DataFrame]]:
+def _maps(study: Results) -> list[tuple[str, pd.DataFrame]]:
     """Return each mixture's map of the first seed, fitted into the panel without stretching: `px` and `py`."""
     maps, first = [], study.first(study.umap)
     for mixture in study.mixtures:
@@ -136,7 +136,7 @@ def _maps(study: Study) -> list[tuple[str, pd.DataFrame]]:
     return maps
 
 
-def distances(study: Study, kind: str) -> list[tuple[str, Markup]]:
+def distances(study: Results, kind: str) -> list[tuple[str, Markup]]:
     """Draw the distances between the domains as a heat map, a panel a mixture, one scale for all; mean over seeds."""
     rows = study.distances[study.distances["kind"] == kind]
     if rows.empty:
@@ -147,7 +147,7 @@ def distances(study: Study, kind: str) -> list[tuple[str, Markup]]:
     return [(mixture, _heat(study, mixture, means, most)) for mixture in known]
 
 
-def _heat(study: Study, mixture: str, means: pd.Series, most: float) -> Markup:
+def _heat(study: Results, mixture: str, means: pd.Series, most: float) -> Markup:
     size = SMALL + 1
     left = max(len(d) for d in study.domains) * size * LETTER + 10
     side = (PANEL - left - 20) / len(study.domains)

@@ -16,7 +16,7 @@ import pandas as pd
 from domix.report import beside, tables, words
 from domix.report.datacards import mixture_cards
 from domix.report.further import CLIP, SUPERVISED
-from domix.report.study import Study
+from domix.report.study import Results
 
 Facts = list[tuple[str, str]]  # term, and what is to be said of it
 HEAD = ("Domain", "Cells", "Measure", "Estimate", "Interval", "Pictures", "Classes")
@@ -32,7 +32,7 @@ class Card:
     measured: list[tuple[str, ...]]
 
 
-def model_cards(study: Study, licences: Mapping[str, str]) -> list[Card]:
+def model_cards(study: Results, licences: Mapping[str, str]) -> list[Card]:
     """Return the cards of all models trained here; `licences` are those of the sources by name."""
     mixtures = {card["name"]: card for card in mixture_cards(study)}
     cards = []
@@ -46,7 +46,7 @@ def model_cards(study: Study, licences: Mapping[str, str]) -> list[Card]:
     return cards
 
 
-def data_cards(study: Study, licences: Mapping[str, str]) -> list[Card]:
+def data_cards(study: Results, licences: Mapping[str, str]) -> list[Card]:
     """Return the data cards of the study's mixtures."""
     cards = []
     for card in mixture_cards(study):
@@ -56,7 +56,7 @@ def data_cards(study: Study, licences: Mapping[str, str]) -> list[Card]:
 
 
 def _card(
-    study: Study,
+    study: Results,
     kind: str,
     mixture: str,
     seed: int,
@@ -90,7 +90,7 @@ def _details(kind: str, seed: int, model: dict[str, Any]) -> Facts:
     return [*facts, ("Weights", f"SHA-256 {done['weights_sha256']}")] if "weights_sha256" in done else facts
 
 
-def _use(study: Study, mixture: str) -> Facts:
+def _use(study: Results, mixture: str) -> Facts:
     return [
         (
             "Meant for",
@@ -107,7 +107,7 @@ def _use(study: Study, mixture: str) -> Facts:
     ]
 
 
-def training_data(study: Study, card: Mapping[str, Any], licences: Mapping[str, str]) -> Facts:
+def training_data(study: Results, card: Mapping[str, Any], licences: Mapping[str, str]) -> Facts:
     """Return the facts on a mixture, a value of `datacards.mixture_cards`."""
     names = list(dict.fromkeys(n for n in (card["standard_name"], card["alias"]) if n != card["name"]))
     other = len(study.classes) - len(study.test_classes)
@@ -129,7 +129,7 @@ def training_data(study: Study, card: Mapping[str, Any], licences: Mapping[str, 
     ]
 
 
-def _evaluation(study: Study, kind: str) -> Facts:
+def _evaluation(study: Results, kind: str) -> Facts:
     way = "the class whose captions lie closest (zero-shot)" if kind == CLIP else "the class of the greatest output"
     return [
         ("Pictures", f"test pictures of the domains {words.listed(study.domains)}; natural: {study.natural_domain}"),
@@ -139,7 +139,7 @@ def _evaluation(study: Study, kind: str) -> Facts:
     ]
 
 
-def _compared(study: Study, mixture: str, seed: int) -> Facts:
+def _compared(study: Results, mixture: str, seed: int) -> Facts:
     """Return the paired differences of this run from others on the withheld cells."""
     rows = study.paired[(study.paired["mixture"] == mixture) & (study.paired["seed"] == seed)]
     rows = rows[(rows["metric"] == tables.PRIMARY) & (rows["cells"] == "withheld")]
@@ -152,7 +152,7 @@ def _compared(study: Study, mixture: str, seed: int) -> Facts:
     return facts
 
 
-def _limitations(study: Study, mixture: str, data: dict[str, Any] | None) -> Facts:
+def _limitations(study: Results, mixture: str, data: dict[str, Any] | None) -> Facts:
     facts = []
     if data is not None and data["withheld_tested"]:
         facts.append(("Blind spots", f"{study.test_domain} pictures of {data['withheld_tested']} classes, on purpose."))
@@ -169,7 +169,7 @@ def _limitations(study: Study, mixture: str, data: dict[str, Any] | None) -> Fac
     return facts
 
 
-def _measured(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
+def _measured(study: Results, rows: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return the rows of HEAD: every metric on the panels of the page."""
     lines = []
     for _, domain, cells in tables.panels(study):

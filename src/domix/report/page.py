@@ -28,7 +28,7 @@ from domix.report import (
     tables,
     words,
 )
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.report.style import domain_colours
 
 EXAMPLES = 6  # pictures in each of the two groups
@@ -50,7 +50,7 @@ class Provenance:
 
 
 def render(
-    study: Study,
+    study: Results,
     params: Params,
     provenance: Provenance,
     cards: Sequence[datacards.SourceCard],
@@ -91,7 +91,7 @@ def source(file: str) -> str:
     return TEMPLATES.get_source(jinja2.Environment(autoescape=True), file)[0]
 
 
-def _result(study: Study) -> dict[str, Any]:
+def _result(study: Results) -> dict[str, Any]:
     """Return what the page's first half shows: the answer, the cells, accuracies and the table."""
     compared = tables.differences(study, study.baseline) if study.baseline else None
     return {
@@ -108,7 +108,7 @@ def _result(study: Study) -> dict[str, Any]:
     }
 
 
-def _further(study: Study) -> dict[str, Any]:
+def _further(study: Results) -> dict[str, Any]:
     """Return the statistics over seeds, accuracies on other sets, and effective robustness."""
     estimates, compared = beside.over_seeds(study), beside.comparisons(study)
     robust = beside.robustness_table(study)
@@ -125,7 +125,7 @@ def _further(study: Study) -> dict[str, Any]:
     }
 
 
-def _closer(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
+def _closer(study: Results, read: Callable[[int], bytes]) -> dict[str, Any]:
     """Return what the closer look shows."""
     return {
         "mixture_views": drilldown.mixtures(study, read),
@@ -133,7 +133,7 @@ def _closer(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
     }
 
 
-def _analyses(study: Study, params: Params) -> dict[str, Any]:
+def _analyses(study: Results, params: Params) -> dict[str, Any]:
     """Return the figures of the analyses."""
     chosen = maps.highlighted(study)
     kernel = params.cka.kernels[0]
@@ -153,7 +153,7 @@ def _analyses(study: Study, params: Params) -> dict[str, Any]:
     }
 
 
-def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
+def _pictures(study: Results, read: Callable[[int], bytes]) -> dict[str, Any]:
     """Return the examples and the figures a class."""
     table = tables.class_table(study)
     blind = tables.blind(study)
@@ -170,7 +170,7 @@ def _pictures(study: Study, read: Callable[[int], bytes]) -> dict[str, Any]:
     }
 
 
-def _leakage(study: Study, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Any]:
+def _leakage(study: Results, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Any]:
     """Return what the section on leakage shows; nothing where an unfinished study has no audit."""
     if not study.leakage.meta:
         return {"leak_verdict": None}
@@ -188,7 +188,7 @@ def _leakage(study: Study, params: Params, read: Callable[[str, int], bytes]) ->
     }
 
 
-def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:
+def _data(study: Results, cards: Sequence[datacards.SourceCard], read: Callable[[str, int], bytes]) -> dict[str, Any]:
     """Return the data cards and the model cards."""
     known, licences = set(TEMPLATES.list_templates()), datacards.licences(cards)
     return {
@@ -208,7 +208,7 @@ def _data(study: Study, cards: Sequence[datacards.SourceCard], read: Callable[[s
     }
 
 
-def _origin(study: Study, params: Params, provenance: Provenance) -> dict[str, Any]:
+def _origin(study: Results, params: Params, provenance: Provenance) -> dict[str, Any]:
     """Return what the last section lists."""
     text = io.StringIO()
     yaml = YAML()

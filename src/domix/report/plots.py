@@ -8,13 +8,13 @@ import pandas as pd
 
 from domix.report import tables
 from domix.report.further import CLIP
-from domix.report.study import Study
+from domix.report.study import Results
 from domix.runtime.files import write_text
 
 PLACES = 4
 
 
-def frames(study: Study) -> dict[str, pd.DataFrame]:
+def frames(study: Results) -> dict[str, pd.DataFrame]:
     """Return the plots' tables by file name without its ending.
 
     A fixed set of files: one with nothing to say (differences without a baseline) has its header alone.
@@ -32,13 +32,13 @@ def frames(study: Study) -> dict[str, pd.DataFrame]:
     }
 
 
-def write(study: Study, folder: Path) -> None:
+def write(study: Results, folder: Path) -> None:
     """Write `frames` as CSV files into `folder`, numbers rounded so that equal runs give equal files."""
     for name, frame in frames(study).items():
         write_text(folder / f"{name}.csv", frame.round(PLACES).to_csv(index=False, lineterminator="\n"))
 
 
-def _accuracy(study: Study) -> pd.DataFrame:
+def _accuracy(study: Results) -> pd.DataFrame:
     frame = tables.estimates(study)
     rows = []
     for panel, domain, cells in tables.panels(study):
@@ -51,14 +51,14 @@ def _accuracy(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["mixture", "pictures", "estimate", "low", "high", "n", "chance"])
 
 
-def _differences(study: Study) -> pd.DataFrame:
+def _differences(study: Results) -> pd.DataFrame:
     columns = ["mixture", "baseline", "difference", "low", "high", "p_value", "n"]
     if study.baseline is None:
         return pd.DataFrame(columns=columns)
     return tables.differences(study, study.baseline)[columns]
 
 
-def _cka(study: Study) -> pd.DataFrame:
+def _cka(study: Results) -> pd.DataFrame:
     """Return mean CKA a layer over the test classes, of the pairs with the test domain and of the others."""
     parts = []
     for kernel in study.cka["kernel"].unique():
@@ -70,7 +70,7 @@ def _cka(study: Study) -> pd.DataFrame:
     return frame.assign(pairs=frame["group"].map(names)).drop(columns="group")
 
 
-def _distances(study: Study) -> pd.DataFrame:
+def _distances(study: Results) -> pd.DataFrame:
     rows = study.distances[study.distances["kind"] == "domain"]
     keys = ["mixture", "domain_a", "domain_b"]
     means = rows.groupby(keys, sort=False, as_index=False)["distance"].mean()
@@ -78,7 +78,7 @@ def _distances(study: Study) -> pd.DataFrame:
     return pd.concat([means, turned], ignore_index=True).drop_duplicates(keys)
 
 
-def _per_class(study: Study) -> pd.DataFrame:
+def _per_class(study: Results) -> pd.DataFrame:
     """Return the accuracy on each withheld cell, with the class's place in the order of `tables.class_table`."""
     table = tables.class_table(study)
     long = (
@@ -89,7 +89,7 @@ def _per_class(study: Study) -> pd.DataFrame:
     return long.dropna(subset=["accuracy"])
 
 
-def _curves(study: Study) -> pd.DataFrame:
+def _curves(study: Results) -> pd.DataFrame:
     """Return balanced accuracy over checkpoints on the panels of the page; nothing where there is but one."""
     frame = study.further.curves
     frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == tables.PRIMARY)]
@@ -100,7 +100,7 @@ def _curves(study: Study) -> pd.DataFrame:
     return rows[["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
 
 
-def _effective(study: Study) -> pd.DataFrame:
+def _effective(study: Results) -> pd.DataFrame:
     """Return each checkpoint's accuracies, and what the trend of natural pictures alone (on logit axes) expects."""
     frame = study.further.effective
     columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]

@@ -132,7 +132,7 @@ class Results:
         return [domain for domain in self.domains if totals.get(domain, 0) > 0]
 
 
-def load_study(
+def load_results(
     artifacts: Path,
     mixtures: Sequence[str],
     seeds: Sequence[int],

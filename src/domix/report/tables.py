@@ -12,7 +12,7 @@ import pandas as pd
 
 from domix.evaluate.schemas import AMONG_TEST, BALANCED
 from domix.evaluate.statistics import holm
-from domix.report.study import Results as Study
+from domix.report.study import Results
 from domix.runtime.errors import DataError
 from domix.study import CLIP
 
@@ -21,7 +21,7 @@ PLACES = 4  # of the numbers in metrics/results.json: finer than any interval, c
 KEYS = ["mixture", "domain", "cells", "metric"]
 
 
-def estimates(study: Study) -> pd.DataFrame:
+def estimates(study: Results) -> pd.DataFrame:
     """Merge the metrics over seeds.
 
     Returns one row a mixture, domain, cells and metric, mixtures in the study's order: `estimate, low, high, n,
@@ -67,7 +67,7 @@ def pick(frame: pd.DataFrame, mixture: str, domain: str, cells: str, metric: str
     return None if rows.empty else rows.iloc[0]
 
 
-def differences(study: Study, baseline: str, cells: str = "withheld", metric: str = PRIMARY) -> pd.DataFrame:
+def differences(study: Results, baseline: str, cells: str = "withheld", metric: str = PRIMARY) -> pd.DataFrame:
     """Merge the paired comparisons of every mixture with `baseline` on the test domain over seeds.
 
     Returns one row a mixture that was compared, in the study's order: `mixture, baseline, difference, low, high,
@@ -114,7 +114,7 @@ def gap_closed(mixture: float, baseline: float, upper: float) -> float | None:
     return None if upper <= baseline else (mixture - baseline) / (upper - baseline)
 
 
-def panels(study: Study) -> list[tuple[str, str, str]]:
+def panels(study: Results) -> list[tuple[str, str, str]]:
     """List what each mixture is measured on: (name free of the test domain, domain, cells)."""
     return [
         ("withheld", study.test_domain, "withheld"),
@@ -123,7 +123,7 @@ def panels(study: Study) -> list[tuple[str, str, str]]:
     ]
 
 
-def results(study: Study) -> dict[str, float | int | str]:
+def results(study: Results) -> dict[str, float | int | str]:
     """Return the flat, rounded metrics for metrics/results.json; its keys do not depend on the test domain.
 
     Raises:
@@ -156,7 +156,7 @@ def entries(name: str, row: pd.Series | None) -> dict[str, float]:
     return {name: round(float(row["estimate"]), PLACES)} | ends
 
 
-def _comparisons(study: Study, frame: pd.DataFrame) -> dict[str, float]:
+def _comparisons(study: Results, frame: pd.DataFrame) -> dict[str, float]:
     """Return each mixture's difference from the baseline, and the share of the way to the upper bound it goes."""
     if study.baseline is None:
         return {}
@@ -180,7 +180,7 @@ def _comparisons(study: Study, frame: pd.DataFrame) -> dict[str, float]:
     return flat
 
 
-def result_table(study: Study) -> list[dict[str, object]]:
+def result_table(study: Results) -> list[dict[str, object]]:
     """Return the page's result table: one row a mixture, with its samples and its row of `estimates` a panel.
 
     `kind` is empty: the study's own CLIP models need no further word.
@@ -200,12 +200,12 @@ def result_table(study: Study) -> list[dict[str, object]]:
     ]
 
 
-def blind(study: Study) -> list[str]:
+def blind(study: Results) -> list[str]:
     """Return the mixtures without the tested cells; all of them where there is none."""
     return [m for m in study.mixtures if study.tested_samples(m) == 0] or study.mixtures
 
 
-def class_table(study: Study) -> pd.DataFrame:
+def class_table(study: Results) -> pd.DataFrame:
     """Return the accuracy on each withheld cell, mean over seeds: one row a test class, one column a mixture.
 
     Rows run from the class that the mixtures without the tested cells read best to the worst, then by name.
@@ -218,7 +218,7 @@ def class_table(study: Study) -> pd.DataFrame:
     return table.loc[order["class"]]
 
 
-def cka_layers(study: Study, kernel: str, classes: str) -> pd.DataFrame:
+def cka_layers(study: Results, kernel: str, classes: str) -> pd.DataFrame:
     """Return CKA by layer, mean over seeds: `mixture, layer, depth, domain_a, domain_b, group, value`.
 
     `group` is "test" for pairs that hold the test domain, else "other".

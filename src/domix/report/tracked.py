@@ -6,10 +6,10 @@ import pandas as pd
 
 from domix.report import tables
 from domix.report.further import SUPERVISED
-from domix.report.study import Study
+from domix.report.study import Results
 
 
-def headline(study: Study) -> dict[str, float]:
+def headline(study: Results) -> dict[str, float]:
     """Return the mixtures' accuracies, means over seeds: `<panel>/<mixture>`, grouped by panel."""
     frame = tables.estimates(study)
     found = {
@@ -20,7 +20,7 @@ def headline(study: Study) -> dict[str, float]:
     return {name: float(row["estimate"]) for name, row in found.items() if row is not None}
 
 
-def models(study: Study) -> dict[str, dict[str, float]]:
+def models(study: Results) -> dict[str, dict[str, float]]:
     """Return the accuracies of every model trained here by the SHA-256 of its weights: `results/<panel>`."""
     others = study.further.others
     parts = (
@@ -34,7 +34,7 @@ def models(study: Study) -> dict[str, dict[str, float]]:
     }
 
 
-def _results(study: Study, metrics: pd.DataFrame, mixture: str, seed: int) -> dict[str, float]:
+def _results(study: Results, metrics: pd.DataFrame, mixture: str, seed: int) -> dict[str, float]:
     rows = metrics[metrics["seed"] == seed]
     found = {panel: tables.pick(rows, mixture, domain, cells) for panel, domain, cells in tables.panels(study)}
     return {f"results/{panel}": float(row["estimate"]) for panel, row in found.items() if row is not None}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from domix.report import tables
-from domix.report.study import Study
+from domix.report.study import Results
 
 MINUS, UNIT = "\u2212", "\u00a0%"  # a real minus sign; a percent sign that stays with its number
 
@@ -55,7 +55,7 @@ def listed(items: Sequence[str], empty: str = "") -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def shown(study: Study, mixture: str) -> str:
+def shown(study: Results, mixture: str) -> str:
     """Say in words what a mixture shows, from its counts."""
     domains = study.shown_domains(mixture)
     others = [d for d in study.domains if d != study.test_domain]
@@ -71,7 +71,7 @@ def shown(study: Study, mixture: str) -> str:
     return f"{what}; the test classes in {study.test_domain} too ({tested:,} samples of them)"
 
 
-def conclude(study: Study) -> Conclusion:
+def conclude(study: Results) -> Conclusion:
     """Draw the conclusion of a study from its balanced accuracies on the withheld cells."""
     frame = tables.estimates(study)
     rows = {m: tables.pick(frame, m, study.test_domain, "withheld") for m in study.mixtures}
@@ -96,15 +96,15 @@ def conclude(study: Study) -> Conclusion:
     return Conclusion(verdict, answer, [sentence for sentence in more if sentence])
 
 
-def _reading(study: Study, mixture: str, row: pd.Series) -> str:
+def _reading(study: Results, mixture: str, row: pd.Series) -> str:
     return f"{mixture} names {percent(row['estimate'])} {interval(row, study.confidence)}"
 
 
-def _pictures(study: Study, row: pd.Series) -> str:
+def _pictures(study: Results, row: pd.Series) -> str:
     return f"the {int(row['n']):,} withheld {study.test_domain} pictures"
 
 
-def _without_candidate(study: Study, known: dict[str, pd.Series]) -> Conclusion:
+def _without_candidate(study: Results, known: dict[str, pd.Series]) -> Conclusion:
     """Conclude where no mixture puts the question: there is nothing but a lower or an upper bound."""
     sentences = [f"{_reading(study, m, row)} of {_pictures(study, row)}." for m, row in known.items()]
     answer = " ".join(sentences) or "No mixture was tested on withheld pictures."
@@ -112,7 +112,7 @@ def _without_candidate(study: Study, known: dict[str, pd.Series]) -> Conclusion:
     return Conclusion("Not asked", answer, more)
 
 
-def _against_chance(study: Study, focus: str, row: pd.Series) -> tuple[str, str]:
+def _against_chance(study: Results, focus: str, row: pd.Series) -> tuple[str, str]:
     """Judge `focus` without a baseline: against guessing."""
     above = row["low"] > row["chance"]
     verdict = "Better than guessing" if above else "No better than guessing, as far as this study shows"
@@ -124,7 +124,9 @@ def _against_chance(study: Study, focus: str, row: pd.Series) -> tuple[str, str]
     return verdict, answer
 
 
-def _against_baseline(study: Study, focus: str, known: dict[str, pd.Series], compared: pd.DataFrame) -> tuple[str, str]:
+def _against_baseline(
+    study: Results, focus: str, known: dict[str, pd.Series], compared: pd.DataFrame
+) -> tuple[str, str]:
     """Judge `focus` against the baseline by their paired difference."""
     row, base = known[focus], known[study.baseline or ""]
     answer = (
@@ -151,7 +153,7 @@ def _p(difference: pd.Series) -> str:
     return "" if pd.isna(value) else ", p < 0.001" if value < 0.001 else f", p = {value:.3f}"
 
 
-def _degree(study: Study, focus: str) -> str:
+def _degree(study: Results, focus: str) -> str:
     """Say how far a model that beats the baseline gets, if an upper bound tells."""
     plain = f"{_subject(study, focus)} reads more of the withheld pictures than {_lower(study)}"
     if study.upper_bound is None:
@@ -166,18 +168,18 @@ def _degree(study: Study, focus: str) -> str:
     return f"Yes: {plain}, and not measurably fewer than {saw}"
 
 
-def _subject(study: Study, focus: str) -> str:
+def _subject(study: Results, focus: str) -> str:
     """Say what the model in focus saw of the test domain."""
     if study.test_domain in study.shown_domains(focus):
         return f"a model that saw {study.test_domain} pictures of other classes only ({focus})"
     return f"a model that saw other styles but no {study.test_domain} pictures ({focus})"
 
 
-def _lower(study: Study) -> str:
+def _lower(study: Results) -> str:
     return f"one that saw {study.natural_domain} pictures alone ({study.baseline})"
 
 
-def _others(study: Study, others: list[str], known: dict[str, pd.Series], compared: pd.DataFrame) -> str:
+def _others(study: Results, others: list[str], known: dict[str, pd.Series], compared: pd.DataFrame) -> str:
     """Say how the remaining mixtures without the tested cells stand to the baseline."""
     said = dict(zip(compared["mixture"], compared["verdict"], strict=True))
     sentences = []
@@ -193,7 +195,7 @@ def _others(study: Study, others: list[str], known: dict[str, pd.Series], compar
     return " ".join(sentences)
 
 
-def _between(study: Study, focus: str, candidates: list[str]) -> str:
+def _between(study: Results, focus: str, candidates: list[str]) -> str:
     """Compare the compositional with the domain generalisation, where both are there."""
     other = study.named("leave-out-domain")
     if focus != study.named("cg-high") or other is None or other not in candidates:
@@ -212,7 +214,7 @@ def _between(study: Study, focus: str, candidates: list[str]) -> str:
     return said[row["verdict"]]
 
 
-def _against_upper(study: Study, focus: str, known: dict[str, pd.Series]) -> str:
+def _against_upper(study: Results, focus: str, known: dict[str, pd.Series]) -> str:
     """Place `focus` between the baseline and the model that saw the tested cells."""
     upper = study.upper_bound
     if upper is None or upper not in known:
@@ -233,7 +235,7 @@ def _against_upper(study: Study, focus: str, known: dict[str, pd.Series]) -> str
     return f"{text}; {focus} goes {share * 100:.0f}{UNIT} of the way there from {study.baseline}."
 
 
-def _seeds(study: Study, row: pd.Series) -> str:
+def _seeds(study: Results, row: pd.Series) -> str:
     """Say what the intervals cover and what they do not."""
     if row["seeds"] == 1:
         return (
