@@ -23,9 +23,9 @@ from typing import Any
 
 from domix import config
 from domix.config import Params
+from domix.runs import CLIP, Run, list_runs
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
-from domix.study import CLIP, Run, list_runs
 
 ARTIFACTS = Path("artifacts")
 SUMMARY = ARTIFACTS / "mixtures" / "summary.json"  # what the study asks: domix.study.read_study

@@ -40,12 +40,13 @@ NOT_STAGES = {
 # Who may import whom: a package only from those below it, config from everywhere.
 LAYERS = {
     "runtime": 0,
-    "study": 1,
+    "runs": 0,
     "schema": 1,
     "config": 1,
     "training_params": 1,
     "evaluation_params": 1,
     "data": 2,
+    "study": 3,
     "model": 3,
     "train": 4,
     "evaluate": 4,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from domix.report import tables
 from domix.report.study import Results
-from domix.study import CLIP, PUBLIC, SUPERVISED
+from domix.runs import CLIP, PUBLIC, SUPERVISED
 
 PLACES = tables.PLACES
 KIND_WORDS = {CLIP: "CLIP", SUPERVISED: "classifier", PUBLIC: "public model"}
