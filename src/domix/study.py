@@ -1,7 +1,8 @@
 """What a study asks and which runs it has: read once, and composed into whatever needs more.
 
-A study withholds the test classes of its test domain from some of its mixtures; these cells are *held out*. A run is
-one model: a mixture, a seed and what was trained on it, or a public model that was not trained here.
+A study withholds the test classes of its test domain from some of its mixtures; these cells are *held out*. What cuts
+mixtures knows the split alone (domix.data.cells.Split), and what trains and names a model its run (domix.runs.Run), so
+that an edit here trains nothing anew.
 
 Shapes: K classes, T test classes, N rows of a table.
 """
@@ -17,52 +18,34 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.data.cells import Split
+from domix.runs import CLIP, KINDS, PUBLIC, SUPERVISED, Run, list_runs
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-CLIP, SUPERVISED, PUBLIC = "clip", "supervised", "public"  # kinds of models: the last was not trained here
-KINDS = (CLIP, SUPERVISED, PUBLIC)
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """One model of a study, as every table, folder and sentence names it."""
-
-    kind: str  # one of KINDS
-    mixture: str  # of a public model: its name
-    seed: int  # of a public model: 0
-
-    @property
-    def name(self) -> str:
-        """Name its folder below artifacts/models/<kind> and artifacts/embeddings/<kind>."""
-        return self.mixture if self.kind == PUBLIC else f"{self.mixture}-s{self.seed}"
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """The columns that name it in a table."""
-        return {"kind": self.kind, "mixture": self.mixture, "seed": self.seed}
-
-    def __str__(self) -> str:
-        """Name it in a sentence."""
-        return f"{'' if self.kind == CLIP else f'{self.kind} '}{self.mixture} seed {self.seed}"
+__all__ = [
+    "CLIP",
+    "KINDS",
+    "PUBLIC",
+    "SUPERVISED",
+    "Run",
+    "Split",
+    "Study",
+    "list_runs",
+    "read_study",
+    "split_of",
+    "study_of",
+]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Which cells a study holds out, of which data: what mixtures are cut by (data.cells.make_split checks it)."""
+class Study(Split):
+    """A split, and the runs that were asked for: CLIP models, classifiers, public models, in the parameters' order."""
 
-    test_domain: str
-    natural_domain: str
-    test_classes: tuple[str, ...]  # C2, in label order
-    domains: tuple[str, ...]
-    classes: tuple[str, ...]  # in label order
-
-    @property
-    def seen_classes(self) -> tuple[str, ...]:
-        """C1: the classes that may be shown in the test domain, in label order."""
-        return tuple(name for name in self.classes if name not in self.test_classes)
+    runs: tuple[Run, ...] = ()
+    standard_names: Mapping[str, str] = field(default_factory=dict)  # of its mixtures: they may go by an alias
 
     @property
     def test_labels(self) -> Ints:
@@ -92,14 +75,6 @@ class Split:
         """
         if list(classes) != list(self.classes) or self.test_domain not in domains:
             raise DataError(f"{where} was made from other classes or domains than the mixtures: run dvc repro")
-
-
-@dataclass(frozen=True)
-class Study(Split):
-    """A split, and the runs that were asked for: CLIP models, classifiers, public models, in the parameters' order."""
-
-    runs: tuple[Run, ...] = ()
-    standard_names: Mapping[str, str] = field(default_factory=dict)  # of its mixtures: they may go by an alias
 
     @property
     def mixtures(self) -> list[str]:
@@ -132,15 +107,6 @@ class Study(Split):
     def only(self, runs: Sequence[Run]) -> Study:
         """Return the study with some of its runs."""
         return replace(self, runs=tuple(run for run in self.runs if run in set(runs)))
-
-
-def list_runs(
-    mixtures: Sequence[str], seeds: Sequence[int], *, supervised: Sequence[str] = (), public: Sequence[str] = ()
-) -> tuple[Run, ...]:
-    """List the runs that parameters ask for: of every mixture and seed a CLIP model, of some a classifier as well."""
-    trained = ((CLIP, mixtures), (SUPERVISED, supervised))
-    runs = [Run(kind, mixture, seed) for kind, names in trained for mixture in names for seed in seeds]
-    return (*runs, *(Run(PUBLIC, name, 0) for name in public))
 
 
 def split_of(summary: Mapping[str, Any], *, where: Path | str = "summary.json") -> Split:

@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from domix.data.imagenet_subsets import subset_labels, subset_wnids
 from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.robustness import classify_set, robustness_table
-from domix.study import Run
+from domix.runs import Run
 from tests.scored_sets import PLAN, write_set
 
 COUNT = 600

@@ -14,9 +14,9 @@ from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.robustness import ALL, SUBSET, View, classify_set, classify_views, robustness_table
 from domix.evaluate.schemas import ROBUSTNESS
 from domix.evaluate.zeroshot import rank_true
+from domix.runs import Run
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
-from domix.study import Run
 from tests.scored_sets import PLAN, write_set
 
 CLASSES = 12

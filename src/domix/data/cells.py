@@ -1,4 +1,4 @@
-"""The cells of a multi-domain data set, and how a study splits them (domix.study.Split).
+"""The cells of a multi-domain data set, and how a study splits them (Split).
 
 Shapes: G domains, K classes, N training samples. Domains stand in alphabetical order (DomainNet's own), classes in
 label order. A cell's code is `domain * K + class`.
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.tables import open_table
-from domix.study import Split
 
 Ints = NDArray[np.int64]
 COLUMNS = ("row", "domain", "class", "label", "split")  # what mixtures need to know of an index
@@ -39,6 +38,22 @@ class Cells:
     row: Ints  # [N] index row of every training sample, rising
     code: Ints  # [N] its cell
     rank: Ints  # [N] its place among its cell's training samples in list order, from 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which cells a study holds out, of which data, checked by `make_split`: what mixtures are cut by."""
+
+    test_domain: str
+    natural_domain: str
+    test_classes: tuple[str, ...]  # C2, in label order
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]  # in label order
+
+    @property
+    def seen_classes(self) -> tuple[str, ...]:
+        """C1: the classes that may be shown in the test domain, in label order."""
+        return tuple(name for name in self.classes if name not in self.test_classes)
 
 
 def read_samples(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:

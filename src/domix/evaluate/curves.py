@@ -17,8 +17,8 @@ from domix.evaluate.measures import estimates
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, classify, groups
 from domix.evaluate.schemas import CURVES, CURVES_PER_CLASS
 from domix.evaluate.tables import class_counts
+from domix.runs import PUBLIC, SUPERVISED
 from domix.runtime.errors import DataError
-from domix.study import PUBLIC, SUPERVISED
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from domix.evaluate.outcomes import Plan, RunOutcomes, ScoredModel
 from domix.evaluate.schemas import BALANCED, CURVES, POOLED, ROBUSTNESS
 from domix.evaluate.statistics import CLOPPER_PEARSON, Interval, clopper_pearson, percentile_interval
 from domix.evaluate.zeroshot import rank_right
+from domix.runs import PUBLIC, SUPERVISED
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
-from domix.study import PUBLIC, SUPERVISED
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -24,11 +24,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from domix.runs import CLIP, Run, list_runs
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
 from domix.settings.load import load
 from domix.settings.params import Params
-from domix.study import CLIP, Run, list_runs
 
 ARTIFACTS = Path("artifacts")
 SETS = ARTIFACTS / "shards" / "sets"  # packed sources that only evaluation reads (embed.sets)

@@ -15,8 +15,8 @@ from domix.evaluate.schemas import AMONG_TEST, PREDICTIONS
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.paper.mixtures import BASELINE
 from domix.report.paper.place import Part, runs_of
+from domix.runs import PUBLIC, Run
 from domix.runtime.errors import DataError
-from domix.study import PUBLIC, Run
 
 
 def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:

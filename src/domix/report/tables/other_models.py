@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pandas as pd
 
-from domix.report.load.evaluation import CLIP, PUBLIC, SUPERVISED
 from domix.report.load.study import Results
 from domix.report.tables import summary
+from domix.runs import CLIP, PUBLIC, SUPERVISED
 
 PLACES = summary.PLACES
 KIND_WORDS = {CLIP: "CLIP", SUPERVISED: "classifier", PUBLIC: "public model"}

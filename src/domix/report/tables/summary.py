@@ -13,8 +13,8 @@ import pandas as pd
 from domix.evaluate.schemas import AMONG_TEST, BALANCED
 from domix.evaluate.statistics import holm
 from domix.report.load.study import Results
+from domix.runs import CLIP
 from domix.runtime.errors import DataError
-from domix.study import CLIP
 
 PRIMARY = BALANCED
 PLACES = 4  # of the numbers in metrics/results.json: finer than any interval, coarse enough to read a difference
