@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from domix.config import Params
+from domix.data.captions import ROWS
 from domix.data.composition import compose
 from domix.data.labels import Labels
 from domix.data.pictures import Pictures
@@ -33,7 +34,6 @@ from domix.model import clip
 from domix.model.supervised import load_encoder
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import read_json
-from domix.runtime.tables import read_table
 from domix.train import throughput
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
@@ -164,7 +164,7 @@ def captions_of(params: Params, least: int) -> list[str]:
     for source in [params.sources[0], *params.base]:
         path = ARTIFACTS / "captions" / f"{source}.parquet"
         if path.exists():
-            texts += read_table(path)["standard"].drop_duplicates().tolist()
+            texts += ROWS.read(path, ["standard"])["standard"].drop_duplicates().tolist()
     texts = texts or ["a " * 100]
     return list(itertools.islice(itertools.cycle(texts), max(least, len(texts))))
 
