@@ -7,10 +7,10 @@ import pandas as pd
 import pyarrow as pa
 
 from domix.data.captions import own_captions, template_captions, write_captions
+from domix.data.index import ROWS
 from domix.data.sources import get_source
 from domix.project.common import ARTIFACTS, run, source_root
 from domix.runtime.errors import DataError
-from domix.runtime.tables import read_table
 from domix.settings.params import Params
 
 
@@ -26,8 +26,8 @@ def make(params: Params, source: str, folder: Path) -> Iterator[pa.Table]:
     """Make the captions: the samples' own if pack found any, else of their classes and domains."""
     index, texts, chosen = folder / "index.parquet", folder / "texts.parquet", params.captions
     if texts.is_file():
-        return own_captions(read_table(index, ["key"])["key"], texts)
-    samples, keys = read_table(index, ["key", "domain", "class"]), None
+        return own_captions(ROWS.read(index, ["key"])["key"], texts)
+    samples, keys = ROWS.read(index, ["key", "domain", "class"]), None
     if chosen.stream == "reference":
         samples, keys = list_samples(params, source), samples["key"]
     return template_captions(samples, seed=chosen.seed, stream=chosen.stream, articles=chosen.articles, keys=keys)

@@ -5,6 +5,7 @@ For documentation and tests (tools/document_tables.py); a reader imports the dec
 
 from __future__ import annotations
 
+from domix.analyses import registry
 from domix.data import captions, composition, index, mixtures, pack
 from domix.evaluate import embeddings
 from domix.evaluate.schemas import TABLES as EVALUATION
@@ -14,4 +15,5 @@ from domix.runtime.tables import TableSchema
 def tables() -> tuple[TableSchema, ...]:
     """Return all declarations, in the order in which the pipeline writes the tables."""
     made_of_data = (index.ROWS, pack.TEXT_ROWS, captions.ROWS, mixtures.ROWS, composition.CELLS)
-    return (*made_of_data, embeddings.ROWS, *EVALUATION.values())
+    analyses = (table for analysis in registry.analyses().values() for table in analysis.written())
+    return (*made_of_data, embeddings.ROWS, *EVALUATION.values(), *analyses)

@@ -90,6 +90,26 @@ def test_a_run_without_rows_is_named(tmp_path):
         load_results(folder, MIXTURES, [0], CONFIDENCE)
 
 
+@pytest.mark.parametrize("name", ["mixtures", "comparisons", "curves", "robustness", "effective"])
+def test_a_table_that_an_evaluation_always_writes_is_missed(tmp_path, name):
+    folder = Fake(tmp_path).write()
+    (folder / "eval" / f"{name}.parquet").unlink()
+    with pytest.raises(DataError, match=rf"{name}\.parquet is missing"):
+        load_results(folder, MIXTURES, [0], CONFIDENCE)
+
+
+@pytest.mark.parametrize("name", ["metrics", "per_class", "predictions", "paired"])
+def test_a_column_that_is_missing_or_mistyped_is_named(tmp_path, name):
+    path = Fake(tmp_path).write() / "eval" / f"{name}.parquet"
+    whole = pd.read_parquet(path)
+    write_table(path, whole.drop(columns="kind"))
+    with pytest.raises(DataError, match=rf"{name}\.parquet has no column 'kind' .*: have evaluate write it again$"):
+        load_results(tmp_path, MIXTURES, [0], CONFIDENCE)
+    write_table(path, whole.assign(seed=whole["seed"].astype(str)))
+    with pytest.raises(DataError, match=rf"{name}\.parquet has a column 'seed' of type large_string, where .* int64"):
+        load_results(tmp_path, MIXTURES, [0], CONFIDENCE)
+
+
 def test_a_missing_log_is_named(tmp_path):
     folder = Fake(tmp_path).write()
     (folder / "models/clip/cg-low-s0/log.csv").unlink()

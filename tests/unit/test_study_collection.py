@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from domix.cli.studies.places import of_sweep, this_workspace
 from domix.report.paper.collection import Collection, collect
-from domix.report.paper.place import Place
+from domix.report.paper.place import ResultsPlace
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.tables import read_table, write_table
@@ -215,7 +215,7 @@ def test_a_table_that_is_missing_beside_others_is_told(finished: Path, tmp_path:
         collect(of_sweep(root, "made"))
 
 
-def twice(finished: Path, tmp_path: Path) -> list[Place]:
+def twice(finished: Path, tmp_path: Path) -> list[ResultsPlace]:
     """Return the same study from two places."""
     other = copy_of(folder_of(finished, "clipart"), tmp_path / "other")
     return [this_workspace(folder_of(finished, "clipart")), this_workspace(other)]

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from domix.cli.probe import probe
+from domix.data.captions import ROWS
 from domix.data.composition import compose
 from domix.data.labels import Labels
 from domix.data.pictures import Pictures
@@ -28,7 +29,6 @@ from domix.project.common import ARTIFACTS
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.settings import replace
-from domix.runtime.tables import read_table
 from domix.settings.params import Params
 from domix.train import throughput
 from domix.train.clip_module import ClipTask
@@ -180,7 +180,7 @@ def captions_of(params: Params, least: int) -> list[str]:
     for source in [params.sources[0], *params.base]:
         path = ARTIFACTS / "captions" / f"{source}.parquet"
         if path.exists():
-            texts += read_table(path)["standard"].drop_duplicates().tolist()
+            texts += ROWS.read(path, ["standard"])["standard"].drop_duplicates().tolist()
     texts = texts or ["a " * 100]
     return list(itertools.islice(itertools.cycle(texts), max(least, len(texts))))
 

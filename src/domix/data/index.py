@@ -19,7 +19,7 @@ from pandas.util import hash_array
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file, sha256_file
-from domix.runtime.tables import METADATA, Column, TableSchema, open_table, read_table
+from domix.runtime.tables import METADATA, Column, TableSchema, open_table
 
 INDEX, PLACES = "index.parquet", "places.npy"
 GROUP = 1 << 17  # rows that are written at a time
@@ -205,7 +205,7 @@ def read_index(folder: Path, columns: Sequence[str] | None = None, *, shards: bo
         raise DataError(f"{path} is missing: run dvc repro pack")
     _check_columns(path, open_table(path).schema_arrow)
     open_places(folder, shards=shards)
-    return read_table(path, list(columns) if columns is not None else None)
+    return ROWS.read(path, columns)
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from domix.project.common import ARTIFACTS, SWEEPS
-from domix.report.paper.place import Place, RequestedRun, asked_runs
+from domix.report.paper.place import RequestedRun, ResultsPlace, asked_runs
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 
@@ -18,12 +18,12 @@ PARAMS, LOCK = "params.yaml", "dvc.lock"
 KINDS = {"train": "clip", "train_supervised": "supervised"}  # sweep.json's kinds of trainings -> tables' kinds
 
 
-def this_workspace(root: Path) -> Place:
+def this_workspace(root: Path) -> ResultsPlace:
     """Return the workspace itself, with the runs of its params.yaml."""
     return read_place(root, "this workspace")
 
 
-def read_place(root: Path, label: str, runs: tuple[RequestedRun, ...] | None = None) -> Place:
+def read_place(root: Path, label: str, runs: tuple[RequestedRun, ...] | None = None) -> ResultsPlace:
     """Return a folder that holds params.yaml, dvc.lock and artifacts; `runs` None: those of its params.yaml.
 
     Raises:
@@ -33,10 +33,10 @@ def read_place(root: Path, label: str, runs: tuple[RequestedRun, ...] | None = N
     if params is None or not {"test_domain", "evaluate"} <= set(params):
         raise DataError(f"{label} has no {PARAMS} of a study: leave it out")
     asked = asked_runs(params) if runs is None else runs
-    return Place(label, params["test_domain"], root / ARTIFACTS, params, _data_digest(root / LOCK), asked)
+    return ResultsPlace(label, params["test_domain"], root / ARTIFACTS, params, _data_digest(root / LOCK), asked)
 
 
-def of_sweep(root: Path, name: str) -> list[Place]:
+def of_sweep(root: Path, name: str) -> list[ResultsPlace]:
     """Return a sweep's copies, one a test domain, with the runs that were asked of them and how far these have come.
 
     Raises:
@@ -55,7 +55,7 @@ def of_sweep(root: Path, name: str) -> list[Place]:
         raise DataError(f"{path} is not what a sweep writes (no {error}): run the sweep again") from error
 
 
-def _of_domain(root: Path, sweep: dict[str, Any], domain: str) -> Place:
+def _of_domain(root: Path, sweep: dict[str, Any], domain: str) -> ResultsPlace:
     folder, label = root / sweep["workspaces"][domain], f"sweep {sweep['name']}, {domain}"
     trainings = [run for run in sweep["runs"] if run["test_domain"] == domain and run["kind"] in KINDS]
     runs = tuple(
@@ -63,7 +63,7 @@ def _of_domain(root: Path, sweep: dict[str, Any], domain: str) -> Place:
         for run in trainings
     )
     if not (folder / PARAMS).exists():  # the copy is not made yet
-        return Place(label, domain, folder / ARTIFACTS, {}, None, runs)
+        return ResultsPlace(label, domain, folder / ARTIFACTS, {}, None, runs)
     public = tuple(run for run in asked_runs(_read_yaml(folder / PARAMS) or {}) if run.kind == "public")
     return replace(read_place(folder, label, (*runs, *public)), test_domain=domain)  # not what it has since become
 

@@ -15,7 +15,7 @@ from dvc.scm import RevError, resolve_rev
 
 from domix.cli.studies.places import LOCK, PARAMS, read_place, stages_of
 from domix.project.common import ARTIFACTS
-from domix.report.paper.place import FILES, Place
+from domix.report.paper.place import FILES, ResultsPlace
 from domix.runtime.errors import DataError, ParameterError
 
 
@@ -33,7 +33,7 @@ def experiments(root: Path) -> list[str]:
 
 
 @contextmanager
-def of_revisions(root: Path, names: Sequence[str]) -> Generator[list[Place]]:
+def of_revisions(root: Path, names: Sequence[str]) -> Generator[list[ResultsPlace]]:
     """Yield the places of some revisions, whose files lie in a temporary folder until the block ends.
 
     Raises:
@@ -44,7 +44,7 @@ def of_revisions(root: Path, names: Sequence[str]) -> Generator[list[Place]]:
         yield [_bring(root, name, Path(folder) / str(number)) for number, name in enumerate(names)]
 
 
-def _bring(root: Path, name: str, folder: Path) -> Place:
+def _bring(root: Path, name: str, folder: Path) -> ResultsPlace:
     """Copy what the study view reads of one revision into `folder`."""
     label = f"revision {name}"
     files = DVCFileSystem(str(root), rev=_resolve(root, name))

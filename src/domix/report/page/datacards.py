@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domix.data.index import INDEX
+from domix.data.index import INDEX, ROWS
 from domix.data.manifests import Manifest, load_manifest
 from domix.report.load.study import Results
 from domix.report.page.examples import data_uri, spaced
 from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
-from domix.runtime.tables import read_table
 
 SEED, EXAMPLES = 0, 6  # pictures on a card, or one a domain where there are more domains
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "greatest": 1.0}
@@ -64,7 +63,7 @@ def read_card(folder: Path, name: str) -> SourceCard:
         DataError: its index or stats.json is missing or damaged.
     """
     columns = [*COLUMNS, "key"] if name == POSED else COLUMNS
-    return make_card(name, read_table(folder / INDEX, columns), read_json(folder / "stats.json"), load_manifest(name))
+    return make_card(name, ROWS.read(folder / INDEX, columns), read_json(folder / "stats.json"), load_manifest(name))
 
 
 def make_card(name: str, index: pd.DataFrame, stats: dict[str, Any], manifest: Manifest | None) -> SourceCard:

@@ -16,7 +16,7 @@ import pandas as pd
 from domix.evaluate.schemas import BALANCED, MACRO_F1
 from domix.report.paper.comparable import require_comparable, unverified
 from domix.report.paper.mixtures import Shown, in_order, read_mixtures
-from domix.report.paper.place import RUN, TABLES, Part, Place, RequestedRun, read_part
+from domix.report.paper.place import RUN, TABLES, PlaceResults, RequestedRun, ResultsPlace, read_part
 from domix.report.paper.pooled import measure_anew
 from domix.runtime.errors import DataError
 from domix.study import Study
@@ -102,7 +102,7 @@ class Collection:
         return [kind for kind in ("clip", "supervised") if (self.tables["metrics"]["kind"] == kind).any()]
 
 
-def collect(places: Sequence[Place]) -> Collection:
+def collect(places: Sequence[ResultsPlace]) -> Collection:
     """Read places and put their results together.
 
     Raises:
@@ -142,7 +142,7 @@ def collect(places: Sequence[Place]) -> Collection:
     )
 
 
-def _merge(group: Sequence[Part]) -> dict[str, pd.DataFrame]:
+def _merge(group: Sequence[PlaceResults]) -> dict[str, pd.DataFrame]:
     """Put the tables of one test domain together."""
     _require_identical(group)
     widest = max(group, key=lambda part: len(part.present))
@@ -152,7 +152,7 @@ def _merge(group: Sequence[Part]) -> dict[str, pd.DataFrame]:
     return merged | measure_anew(group, merged["metrics"], merged["curves"])
 
 
-def _require_identical(group: Sequence[Part]) -> None:
+def _require_identical(group: Sequence[PlaceResults]) -> None:
     """Check that a run that lies in two places has the same numbers there."""
     for position, part in enumerate(group):
         for other in group[position + 1 :]:
@@ -194,13 +194,13 @@ def _stack(domains: Sequence[str], frames: Sequence[pd.DataFrame]) -> pd.DataFra
     return pd.concat(filled, ignore_index=True)
 
 
-def _shown(group: Sequence[Part]) -> dict[str, Shown]:
+def _shown(group: Sequence[PlaceResults]) -> dict[str, Shown]:
     return {name: mixture for part in group for name, mixture in read_mixtures(part.summary).items()}
 
 
-def _asked(parts: Sequence[Part]) -> dict[tuple[str, str, str, int], tuple[RequestedRun, Part]]:
+def _asked(parts: Sequence[PlaceResults]) -> dict[tuple[str, str, str, int], tuple[RequestedRun, PlaceResults]]:
     """Return every run asked for, and where; of one that several places are asked for, a place that has it."""
-    found: dict[tuple[str, str, str, int], tuple[RequestedRun, Part]] = {}
+    found: dict[tuple[str, str, str, int], tuple[RequestedRun, PlaceResults]] = {}
     for part in parts:
         for run in part.runs:
             key = (part.place.test_domain, run.kind, run.mixture, run.seed)
@@ -209,7 +209,9 @@ def _asked(parts: Sequence[Part]) -> dict[tuple[str, str, str, int], tuple[Reque
     return found
 
 
-def _missing(parts: Sequence[Part], asked: dict[tuple[str, str, str, int], tuple[RequestedRun, Part]]) -> list[Missing]:
+def _missing(
+    parts: Sequence[PlaceResults], asked: dict[tuple[str, str, str, int], tuple[RequestedRun, PlaceResults]]
+) -> list[Missing]:
     missing = []
     for key, (run, part) in asked.items():
         if key[1:] not in part.present:
@@ -218,7 +220,7 @@ def _missing(parts: Sequence[Part], asked: dict[tuple[str, str, str, int], tuple
     return missing
 
 
-def _totals(parts: Sequence[Part]) -> dict[tuple[str, str], int | None]:
+def _totals(parts: Sequence[PlaceResults]) -> dict[tuple[str, str], int | None]:
     """Return how many samples a training sees, by test domain and kind; None where that is counted in epochs."""
     totals: dict[tuple[str, str], int | None] = {}
     for part in parts:
@@ -228,7 +230,9 @@ def _totals(parts: Sequence[Part]) -> dict[tuple[str, str], int | None]:
     return totals
 
 
-def _notes(parts: Sequence[Part], whole: Sequence[Part], groups: Sequence[Sequence[Part]]) -> list[str]:
+def _notes(
+    parts: Sequence[PlaceResults], whole: Sequence[PlaceResults], groups: Sequence[Sequence[PlaceResults]]
+) -> list[str]:
     notes = [f"{part.place.label}: {part.problem}." for part in parts if part.problem]
     if len(whole) > 1:
         notes += [f"{label}: no lock file says which pictures it packed." for label in unverified(whole)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from domix.report.paper.place import Part
+from domix.report.paper.place import PlaceResults
 from domix.runtime.errors import DataError
 
 # Parameters that decide about a number, besides test domain, mixtures and seeds, which a study varies.
@@ -14,7 +14,7 @@ NAMES = {"classes": "the classes", "test_classes": "the test classes", "domains"
 SHOWN = 40  # letters of a value in a message
 
 
-def require_comparable(parts: Sequence[Part]) -> None:
+def require_comparable(parts: Sequence[PlaceResults]) -> None:
     """Check that the parts differ in test domain, mixtures and seeds alone.
 
     Raises:
@@ -36,12 +36,12 @@ def require_comparable(parts: Sequence[Part]) -> None:
             )
 
 
-def unverified(parts: Sequence[Part]) -> list[str]:
+def unverified(parts: Sequence[PlaceResults]) -> list[str]:
     """List the places of which it is not known what pictures they packed."""
     return [part.place.label for part in parts if part.place.data is None]
 
 
-def _fixed(part: Part) -> dict[str, Any]:
+def _fixed(part: PlaceResults) -> dict[str, Any]:
     """Return what must be alike, by the name that a message gives it."""
     params = part.place.params
     values: dict[str, Any] = {}

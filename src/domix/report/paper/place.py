@@ -33,7 +33,7 @@ class RequestedRun(Run):
 
 
 @dataclass(frozen=True)
-class Place:
+class ResultsPlace:
     """Where results may lie, and what was asked for there."""
 
     label: str
@@ -46,10 +46,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Part:
+class PlaceResults:
     """What a place holds: its tables with standard names, or why there are none."""
 
-    place: Place
+    place: ResultsPlace
     runs: tuple[RequestedRun, ...]  # asked for, with standard names
     summary: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -78,24 +78,24 @@ def asked_runs(params: dict[str, Any]) -> tuple[RequestedRun, ...]:
     return tuple(RequestedRun(run.kind, run.mixture, run.seed) for run in runs)
 
 
-def read_part(place: Place) -> Part:
+def read_part(place: ResultsPlace) -> PlaceResults:
     """Read what a place holds of the runs asked for.
 
     Raises:
         DataError: a table is missing beside others, damaged, or not as it is declared.
     """
     if place.problem:
-        return Part(place, place.runs, problem=place.problem)
+        return PlaceResults(place, place.runs, problem=place.problem)
     path = place.artifacts / "mixtures" / "summary.json"
     if not path.exists():
-        return Part(place, place.runs, problem="its mixtures are not made")
+        return PlaceResults(place, place.runs, problem="its mixtures are not made")
     summary = read_json(path)
     standard = _standard(summary)
     runs = tuple(_renamed(run, standard) for run in place.runs)
     if not (place.artifacts / "eval" / "metrics.parquet").exists():
-        return Part(place, runs, summary, problem="it is not evaluated")
+        return PlaceResults(place, runs, summary, problem="it is not evaluated")
     if summary["test_domain"] != place.test_domain:
-        return Part(place, runs, summary, problem=f"its tables are of the test domain {summary['test_domain']}")
+        return PlaceResults(place, runs, summary, problem=f"its tables are of the test domain {summary['test_domain']}")
     try:
         tables = {name: _read(place.artifacts / "eval" / f"{name}.parquet", standard) for name in TABLES}
     except DataError as error:  # a revision's files lie in a folder that says nothing to anybody
@@ -103,10 +103,10 @@ def read_part(place: Place) -> Part:
     others = runs_of(tables["metrics"]) - {(run.kind, run.mixture, run.seed) for run in runs}
     if others:
         kind, mixture, seed = min(others)
-        return Part(
+        return PlaceResults(
             place, runs, summary, problem=f"its tables hold runs not asked for, as {kind} {mixture} seed {seed}"
         )
-    return Part(place, runs, summary, tables)
+    return PlaceResults(place, runs, summary, tables)
 
 
 def runs_of(frame: pd.DataFrame) -> set[tuple[str, str, int]]:

@@ -14,12 +14,12 @@ from domix.evaluate.ranking import Ranks
 from domix.evaluate.schemas import AMONG_TEST, PREDICTIONS
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.report.paper.mixtures import BASELINE
-from domix.report.paper.place import Part, runs_of
+from domix.report.paper.place import PlaceResults, runs_of
 from domix.runs import PUBLIC, Run
 from domix.runtime.errors import DataError
 
 
-def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def measure_anew(parts: Sequence[PlaceResults], metrics: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the tables mixtures, comparisons and effective over the runs of several places.
 
     Predictions do not tell the rank among the test classes alone, so that measure is left out.
@@ -48,7 +48,7 @@ def measure_anew(parts: Sequence[Part], metrics: pd.DataFrame, curves: pd.DataFr
     }
 
 
-def _plan(part: Part) -> Plan:
+def _plan(part: PlaceResults) -> Plan:
     evaluation = part.place.params["evaluate"]
     return Plan(
         study=part.study,
@@ -60,7 +60,7 @@ def _plan(part: Part) -> Plan:
     )
 
 
-def _runs(parts: Sequence[Part], plan: Plan) -> list[RunOutcomes]:
+def _runs(parts: Sequence[PlaceResults], plan: Plan) -> list[RunOutcomes]:
     """Read every run's predictions once, the runs of one mixture by rising seed."""
     found: dict[tuple[str, str, int], RunOutcomes] = {}
     for part in parts:
