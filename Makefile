@@ -87,7 +87,7 @@ plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate
 bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
 	@$(BIN)/domix bench data
-	@echo "Measuring embedding with generated pictures and weights."
+	@echo "Measuring embedding with generated images and weights."
 	@$(BIN)/domix bench embed
 	@echo "Measuring the evaluation with generated answers."
 	@$(BIN)/domix bench evaluate

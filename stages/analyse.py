@@ -3,10 +3,10 @@
 from domix.analyses.contract import StudyInputs
 from domix.analyses.registry import find
 from domix.analyses.runner import analyse
-from domix.config import Params
 from domix.project.common import ARTIFACTS, STATE, SUMMARY, original_root, run
 from domix.runtime.errors import ParameterError
 from domix.runtime.kept import Kept
+from domix.settings.params import Params
 from domix.settings.shared import shared_of
 from domix.study import list_runs, read_study
 

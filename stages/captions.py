@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from domix.data.captions import own_captions, template_captions, write_captions
-from domix.data.index import ROWS
+from domix.data.captions.captions import own_captions, template_captions, write_captions
 from domix.data.sources import get_source
+from domix.data.store.index import ROWS
 from domix.project.common import ARTIFACTS, run, source_root
 from domix.runtime.errors import DataError
 from domix.settings.params import Params
@@ -34,7 +34,7 @@ def make(params: Params, source: str, folder: Path) -> Iterator[pa.Table]:
 
 
 def list_samples(params: Params, source: str) -> pd.DataFrame:
-    """List all lines of a source: the reference stream runs over those too whose pictures were rejected."""
+    """List all lines of a source: the reference stream runs over those too whose images were rejected."""
     found = get_source(source, has_folder=source in params.fetch.paths)
     listing = found.listing(source_root(params, source), poses=params.pack.poses)
     if listing is None:

@@ -8,10 +8,10 @@ then: an edit in the CKA retrains nothing. This stage runs at every edit; it tak
 from collections.abc import Iterator
 from pathlib import Path
 
-from domix.config import Params
 from domix.project.common import ARTIFACTS, run
 from domix.runtime.closure import Code
 from domix.runtime.files import atomic_folder, write_json
+from domix.settings.params import Params
 
 # What cannot change a result.
 PLUMBING = frozenset(
@@ -20,19 +20,19 @@ PLUMBING = frozenset(
         "src/domix/project/common.py",  # exit codes and messages
         "src/domix/project/threads.py",  # how threads wait
         "src/domix/project/tracking.py",  # records of runs
-        "src/domix/runtime/tracking.py",
-        "src/domix/runtime/mlflow_store.py",
-        "src/domix/runtime/mlflow_tracker.py",
-        "src/domix/runtime/registry.py",
-        "src/domix/runtime/system_metrics.py",
-        "src/domix/runtime/tensorboard.py",
-        "src/domix/model/mlflow_model.py",  # what MLflow keeps of a published model
-        "src/domix/runtime/heartbeat.py",
+        "src/domix/runtime/tracking/tracker.py",
+        "src/domix/runtime/tracking/mlflow_store.py",
+        "src/domix/runtime/tracking/mlflow_tracker.py",
+        "src/domix/runtime/tracking/registry.py",
+        "src/domix/runtime/tracking/system_metrics.py",
+        "src/domix/runtime/tracking/tensorboard.py",
+        "src/domix/encoders/mlflow_model.py",  # what MLflow keeps of a published model
+        "src/domix/runtime/tracking/heartbeat.py",
         "src/domix/project/progress.py",  # what the terminal shows
-        "src/domix/training_params.py",  # the values that a stage reads are its `params` in dvc.yaml
+        "src/domix/train/settings.py",  # the values that a stage reads are its `params` in dvc.yaml
         "src/domix/evaluation_params.py",  # likewise
         "src/domix/config.py",  # likewise
-        "src/domix/data/drivers.py",  # who packs, not what
+        "src/domix/data/pack/drivers.py",  # who packs, not what
         "src/domix/runtime/progress.py",  # how far the work is
         "src/domix/runtime/errors.py",  # messages
         "src/domix/runtime/closure.py",  # this

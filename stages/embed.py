@@ -1,9 +1,9 @@
-"""Embed the evaluation pictures and class prompts with one trained CLIP: `python -m stages.embed <mixture> <seed>`."""
+"""Embed the evaluation images and class prompts with one trained CLIP: `python -m stages.embed <mixture> <seed>`."""
 
-from domix.evaluate.embed import embed_clip, open_subject
-from domix.evaluate.passes import trained_epochs
+from domix.embed.clip import embed_clip, open_subject
+from domix.embed.passes import trained_epochs
 from domix.project.common import ARTIFACTS, run, run_name
-from domix.project.embedding import checkpoints_in, means_of, pictures_of
+from domix.project.embedding import checkpoints_in, images_of, means_of
 from domix.settings.params import Params
 
 
@@ -17,7 +17,7 @@ def main(params: Params, mixture: str, seed: str) -> None:
         templates=params.embed.templates,
         checkpoints=checkpoints_in(model, params),
         epochs=trained_epochs(model),
-        **pictures_of(params),
+        **images_of(params),
     )
 
 

@@ -1,8 +1,8 @@
-"""Embed the evaluation pictures and class prompts with a model of `models`: `python -m stages.embed_public <name>`."""
+"""Embed the evaluation images and class prompts with a model of `models`: `python -m stages.embed_public <name>`."""
 
-from domix.evaluate.embed import embed_clip
+from domix.embed.clip import embed_clip
 from domix.project.common import ARTIFACTS, run
-from domix.project.embedding import means_of, pictures_of
+from domix.project.embedding import images_of, means_of
 from domix.project.public_models import open_named
 from domix.runtime.errors import ParameterError
 from domix.settings.params import Params
@@ -16,7 +16,7 @@ def main(params: Params, name: str) -> None:
         ARTIFACTS / "embeddings" / "public" / name,
         means_of(params),
         templates=params.embed.templates,
-        **pictures_of(params),
+        **images_of(params),
     )
 
 

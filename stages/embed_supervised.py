@@ -1,9 +1,9 @@
-"""Score the evaluation pictures with one trained classifier: `python -m stages.embed_supervised <mixture> <seed>`."""
+"""Score the evaluation images with one trained classifier: `python -m stages.embed_supervised <mixture> <seed>`."""
 
-from domix.evaluate.embed_classifier import embed_classifier
-from domix.evaluate.passes import trained_epochs
+from domix.embed.classifier import embed_classifier
+from domix.embed.passes import trained_epochs
 from domix.project.common import ARTIFACTS, run, run_name
-from domix.project.embedding import checkpoints_in, means_of, pictures_of
+from domix.project.embedding import checkpoints_in, images_of, means_of
 from domix.settings.params import Params
 
 
@@ -16,7 +16,7 @@ def main(params: Params, mixture: str, seed: str) -> None:
         means_of(params),
         checkpoints=checkpoints_in(model, params),
         epochs=trained_epochs(model),
-        **pictures_of(params),
+        **images_of(params),
     )
 
 

@@ -2,15 +2,15 @@
 
 import pandas as pd
 
-from domix.data.index import INDEX
+from domix.data.store.index import INDEX
+from domix.embed.embeddings import check_index
 from domix.evaluate import tables
-from domix.evaluate.curves import follow
 from domix.evaluate.effective import study_rows
-from domix.evaluate.embeddings import check_index
-from domix.evaluate.outcomes import Plan, ScoredModel, check_same_pictures
+from domix.evaluate.outcomes import Plan, ScoredModel, check_same_images
 from domix.evaluate.robustness import robustness_table, set_curves
 from domix.evaluate.schemas import TABLES
 from domix.evaluate.seeds_tables import seeds_tables
+from domix.evaluate.trajectories import follow
 from domix.project.common import ARTIFACTS, SUMMARY, run, runs_of
 from domix.runtime.files import atomic_folder
 from domix.settings.params import Params
@@ -35,10 +35,10 @@ def main(params: Params) -> None:
     courses = [follow(model, plan) for model in models]
     runs = [course.run for course in courses]
     index = ARTIFACTS / "shards" / params.sources[0] / INDEX
-    for course in courses if index.is_file() else []:  # embeddings may have come without the pictures
+    for course in courses if index.is_file() else []:  # embeddings may have come without the images
         check_index(course.run.model.folder, index)
     outcomes = [run.final for run in runs]
-    check_same_pictures(outcomes)
+    check_same_images(outcomes)
     metrics = tables.metric_table(outcomes, plan)
     mixtures, comparisons = seeds_tables(runs, metrics, plan)
     further = set_curves(runs, params.embed.sets, plan)

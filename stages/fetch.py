@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from domix.data.archive import Entry
-from domix.data.download import download
-from domix.data.fetch import fetch_files
-from domix.data.manifests import Manifest, load_manifest, write_files
+from domix.data.archives.archive import Entry
+from domix.data.archives.manifests import Manifest, load_manifest, write_files
+from domix.data.fetch.download import download
+from domix.data.fetch.fetching import fetch_files
 from domix.data.sources import get_source
 from domix.project.common import ARTIFACTS, run, source_root
 from domix.project.progress import progress_line

@@ -1,8 +1,8 @@
 """Choose the samples of every training mixture: `python -m stages.mixtures`. What they hold: `domix mixtures`."""
 
-from domix.data.cells_figure import write_figure
-from domix.data.composition import compose, write_summary
-from domix.data.mixtures import record_captions, record_sources, write_mixture
+from domix.data.mixtures.cells_figure import write_figure
+from domix.data.mixtures.composition import compose, write_summary
+from domix.data.mixtures.mixture import record_captions, record_sources, write_mixture
 from domix.project.common import ARTIFACTS, run
 from domix.project.mixtures import build, load, parse
 from domix.runtime.files import atomic_folder

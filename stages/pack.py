@@ -1,4 +1,4 @@
-"""Stage pack: decode every picture of one source once, reject the bad, and write shards and the index.
+"""Stage pack: decode every image of one source once, reject the bad, and write shards and the index.
 
 python -m stages.pack <source>       reads what fetch.paths or the store holds, writes artifacts/shards/<source>
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from domix.data.drivers import get_driver
-from domix.data.imagenet_subsets import ANSWERS
-from domix.data.manifests import check_unchanged, read_files
-from domix.data.pack import PackStats, Settings, pack
+from domix.data.archives.manifests import check_unchanged, read_files
+from domix.data.classes.imagenet_subsets import ANSWERS
+from domix.data.pack.drivers import get_driver
+from domix.data.pack.packing import PackStats, Settings, pack
 from domix.data.sources import Answering, get_source
 from domix.project.common import ARTIFACTS, STATE, original_root, run, source_root
 from domix.runtime.code_digest import code_digest
@@ -55,7 +55,7 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
 
         def show(part: PackStats) -> None:
             total.add(part)
-            bar.set_postfix_str(f"{total.read:,} pictures, {total.read - total.packed:,} bad", refresh=False)
+            bar.set_postfix_str(f"{total.read:,} images, {total.read - total.packed:,} bad", refresh=False)
             bar.update()
 
         driver = get_driver(wanted.driver, wanted.workers)
@@ -65,7 +65,7 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
         if isinstance(source, Answering):
             write_json(folder / ANSWERS, source.answers(root))
     shutil.rmtree(staging.parent)  # what other settings have left half-done goes, too
-    print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
+    print(f"pack: {stats.packed:,} of {stats.read:,} images of {name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

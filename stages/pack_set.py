@@ -1,6 +1,6 @@
 """Stage pack_set: pack an evaluation set, as the stage pack does: `python -m stages.pack_set <source>`.
 
-Its pictures lie apart from those that mixtures choose from, so that a further set leaves every trained model as it is.
+Its images lie apart from those that mixtures choose from, so that a further set leaves every trained model as it is.
 """
 
 from domix.project.common import ARTIFACTS, SETS, run

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from domix.analyses.contract import Section
-from domix.data.shards import ShardReader
+from domix.data.store.shards import ShardReader
 from domix.project.common import ARTIFACTS, RATES, RUN_PAGE, package_versions, provenance, run, stage_times
 from domix.project.tracking import study_name, tracker_of
 from domix.report.figures import study_card
@@ -50,7 +50,7 @@ def main(params: Params, folder: str | None = None) -> None:
 
 
 def write(study: Results, params: Params, target: Path) -> tuple[str, dict[str, Section]]:
-    """Write the page, its pictures' data and the cards into a folder, whole or not at all.
+    """Write the page, its images' data and the cards into a folder, whole or not at all.
 
     Returns the page, and what the analyses say by name.
     """

@@ -3,16 +3,16 @@
 A training cut short leaves nothing in its output folder and exits with 75; started again, it goes on where it was.
 """
 
-from domix.data.samples import Opened, identity
-from domix.model import mlflow_model
+from domix.data.loading.samples import Opened, identity
+from domix.encoders import mlflow_model
 from domix.model.clip import load_config
 from domix.project.common import ARTIFACTS, run, run_name
-from domix.project.training import open_run, pictures_of, sample_weights, train
+from domix.project.training import images_of, open_run, sample_weights, train
 from domix.settings.params import Params
-from domix.train import subsets
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
-from domix.train.validation import make_validator
+from domix.train.validation import subsets
+from domix.train.validation.clip import make_validator
 
 
 def job_of(params: Params, opened: Opened, seed: int) -> Job:
@@ -24,13 +24,13 @@ def job_of(params: Params, opened: Opened, seed: int) -> Job:
         captions=opened.samples["text"].tolist(),
         grad_checkpointing=params.trainer.grad_checkpointing,
     )
-    pictures = pictures_of(params, opened)
+    images = images_of(params, opened)
     return Job(
         task=task,
         recipe=params.train,
         trainer=params.trainer,
         seed=seed,
-        pictures=pictures,
+        images=images,
         **sample_weights(params.train, opened),
     )
 

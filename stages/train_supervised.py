@@ -3,16 +3,16 @@
 A training cut short leaves nothing in its output folder and exits with 75; started again, it goes on where it was.
 """
 
-from domix.data.labels import COLUMNS, Labels, label_samples
-from domix.data.samples import Opened, identity
-from domix.model.supervised import load_encoder
+from domix.data.loading.samples import Opened, identity
+from domix.data.mixtures.labels import COLUMNS, Labels, label_samples
+from domix.model.classifier import load_encoder
 from domix.project.common import ARTIFACTS, run, run_name
-from domix.project.training import open_run, pictures_of, sample_weights, train
+from domix.project.training import images_of, open_run, sample_weights, train
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
-from domix.train.supervised_validation import make_validator
+from domix.train.validation.classifier import make_validator
 
 
 def job_of(params: Params, opened: Opened, labels: Labels, seed: int) -> Job:
@@ -30,7 +30,7 @@ def job_of(params: Params, opened: Opened, labels: Labels, seed: int) -> Job:
         recipe=recipe,
         trainer=params.trainer,
         seed=seed,
-        pictures=pictures_of(params, opened),
+        images=images_of(params, opened),
         **sample_weights(recipe, opened),
     )
 

@@ -1,4 +1,4 @@
-"""A small mixture to export: captions of the web, drawings of a multi-domain source, and readers of their pictures."""
+"""A small mixture to export: captions of the web, drawings of a multi-domain source, and readers of their images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from domix.data.export import arrange
-from domix.data.mixtures import Mixture
+from domix.data.export.records import arrange
+from domix.data.mixtures.mixture import Mixture
 from tests.fixtures import encoded
 
 CAPTIONS = ["a photo", 'say "cheese"', '"quoted"', "two\nlines", "a\ttab", "NA", "null", "", "café 🦁", "it's, fine"]
@@ -33,19 +33,19 @@ class Fake:
 
 
 class Reader:
-    """Packed pictures in memory; `broken` is the row whose reading fails."""
+    """Packed images in memory; `broken` is the row whose reading fails."""
 
-    def __init__(self, pictures: Sequence[bytes], error: BaseException | None = None, broken: int = -1) -> None:
-        self.pictures, self.error, self.broken = pictures, error, broken
+    def __init__(self, images: Sequence[bytes], error: BaseException | None = None, broken: int = -1) -> None:
+        self.images, self.error, self.broken = images, error, broken
 
     def read(self, row: int) -> bytes:
         if self.error is not None and row == self.broken:
             raise self.error
-        return self.pictures[row]
+        return self.images[row]
 
 
-def picture(number: int, kind: str = "PNG") -> bytes:
-    """Draw one picture file; its colour tells the number."""
+def image(number: int, kind: str = "PNG") -> bytes:
+    """Draw one image file; its colour tells the number."""
     return encoded(Image.new("RGB", (9, 7), (number % 256, number // 256, 3)), kind)
 
 
@@ -63,7 +63,7 @@ def make_export(
     texts: Mapping[str, Sequence[str]],
     *,
     main: str = "domainnet",
-    withheld: tuple[str, tuple[str, ...]] | None = None,
+    held_out: tuple[str, tuple[str, ...]] | None = None,
     weights: Sequence[float] | None = None,
     kinds: Sequence[str] = ("PNG", "JPEG", "WEBP"),
 ) -> Fake:
@@ -74,14 +74,14 @@ def make_export(
     ).astype({"row": "int64", "source": "str"})
     if weights is not None:
         frame["weight"] = list(weights)
-    pictures = {
-        name: [picture(number, kinds[number % len(kinds)]) for number in range(len(index))]
+    images = {
+        name: [image(number, kinds[number % len(kinds)]) for number in range(len(index))]
         for name, index in indices.items()
     }
     samples = frame[["source", "row"]].assign(
         key=[indices[s]["key"].iloc[r] for s, r in zip(frame["source"], frame["row"], strict=True)],
         text=[texts[s][r] for s, r in zip(frame["source"], frame["row"], strict=True)],
-        size=[len(pictures[s][r]) for s, r in zip(frame["source"], frame["row"], strict=True)],
+        size=[len(images[s][r]) for s, r in zip(frame["source"], frame["row"], strict=True)],
     )
     mixture = Mixture(
         name="tiny",
@@ -89,17 +89,17 @@ def make_export(
         standard_name="cg-low",
         caption="standard",
         domains=tuple(sorted(set(indices[main]["domain"]))),
-        withheld=withheld,
+        held_out=held_out,
         parameters={"source": main},
         samples={name: len(chosen) for name, chosen in rows.items()},
         rows=frame,
     )
-    readers = {name: Reader(files) for name, files in pictures.items()}
+    readers = {name: Reader(files) for name, files in images.items()}
     return Fake(mixture, arrange(mixture, samples, indices), readers, dict(indices))
 
 
 def small(**changes: Any) -> Fake:
-    """Make a mixture of ten web pictures with CAPTIONS and eight drawings; its lists mix the classes' lines."""
+    """Make a mixture of ten web images with CAPTIONS and eight drawings; its lists mix the classes' lines."""
     lists = [("sketch", "lion"), ("sketch", "axe"), ("sketch", "lion"), ("sketch", "axe")]
     lists += [("real", "axe"), ("real", "lion"), ("real", "axe"), ("real", "lion")]
     drawn = [
@@ -113,5 +113,5 @@ def small(**changes: Any) -> Fake:
 
 
 def pixels(data: bytes) -> np.ndarray:
-    """Decode a picture file."""
+    """Decode an image file."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))

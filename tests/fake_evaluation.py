@@ -92,11 +92,11 @@ def _robustness(fake: Fake) -> pd.DataFrame:
 def _effective(curves: pd.DataFrame, fake: Fake) -> pd.DataFrame:
     keys = ["kind", "mixture", "seed", "checkpoint"]
     natural = curves[(curves["domain"] == "real") & (curves["cells"] == "tested")]
-    withheld = curves[(curves["domain"] == fake.test_domain) & (curves["cells"] == "withheld")]
-    frame = natural[[*keys, "estimate"]].merge(withheld[[*keys, "estimate"]], on=keys, suffixes=("_x", "_y"))
+    held_out = curves[(curves["domain"] == fake.test_domain) & (curves["cells"] == "held_out")]
+    frame = natural[[*keys, "estimate"]].merge(held_out[[*keys, "estimate"]], on=keys, suffixes=("_x", "_y"))
     frame = frame.rename(columns={"estimate_x": "x", "estimate_y": "y"})
     frame["expected"] = 1 / (1 + np.exp(-(0.6 * np.log(frame["x"] / (1 - frame["x"])) - 2.6)))
     frame = frame.assign(residual=frame["y"] - frame["expected"], reference=BASELINES[0])
     frame = frame.assign(low=frame["expected"] * 0.9, high=frame["expected"] * 1.1)
-    names = {"x_name": "real tested balanced_top1", "y_name": f"{fake.test_domain} withheld balanced_top1"}
+    names = {"x_name": "real tested balanced_top1", "y_name": f"{fake.test_domain} held out balanced_top1"}
     return pd.concat([frame.assign(transform=name, **names) for name in ("logit", "probit", "linear")])

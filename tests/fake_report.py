@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from domix.analyses.contract import AnalysisResults, Images, Shared
 from domix.analyses.registry import find
-from domix.data.composition import CELLS
-from domix.data.manifests import load_manifest
+from domix.data.archives.manifests import load_manifest
+from domix.data.mixtures.composition import CELLS
 from domix.evaluate.schemas import METRICS, PAIRED, PER_CLASS, PREDICTIONS
 from domix.report.load.evaluation import FURTHER
 from domix.report.load.study import Results
@@ -25,7 +25,7 @@ from domix.runtime.tables import write_table
 
 DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
 MIXTURES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
-ACCURACY = {  # of the withheld and the seen cells of the test domain, and of the natural domain
+ACCURACY = {  # of the held out and the seen cells of the test domain, and of the natural domain
     "natural-only": (0.06, 0.07, 0.52),
     "leave-out-domain": (0.15, 0.16, 0.44),
     "cg-low": (0.09, 0.46, 0.50),
@@ -41,7 +41,7 @@ class Fake:
     """Writes fake artifacts below `folder`.
 
     `accuracy` overrides ACCURACY for mixtures; `standard` the standard names of those called otherwise; `copies` is
-    the number of withheld pictures that training holds copies of.
+    the number of held-out images that training holds copies of.
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class Fake:
         )
 
     def _predictions(self, mixture: str, seed: int) -> pd.DataFrame:
-        withheld, seen, natural = self.accuracy.get(mixture, (0.1, 0.2, 0.4))
+        held_out, seen, natural = self.accuracy.get(mixture, (0.1, 0.2, 0.4))
         rows = self.rows
         chance = np.where(rows["domain"] == "real", natural, seen)
-        chance = np.where((rows["domain"] == self.test_domain) & rows["tested"], withheld, chance)
+        chance = np.where((rows["domain"] == self.test_domain) & rows["tested"], held_out, chance)
         ease = np.random.default_rng(3).beta(1.2, 1.2, len(rows))  # some drawings are easy for every model
         ease = ease.argsort().argsort() / len(rows)
         luck = 0.7 * ease + 0.3 * self.rng.random(len(rows))
@@ -179,12 +179,12 @@ class Fake:
         groups = frame.groupby(["mixture", "seed", "domain", "class"], sort=False)["right"]
         per_class = groups.agg(n="count", correct="sum", accuracy="mean").reset_index()
         tested = (per_class["domain"] == self.test_domain) & per_class["class"].isin(self.test_classes)
-        per_class = per_class.assign(kind="clip", withheld=tested, low=np.nan, high=np.nan)
+        per_class = per_class.assign(kind="clip", held_out=tested, low=np.nan, high=np.nan)
         PER_CLASS.write(per_class, folder / "per_class.parquet")
         metrics, paired = [], []
         for (mixture, seed, domain), part in frame.groupby(["mixture", "seed", "domain"], sort=False):
             for cells, chosen in (
-                ("withheld" if domain == self.test_domain else "tested", part["tested"]),
+                ("held_out" if domain == self.test_domain else "tested", part["tested"]),
                 ("seen", ~part["tested"]),
                 ("all", part["tested"] | True),
             ):
@@ -226,7 +226,7 @@ class Fake:
     def _pair(self, wide: pd.DataFrame, seed: int, mixture: str, baseline: str) -> dict:
         change = wide[mixture] - wide[baseline]
         difference, error = change.mean(), max(change.std() / np.sqrt(len(change)), 1e-9)
-        head = {"seed": seed, "domain": self.test_domain, "cells": "withheld", "metric": "balanced_top1"}
+        head = {"seed": seed, "domain": self.test_domain, "cells": "held_out", "metric": "balanced_top1"}
         ends = {"low": difference - 1.96 * error, "high": difference + 1.96 * error}
         p_value = float(np.exp(-0.717 * abs(difference / error) - 0.416 * (difference / error) ** 2))
         names = {"mixture": mixture, "baseline": baseline, "difference": difference}
@@ -249,7 +249,7 @@ class Fake:
                         for b in DOMAINS:
                             far = 0.0 if a == b else pull * float(np.linalg.norm(centre[a] - centre[b])) / 8
                             distances.append((mixture, seed, kind, a, b, far))
-        names = ["mixture", "seed", "row", "domain", "class", "withheld", "x", "y"]
+        names = ["mixture", "seed", "row", "domain", "class", "held_out", "x", "y"]
         frame = pd.DataFrame(points, columns=names).astype({"x": "float32", "y": "float32"})
         write_table(self.folder / "analysis/separation/umap.parquet", frame)
         names = ["mixture", "seed", "kind", "domain_a", "domain_b", "distance"]
@@ -281,7 +281,7 @@ class Fake:
         return rows
 
     def _leakage(self) -> None:
-        """Copies in the base corpus `photos` and another class; five likest pictures of each withheld one."""
+        """Copies in the base corpus `photos` and another class; five likest images of each held-out one."""
         folder, rng = self.folder / "analysis" / "leakage", np.random.default_rng(11)
         tested = self.rows[self.rows["tested"] & (self.rows["domain"] == self.test_domain)]
         pairs = [("exact", "photos", "photos", None, 0, None), ("near", "emoji", "real", self.classes[0], 4, None)]
@@ -296,8 +296,8 @@ class Fake:
         frame["mixtures"] = [self.mixtures if n % 3 else self.mixtures[:1] for n in range(len(frame))]
         write_table(folder / "duplicates.parquet", frame)
         summary = [
-            {"mixture": mixture, "kind": kind, "samples": count, "pictures": count, "same_class": count // 3}
-            | {"tested_samples": 40 * mixture.endswith("-all"), "withheld": len(tested), "n": 1234}
+            {"mixture": mixture, "kind": kind, "samples": count, "images": count, "same_class": count // 3}
+            | {"tested_samples": 40 * mixture.endswith("-all"), "held_out": len(tested), "n": 1234}
             for mixture in self.mixtures
             for kind, count in (("exact", min(self.copies, 1)), ("near", max(self.copies - 1, 0)), ("embedding", 31))
         ]
@@ -305,8 +305,8 @@ class Fake:
         write_table(folder / "domains.parquet", pd.DataFrame(self._domains()))
         rates = {domain: 0.86 if domain == self.test_domain else 0.05 for domain in DOMAINS}
         meta = {"encoder": f"{self.mixtures[-1]}-s0", "test_domain": self.test_domain, "natural_domain": "real"}
-        meta |= {"withheld": len(tested), "samples": 4321, "similarity": 0.95, "near_bits": 6, "flat_withheld": 0}
-        write_json(folder / "meta.json", meta | {"flat_samples": 7, "probe_pictures": 2000, "probe_rates": rates})
+        meta |= {"held_out": len(tested), "samples": 4321, "similarity": 0.95, "near_bits": 6, "flat_held_out": 0}
+        write_json(folder / "meta.json", meta | {"flat_samples": 7, "probe_images": 2000, "probe_rates": rates})
 
     def _domains(self) -> list[dict]:
         rows = []
@@ -339,8 +339,8 @@ def hash_of(text: str) -> int:
     return sum(ord(letter) * (position + 1) for position, letter in enumerate(text))
 
 
-def picture(row: int) -> bytes:
-    """A PNG that stands for test picture `row`."""
+def image(row: int) -> bytes:
+    """A PNG that stands for test image `row`."""
     image = Image.new("RGB", (64, 64), "white")
     colour = tuple(np.random.default_rng(row).integers(0, 200, 3).tolist())
     ImageDraw.Draw(image).ellipse((8, 8 + row % 20, 56, 56), fill=colour)
@@ -350,8 +350,8 @@ def picture(row: int) -> bytes:
 
 
 def read(source: str, row: int) -> bytes:
-    """A PNG that stands for the picture of a row of any source."""
-    return picture(row + len(source))
+    """A PNG that stands for the image of a row of any source."""
+    return image(row + len(source))
 
 
 @functools.cache
@@ -363,7 +363,7 @@ def _large() -> bytes:
     return buffer.getvalue()
 
 
-def large_picture(source: str, row: int) -> bytes:
+def large_image(source: str, row: int) -> bytes:
     """A large PNG in place of `read`'s small ones."""
     return _large()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from domix.evaluate.embeddings import save_embeddings
+from domix.embed.embeddings import save_embeddings
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 
@@ -48,7 +48,7 @@ def write_embeddings(
 ) -> None:
     """Write the embeddings of a made-up model for the test rows of `index`.
 
-    Each picture lies near its own class's prototype with probability `right(domain, class)`, else near that of another
+    Each image lies near its own class's prototype with probability `right(domain, class)`, else near that of another
     class. Prototypes are orthogonal, so `width` must be at least the number of
     classes.
     """

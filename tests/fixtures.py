@@ -1,4 +1,4 @@
-"""A tiny picture set in DomainNet's layout, drawn on the spot: archives, split lists, manifest."""
+"""A tiny image set in DomainNet's layout, drawn on the spot: archives, split lists, manifest."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ CLASSES = ("apple", "axe", "bed", "ice cream", "lion", "t-shirt")
 
 
 def draw(domain: str, name: str, number: int, *, size: int = 24) -> Image.Image:
-    """Draw one picture: the class decides the shape, the domain the colours, the number how the shape lies."""
+    """Draw one image: the class decides the shape, the domain the colours, the number how the shape lies."""
     shape = numpy_generator(0, name).uniform(0.15, 0.85, size=(5, 2))
     paper, ink = numpy_generator(0, domain).integers(0, 256, size=(2, 3))
     moved = shape + numpy_generator(0, domain, name, number).normal(0, 0.04, size=shape.shape)
-    picture = Image.new("RGB", (size, size), tuple(int(v) for v in paper))
+    image = Image.new("RGB", (size, size), tuple(int(v) for v in paper))
     points = [(float(x), float(y)) for x, y in np.clip(moved, 0, 1) * size]
-    ImageDraw.Draw(picture).polygon(points, fill=tuple(int(v) for v in ink))
-    return picture
+    ImageDraw.Draw(image).polygon(points, fill=tuple(int(v) for v in ink))
+    return image
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """Encode a picture as a file."""
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """Encode an image as a file."""
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""A tiny set in ObjectNet's layout: framed pictures, and mappings in the forms that the set has."""
+"""A tiny set in ObjectNet's layout: framed images, and mappings in the forms that the set has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.classes.imagenet import imagenet_classes
 from domix.runtime.seeds import numpy_generator
 
 CLASSES = {  # directory -> class; those that ImageNet has, too
@@ -28,7 +28,7 @@ FRAME = 2  # pixels
 
 
 def make_objectnet(root: Path, *, names: tuple[str, ...] = ("b1.png", "a0.png")) -> Path:
-    """Draw the set: pictures of 20 x 16 pixels, of which the outer two at each side are red, and none within is."""
+    """Draw the set: images of 20 x 16 pixels, of which the outer two at each side are red, and none within is."""
     for directory in [*CLASSES, *OTHERS]:
         (root / "images" / directory).mkdir(parents=True)
         for name in names:

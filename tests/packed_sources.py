@@ -12,26 +12,26 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from domix.data.index import make_index, shard_name, write_index
-from domix.data.loader import Augmentation, Batch, Batches, Order
-from domix.data.mixtures import Mixture, write_mixture
-from domix.data.picture_sources import open_pictures
-from domix.data.pictures import PictureSet
-from domix.data.samples import Opened, open_mixture, shard_numbers
-from domix.data.shards import ShardWriter, make_block
+from domix.data.loading.image_sources import open_images
+from domix.data.loading.images import ImageSet
+from domix.data.loading.loader import Augmentation, Batch, Batches, Order
+from domix.data.loading.samples import Opened, open_mixture, shard_numbers
+from domix.data.mixtures.mixture import Mixture, write_mixture
+from domix.data.store.index import make_index, shard_name, write_index
+from domix.data.store.shards import ShardWriter, make_block
 from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
 from tests.tiny import CONFIG, TRAINER, split_changes
 
-KINDS = {"web": "JPEG", "draw": "PNG"}  # source -> format of its pictures
+KINDS = {"web": "JPEG", "draw": "PNG"}  # source -> format of its images
 COUNT, A_SHARD = 15, 3  # samples a source, samples a shard
-AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), mirror=0.5)
+AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
 
 
-def picture(number: int) -> np.ndarray:
-    """Return a smooth picture of 33 to 48 pixels a side, uint8 [height, width, 3]."""
+def image(number: int) -> np.ndarray:
+    """Return a smooth image of 33 to 48 pixels a side, uint8 [height, width, 3]."""
     generator = np.random.default_rng(number)
     height, width = generator.integers(33, 49, size=2)
     coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
@@ -39,7 +39,7 @@ def picture(number: int) -> np.ndarray:
 
 
 def encode(pixels: np.ndarray, kind: str) -> bytes:
-    """Return a picture file."""
+    """Return an image file."""
     file = io.BytesIO()
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     Image.fromarray(pixels).save(file, kind, **options)
@@ -51,7 +51,7 @@ def write_sources(root: Path) -> None:
     rows, indices = [], {}
     for number, (source, kind) in enumerate(KINDS.items()):
         index = indices[source] = _write_shards(root / "shards" / source, source, kind, first=100 * number)
-        texts = [f"picture {row} of {source}" for row in index["row"]]
+        texts = [f"image {row} of {source}" for row in index["row"]]
         captions = pd.DataFrame({"key": index["key"], "standard": texts, "aligned": texts})
         write_table(root / f"captions/{source}.parquet", captions)
         kept = [row for row in range(COUNT) if row % 5 != number]
@@ -62,7 +62,7 @@ def write_sources(root: Path) -> None:
         standard_name="tiny",
         caption="standard",
         domains=("real",),
-        withheld=None,
+        held_out=None,
         parameters={"source": "draw"},
         samples={source: len(part) for source, part in zip(KINDS, rows, strict=True)},
         rows=pd.concat(rows, ignore_index=True),
@@ -76,7 +76,7 @@ def _write_shards(folder: Path, source: str, kind: str, *, first: int) -> pd.Dat
     for shard in range(COUNT // A_SHARD):
         with ShardWriter(folder / shard_name(shard)) as writer:
             for row in range(shard * A_SHARD, (shard + 1) * A_SHARD):
-                pixels = picture(first + row)
+                pixels = image(first + row)
                 data = encode(pixels, kind)
                 key = f"real/axe/{source}{row}"
                 place = writer.add(make_block(key, "jpg" if kind == "JPEG" else "png", data, {}))
@@ -96,30 +96,30 @@ def open_sources(root: Path, *, streamed: tuple[str, ...] = ()) -> Opened:
     return open_mixture(root / "mixtures/tiny.parquet", **folders, streamed=streamed)
 
 
-def pictures_from(root: Path, loader: str, **changes: Any) -> PictureSet:
-    """Return the mixture's pictures by way of a loader; `changes` are parameters of the trainer."""
+def images_from(root: Path, loader: str, **changes: Any) -> ImageSet:
+    """Return the mixture's images by way of a loader; `changes` are parameters of the trainer."""
     trainer = replace(TRAINER, loader=loader, **changes)
     opened = open_sources(root, streamed=tuple(trainer.streamed))
-    return open_pictures(opened, trainer, cache=root / "cache", spool=root / "spool", threads=2)
+    return open_images(opened, trainer, cache=root / "cache", spool=root / "spool", threads=2)
 
 
-def batches_of(root: Path, pictures: PictureSet, *, window: int | None = 2, **named: Any) -> Batches:
+def batches_of(root: Path, images: ImageSet, *, window: int | None = 2, **named: Any) -> Batches:
     """Return ten batches of eight samples."""
     opened = open_sources(root, streamed=tuple(KINDS))
     shards = torch.tensor(shard_numbers(opened.samples))
-    order = Order(count=len(pictures), seed=0, shards=shards, window=window)
-    tokens = torch.arange(len(pictures), dtype=torch.int32)[:, None]
-    return Batches(pictures, tokens, AUGMENTATION, order, **{"batch": 8, "total": 10} | named)
+    order = Order(count=len(images), seed=0, shards=shards, window=window)
+    tokens = torch.arange(len(images), dtype=torch.int32)[:, None]
+    return Batches(images, tokens, AUGMENTATION, order, **{"batch": 8, "total": 10} | named)
 
 
 def make_job(root: Path, **changes: Any) -> Job:
     """Return a training of 12 steps on the mixture; `changes` are parameters of the recipe or the trainer."""
     recipe, trainer = split_changes({"window": 2} | changes)
     opened = open_sources(root, streamed=tuple(trainer.streamed))
-    pictures = open_pictures(opened, trainer, cache=root / "cache", spool=root / "spool", threads=2)
+    images = open_images(opened, trainer, cache=root / "cache", spool=root / "spool", threads=2)
     task = ClipTask(name="tiny", config=CONFIG, recipe=recipe, captions=opened.samples["text"].tolist())
     shards = shard_numbers(opened.samples)
-    return Job(task=task, recipe=recipe, trainer=trainer, seed=0, pictures=pictures, shards=shards)
+    return Job(task=task, recipe=recipe, trainer=trainer, seed=0, images=images, shards=shards)
 
 
 def equal(one: Batch, other: Batch) -> bool:

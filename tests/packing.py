@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domix.data.drivers import get_driver
-from domix.data.pack import PackStats, Settings, pack
+from domix.data.pack.drivers import get_driver
+from domix.data.pack.packing import PackStats, Settings, pack
 from domix.data.sources import Part, RawSample, get_source
 
 

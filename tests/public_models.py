@@ -63,9 +63,9 @@ def write_hub_cache(cache: Path, repository: str, files: dict[str, bytes]) -> Pa
 
 
 def features(model: Clip) -> tuple[Tensor, Tensor]:
-    """Return a model's features of two pictures of noise and two captions."""
+    """Return a model's features of two images of noise and two captions."""
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.rand(2, 3, 32, 32, generator=generator)
+    images = torch.rand(2, 3, 32, 32, generator=generator)
     tokens = torch.tensor([[49406, 320, 1125, 49407] + [0] * 12, [49406, 2368, 49407] + [0] * 13])
     with torch.inference_mode():
-        return model.encode_image(pictures), model.encode_text(tokens)
+        return model.encode_image(images), model.encode_text(tokens)

@@ -1,4 +1,4 @@
-"""Embeddings of further sets of pictures with given scores, and a plan to measure them by."""
+"""Embeddings of further sets of images with given scores, and a plan to measure them by."""
 
 from __future__ import annotations
 

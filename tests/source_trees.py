@@ -17,16 +17,16 @@ from tests.fixtures import draw, encoded
 WNIDS = ("n01440764", "n01443537", "n02119789")  # tench, goldfish, kit fox: labels 0, 1, 278
 
 
-def picture(name: str) -> bytes:
-    """Draw a picture that depends on a name."""
+def image(name: str) -> bytes:
+    """Draw an image that depends on a name."""
     return encoded(draw("real", name, 0, size=8), "JPEG" if name.lower().endswith(("jpg", "jpeg")) else "PNG")
 
 
 def make_tree(root: Path, *paths: str) -> Path:
-    """Draw a picture at each path."""
+    """Draw an image at each path."""
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(picture(path))
+        (root / path).write_bytes(image(path))
     return root
 
 

@@ -1,4 +1,4 @@
-"""A model, a recipe and pictures so small that a training takes a second, and a project around them."""
+"""A model, a recipe and images so small that a training takes a second, and a project around them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.data.index import make_index, shard_name, write_index
-from domix.data.mixtures import Mixture, write_mixture
-from domix.data.pictures import Pictures
-from domix.data.shards import ShardWriter, make_block
+from domix.data.loading.images import Images
+from domix.data.mixtures.mixture import Mixture, write_mixture
+from domix.data.store.index import make_index, shard_name, write_index
+from domix.data.store.shards import ShardWriter, make_block
 from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
-from domix.training_params import Train, Trainer
+from domix.train.settings import Train, Trainer
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -49,7 +49,7 @@ RECIPE = Train(
     clip_grad=None,
     crop_scale=[0.6, 1.0],
     crop_ratio=[0.75, 1.3333],
-    mirror=0.5,
+    hflip=0.5,
     context="trim",
     checkpoints=[],
 )
@@ -83,16 +83,16 @@ def split_changes(changes: dict[str, Any]) -> tuple[Train, Trainer]:
     return replace(RECIPE, **{k: v for k, v in changes.items() if k not in own}), replace(TRAINER, **own)
 
 
-def make_pictures(count: int, *, ragged: bool = False) -> Pictures:
-    """Return pictures of noise, 40 pixels square or of various sizes."""
+def make_images(count: int, *, ragged: bool = False) -> Images:
+    """Return images of noise, 40 pixels square or of various sizes."""
     generator = torch.Generator().manual_seed(1)
     sizes = torch.full((count, 2), 40)
     if ragged:
         sizes = torch.randint(33, 50, (count, 2), generator=generator)
-    pictures = Pictures(sizes)
+    images = Images(sizes)
     for row in range(count):
-        pictures[row].random_(0, 256, generator=generator)
-    return pictures
+        images[row].random_(0, 256, generator=generator)
+    return images
 
 
 def make_job(count: int = 20, *, config: dict[str, Any] = CONFIG, seed: int = 0, **changes: Any) -> Job:
@@ -107,8 +107,8 @@ def make_job(count: int = 20, *, config: dict[str, Any] = CONFIG, seed: int = 0,
         grad_checkpointing=trainer.grad_checkpointing,
     )
     shards = [row // 4 for row in range(count)]
-    pictures = make_pictures(count, ragged=True)
-    return Job(task=task, recipe=recipe, trainer=trainer, seed=seed, pictures=pictures, shards=shards)
+    images = make_images(count, ragged=True)
+    return Job(task=task, recipe=recipe, trainer=trainer, seed=seed, images=images, shards=shards)
 
 
 def write_project(
@@ -119,9 +119,9 @@ def write_project(
     config: dict[str, Any] = CONFIG,
     **changes: Any,
 ) -> None:
-    """Write what the stage train needs below `root`: the stages, params.yaml, and artifacts of `count` pictures.
+    """Write what the stage train needs below `root`: the stages, params.yaml, and artifacts of `count` images.
 
-    Every other picture is a sketch, the rest are real; WORDS are the classes. The mixture is called `tiny`, withholds
+    Every other image is a sketch, the rest are real; WORDS are the classes. The mixture is called `tiny`, withholds
     the sketches of the first class, and holds `rows` of the index, if given, though that may break its promise.
     """
     shutil.copytree(REPOSITORY / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
@@ -134,7 +134,7 @@ def write_project(
     tree["sources"] = ["emoji"]
     tree["tracking"]["enabled"] = False
     YAML(typ="safe", pure=True).dump(tree, root / "params.yaml")
-    index = _write_shards(root / "artifacts/shards/emoji", make_pictures(count))
+    index = _write_shards(root / "artifacts/shards/emoji", make_images(count))
     texts = [f"a {domain} of a {name}" for domain, name in zip(index["domain"], index["class"], strict=True)]
     captions = pd.DataFrame({"key": index["key"], "standard": texts, "aligned": texts})
     write_table(root / "artifacts/captions/emoji.parquet", captions)
@@ -142,21 +142,21 @@ def write_project(
     _write_mixture(root / "artifacts/mixtures/tiny.parquet", index, list(allowed if rows is None else rows))
 
 
-def _write_shards(folder: Path, pictures: Pictures) -> pd.DataFrame:
+def _write_shards(folder: Path, images: Images) -> pd.DataFrame:
     folder.mkdir(parents=True)
     described = []
-    half = len(pictures) // 2
-    for number, rows in enumerate((range(half), range(half, len(pictures)))):
+    half = len(images) // 2
+    for number, rows in enumerate((range(half), range(half, len(images)))):
         with ShardWriter(folder / shard_name(number)) as writer:
-            described += [_write_sample(writer, row, pictures[row]) for row in rows]
+            described += [_write_sample(writer, row, images[row]) for row in rows]
     index = make_index(described)
     write_index(folder, index)
     return index
 
 
-def _write_sample(writer: ShardWriter, row: int, picture: torch.Tensor) -> dict[str, Any]:
+def _write_sample(writer: ShardWriter, row: int, image: torch.Tensor) -> dict[str, Any]:
     file = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, "PNG")
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG")
     label, domain = row // 2 % len(WORDS), ("real", "sketch")[row % 2]
     key = f"{domain}/{WORDS[label]}/{row}"
     place = writer.add(make_block(key, "png", file.getvalue(), {}))
@@ -174,7 +174,7 @@ def _write_mixture(path: Path, index: pd.DataFrame, rows: list[int]) -> None:
         standard_name="tiny",
         caption="standard",
         domains=("real", "sketch"),
-        withheld=("sketch", (WORDS[0],)),
+        held_out=("sketch", (WORDS[0],)),
         parameters={"source": "emoji"},
         samples={"emoji": len(rows)},
         rows=pd.DataFrame({"source": "emoji", "row": rows, "caption": "standard"}),

@@ -1,4 +1,4 @@
-"""A classifier, a recipe and labels so small that a training takes a second; the pictures are tests.tiny's."""
+"""A classifier, a recipe and labels so small that a training takes a second; the images are tests.tiny's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from domix.data.labels import Labels
+from domix.data.mixtures.labels import Labels
 from domix.runtime.settings import replace
 from domix.train.job import Job
+from domix.train.settings import Supervised
 from domix.train.supervised_module import SupervisedTask
-from domix.training_params import Supervised
-from tests.tiny import CONFIG, TRAINER, WORDS, make_pictures
+from tests.tiny import CONFIG, TRAINER, WORDS, make_images
 
 RESNET: dict[str, Any] = {"clip": CONFIG, "image_size": 32}
 VIT: dict[str, Any] = {"image_size": 32, "layers": 1, "width": 8, "head_width": 4, "patch_size": 8}  # no batch norm
@@ -36,7 +36,7 @@ RECIPE = Supervised(
     clip_grad=None,
     crop_scale=[0.6, 1.0],
     crop_ratio=[0.75, 1.3333],
-    mirror=0.5,
+    hflip=0.5,
     checkpoints=[],
 )
 
@@ -53,5 +53,5 @@ def make_job(count: int = 20, *, encoder: dict[str, Any] = RESNET, seed: int = 0
         labels=Labels(tuple(WORDS), 0, np.arange(count) % len(WORDS)),
         grad_checkpointing=trainer.grad_checkpointing,
     )
-    pictures = make_pictures(count, ragged=True)
-    return Job(task=task, recipe=recipe, trainer=trainer, seed=seed, pictures=pictures)
+    images = make_images(count, ragged=True)
+    return Job(task=task, recipe=recipe, trainer=trainer, seed=seed, images=images)

@@ -32,21 +32,21 @@ import psutil
 import pyarrow as pa
 from PIL import Image
 
-from domix.data import images
-from domix.data.captions import make_captions
-from domix.data.cells import count_cells, make_split
-from domix.data.classes import load_test_classes
-from domix.data.drivers import get_driver
-from domix.data.index import SCHEMA, shard_name, write_rows
-from domix.data.mixing import base_rows, build_mixture
-from domix.data.mixture_names import parse_mixtures, reference_names
-from domix.data.mixtures import write_mixture
-from domix.data.pack import Settings, pack
-from domix.data.shards import ShardReader
+from domix.data.captions.captions import make_captions
+from domix.data.classes.test_classes import load_test_classes
+from domix.data.mixtures.cells import count_cells, make_split
+from domix.data.mixtures.mixing import base_rows, build_mixture
+from domix.data.mixtures.mixture import write_mixture
+from domix.data.mixtures.names import parse_mixtures, reference_names
+from domix.data.pack.drivers import get_driver
+from domix.data.pack.packing import Settings, pack
 from domix.data.sources import get_source
+from domix.data.store import images
+from domix.data.store.index import SCHEMA, shard_name, write_rows
+from domix.data.store.shards import ShardReader
 from tools import scale
 
-PICTURES, SIDE, SHORT = 6000, 500, 256  # of the packing measurement: how many, pixels, pixels after
+IMAGES, SIDE, SHORT = 6000, 500, 256  # of the packing measurement: how many, pixels, pixels after
 CORPUS_ROWS = 12_000_000
 CAPTION_ROWS = 1_000_000
 TEST_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "sketch")
@@ -97,7 +97,7 @@ def jpeg(number: int) -> bytes:
 
 
 def photographs(root: Path, count: int) -> Path:
-    """Write a set of `count` JPEG files in DomainNet's layout; every hundredth picture is new."""
+    """Write a set of `count` JPEG files in DomainNet's layout; every hundredth image is new."""
     files = [jpeg(number) for number in range(100)]
     root.mkdir()
     with zipfile.ZipFile(root / "real.zip", "w") as archive:
@@ -110,7 +110,7 @@ def photographs(root: Path, count: int) -> Path:
 
 
 def bare_loop(seconds: float) -> float:
-    """Return the pictures a second of decoding, resizing and encoding alone."""
+    """Return the images a second of decoding, resizing and encoding alone."""
     files = [jpeg(number) for number in range(20)]
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -126,7 +126,7 @@ def bare_rate(cores: int, seconds: float = 6.0) -> float:
 
 
 def pack_rate(root: Path, out: Path, cores: int, part: int) -> float:
-    """Pack a set as the stage does; return its pictures a second."""
+    """Pack a set as the stage does; return its images a second."""
     started = time.perf_counter()
     out.mkdir()
     parts = get_source("domainnet").parts(root, size=part, poses=1)
@@ -139,18 +139,18 @@ def pack_rate(root: Path, out: Path, cores: int, part: int) -> float:
 def bench_pack(folder: Path) -> None:
     """Compare packing with bare loops, and the memory of a small set with that of a large one."""
     cores = os.cpu_count() or 1
-    few = photographs(folder / "few", PICTURES // 5)
+    few = photographs(folder / "few", IMAGES // 5)
     _, first = most_memory(partial(pack_rate, few, folder / "few-out", cores, 300))
-    root = photographs(folder / "set", PICTURES)
+    root = photographs(folder / "set", IMAGES)
     one = bare_loop(4.0)
     before = bare_rate(cores)
     rate, second = most_memory(partial(pack_rate, root, folder / "out", cores, 300))
     after = bare_rate(cores)
     bare = (before + after) / 2
-    print(f"pack: {PICTURES} JPEG files of {SIDE} x {SIDE} pixels to {SHORT}, {cores} processes")
-    say("packing, pictures/s", f"{rate:.0f} ({rate / cores:.0f} a core)")
-    say("bare loops, one a core at once, pictures/s", f"{bare:.0f} ({before:.0f}, {after:.0f})")
-    say("one bare loop alone, pictures/s", f"{one:.0f}")
+    print(f"pack: {IMAGES} JPEG files of {SIDE} x {SIDE} pixels to {SHORT}, {cores} processes")
+    say("packing, images/s", f"{rate:.0f} ({rate / cores:.0f} a core)")
+    say("bare loops, one a core at once, images/s", f"{bare:.0f} ({before:.0f}, {after:.0f})")
+    say("one bare loop alone, images/s", f"{one:.0f}")
     say("share of the bare loops", f"{rate / bare:.0%}", "90%")
     say("memory of the largest process, GB", f"{first:.2f}, {second:.2f} for five times the set", "constant")
     read_rates(folder / "out")
@@ -175,8 +175,8 @@ def read_rates(shards: Path) -> None:
         assert same == size
     print("read: the same shards, in the page cache, one thread, median of five turns")
     ours, theirs = (median(values) for values in rounds.values())
-    say("random access by row, pictures/s", f"{ours:,.0f}")
-    say("webdataset in sequence, pictures/s", f"{theirs:,.0f}")
+    say("random access by row, images/s", f"{ours:,.0f}")
+    say("webdataset in sequence, images/s", f"{theirs:,.0f}")
     say("ratio", f"{ours / theirs:.1f}", "1")
 
 
@@ -202,7 +202,7 @@ def corpus_rows(count: int) -> Iterator[pa.Table]:
 
 
 def worker_memory(folder: Path) -> tuple[float, float]:
-    """Open a reader and read a thousand pictures at random; return its own and its shared memory, in MB."""
+    """Open a reader and read a thousand images at random; return its own and its shared memory, in MB."""
     process = psutil.Process()
     before = process.memory_info()
     reader = ShardReader(folder)

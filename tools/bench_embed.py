@@ -1,14 +1,14 @@
-"""Measure embedding: many checkpoints of one run on one set of pictures, decoded once.
+"""Measure embedding: many checkpoints of one run on one set of images, decoded once.
 
-    python -m tools.bench_embed                                33 checkpoints x 512 pictures, as `make bench` does
-    python -m tools.bench_embed --checkpoints 5 --pictures 64
+    python -m tools.bench_embed                                33 checkpoints x 512 images, as `make bench` does
+    python -m tools.bench_embed --checkpoints 5 --images 64
 
 ours        embed_clip on an empty cache: decoding, reading weights, passes, writing
-forward     the passes alone: the same pictures in memory, the same weights already in the model
-reference   a loop that decodes all pictures for every checkpoint, as the reference study's evaluation does; of a few
+forward     the passes alone: the same images in memory, the same weights already in the model
+reference   a loop that decodes all images for every checkpoint, as the reference study's evaluation does; of a few
             checkpoints, from which the others' time follows
 
-Pictures are made up, of the size and the weight of photographs; the model is RN50 at half the width and the side. They
+Images are made up, of the size and the weight of photographs; the model is RN50 at half the width and the side. They
 are few: at full size the passes take a still larger share. Measured in turns, told is the median; everything also goes
 to build/bench/embed.json.
 """
@@ -35,15 +35,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from domix.data import pictures as decoding
-from domix.data.augment import centre_boxes, crop_resize, normalise
-from domix.data.decoded_batches import read_batches
-from domix.data.index import make_index, read_index, shard_name, write_index
-from domix.data.shards import ShardReader, ShardWriter, make_block
-from domix.evaluate.embed import embed_clip, open_subject
-from domix.evaluate.embeddings import load_scored
-from domix.evaluate.passes import Means, kept_checkpoints
-from domix.evaluate.text_tower import Prompts, encode_classes
+from domix.data.loading import images as decoding
+from domix.data.loading.augment import centre_boxes, crop_resize, normalise
+from domix.data.loading.decoded_batches import read_batches
+from domix.data.store.index import make_index, read_index, shard_name, write_index
+from domix.data.store.shards import ShardReader, ShardWriter, make_block
+from domix.embed.clip import embed_clip, open_subject
+from domix.embed.embeddings import load_scored
+from domix.embed.passes import ComputeContext, kept_checkpoints
+from domix.embed.text_tower import Prompts, encode_classes
 from domix.model.checkpoint import fill, load_tensors, save_weights
 from domix.model.clip import build, tokenizer
 from domix.runtime.errors import ParameterError
@@ -61,12 +61,12 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def write_project(root: Path, *, pictures: int, checkpoints: int) -> None:
-    """Write a packed source of test pictures, and a model folder with checkpoints of random weights."""
+def write_project(root: Path, *, images: int, checkpoints: int) -> None:
+    """Write a packed source of test images, and a model folder with checkpoints of random weights."""
     shards = root / "shards" / "photos"
     shards.mkdir(parents=True)
     with ShardWriter(shards / shard_name(0)) as writer:
-        write_index(shards, make_index([_add(writer, row) for row in range(pictures)]))
+        write_index(shards, make_index([_add(writer, row) for row in range(images)]))
     model = root / "model"
     write_json(model / "config.json", {"model": CONFIG})
     save_weights(build(CONFIG, seed=0), model / "model.safetensors")
@@ -91,7 +91,7 @@ def _add(writer: ShardWriter, row: int) -> dict[str, object]:
 
 @contextmanager
 def counted_decodes() -> Generator[list[int]]:
-    """Count the pictures that are decoded within this block, in the list's only number."""
+    """Count the images that are decoded within this block, in the list's only number."""
     count, inner = [0], decoding.decode_rgb
 
     def counting(data: bytes, name: str) -> np.ndarray:
@@ -112,7 +112,7 @@ def ours(root: Path, device: str) -> float:
     """Embed with all weights, from nothing; return the seconds that it takes."""
     shutil.rmtree(root / "cache", ignore_errors=True)
     model, study = root / "model", root / "shards" / "photos"
-    subject, means = open_subject(model), Means(root / "cache", BATCH, device, os.cpu_count() or 1)
+    subject, means = open_subject(model), ComputeContext(root / "cache", BATCH, device, os.cpu_count() or 1)
     started = time.perf_counter()
     checkpoints = kept_checkpoints(model)
     embed_clip(subject, root / "out", means, templates=TEMPLATE, study=study, checkpoints=checkpoints)
@@ -120,7 +120,7 @@ def ours(root: Path, device: str) -> float:
 
 
 def forward(root: Path, device: str) -> float:
-    """Return the seconds that all weights' passes take on pictures in memory."""
+    """Return the seconds that all weights' passes take on images in memory."""
     reader, rows = ShardReader(root / "shards" / "photos"), read_index(root / "shards" / "photos")
     side = CONFIG["vision_cfg"]["image_size"]
     coming = read_batches(reader, rows, batch=BATCH, threads=os.cpu_count() or 1)
@@ -139,7 +139,7 @@ def forward(root: Path, device: str) -> float:
 
 
 def reference(root: Path, device: str, *, first: int) -> tuple[float, int]:
-    """Decode all pictures for each of the `first` weights; return the seconds, and how many pictures were decoded."""
+    """Decode all images for each of the `first` weights; return the seconds, and how many images were decoded."""
     subject, side = open_subject(root / "model"), CONFIG["vision_cfg"]["image_size"]
     network = subject.model.to(memory_format=torch.channels_last).to(device)
     reader, rows = ShardReader(root / "shards" / "photos"), read_index(root / "shards" / "photos")
@@ -154,9 +154,9 @@ def reference(root: Path, device: str, *, first: int) -> tuple[float, int]:
     return seconds, decoded[0]
 
 
-def _embed(network: Any, pictures: Tensor, device: str) -> Tensor:
+def _embed(network: Any, images: Tensor, device: str) -> Tensor:
     with torch.inference_mode():
-        inputs = normalise(pictures.to(device).contiguous(memory_format=torch.channels_last).float())
+        inputs = normalise(images.to(device).contiguous(memory_format=torch.channels_last).float())
         return F.normalize(network.encode_image(inputs).float(), dim=-1).cpu()
 
 
@@ -166,9 +166,9 @@ def _check_equal(out: Path, path: Path, image: np.ndarray, checkpoints: dict[int
     np.testing.assert_allclose(load_scored(out, "clip", checkpoint=epoch).image, image, atol=1e-3)
 
 
-def measure(root: Path, *, pictures: int, checkpoints: int, turns: int, device: str) -> dict[str, Any]:
+def measure(root: Path, *, images: int, checkpoints: int, turns: int, device: str) -> dict[str, Any]:
     """Measure all in turns; return medians."""
-    write_project(root, pictures=pictures, checkpoints=checkpoints)
+    write_project(root, images=images, checkpoints=checkpoints)
     found: dict[str, list[float]] = {"ours": [], "forward": [], "reference": []}
     few = min(3, checkpoints)
     for turn in range(turns):
@@ -181,12 +181,12 @@ def measure(root: Path, *, pictures: int, checkpoints: int, turns: int, device: 
     print("\r\033[K", end="", file=sys.stderr, flush=True)
     medians = {f"{name}_s": median(seconds) for name, seconds in found.items()}
     counts = {"ours_decodes": decoded[0], "reference_decodes": theirs // few * checkpoints}
-    return {"pictures": pictures, "checkpoints": checkpoints, "device": device} | counts | medians
+    return {"images": images, "checkpoints": checkpoints, "device": device} | counts | medians
 
 
 def tell(found: dict[str, Any]) -> None:
     """Print what was measured beside its targets."""
-    print(f"Embedding {found['pictures']:,} pictures with {found['checkpoints']} checkpoints, on {found['device']}.")
+    print(f"Embedding {found['images']:,} images with {found['checkpoints']} checkpoints, on {found['device']}.")
     for name in ("ours", "forward", "reference"):
         decodes = f", {found[f'{name}_decodes']:,} decodes" if f"{name}_decodes" in found else ""
         print(f"  {name:<40} {found[f'{name}_s']:>12,.1f} s{decodes}")
@@ -201,11 +201,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ParameterError: a number is not positive.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.bench_embed", description="Measure embedding.")
-    parser.add_argument("--pictures", default=512, help="test pictures (default: 512)", type=int)
+    parser.add_argument("--images", default=512, help="test images (default: 512)", type=int)
     parser.add_argument("--checkpoints", default=33, help="weights, the last included (default: 33)", type=int)
     parser.add_argument("--turns", default=1, help="how often each is measured (default: 1)", type=int)
     asked = parser.parse_args(arguments)
-    for name in ("pictures", "checkpoints", "turns"):
+    for name in ("images", "checkpoints", "turns"):
         if getattr(asked, name) <= 0:
             raise ParameterError(f"--{name} must be positive, not {getattr(asked, name)}")
     return asked

@@ -2,8 +2,8 @@
 
     python -m tools.bench_evaluate [NAME ...]      all, or some of: model, study
 
-model   the tables of one model: 150,000 pictures of six domains, scores of 345 classes, 10,000 resamples
-study   the tables over seeds, and the comparisons, of 4 mixtures x 3 seeds on the same pictures
+model   the tables of one model: 150,000 images of six domains, scores of 345 classes, 10,000 resamples
+study   the tables over seeds, and the comparisons, of 4 mixtures x 3 seeds on the same images
 
 Each measurement runs in a process of its own, so that its peak memory is its own.
 """
@@ -18,35 +18,35 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from domix.evaluate.curves import follow
-from domix.evaluate.embeddings import FORMAT, ROW_COLUMNS
+from domix.embed.embeddings import FORMAT, ROW_COLUMNS
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.seeds_tables import seeds_tables
 from domix.evaluate.tables import class_table, metric_table, paired_table, prediction_table
+from domix.evaluate.trajectories import follow
 from domix.runtime.files import write_json
 from domix.runtime.tables import write_table
 from domix.study import Run, Study
 from tools import bench_data
 from tools.bench_data import memory, say
 
-PICTURES, CLASSES, TESTED, SEEDS = 150_000, 345, 15, 3
+IMAGES, CLASSES, TESTED, SEEDS = 150_000, 345, 15, 3
 DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
-SHARES = [0.083, 0.089, 0.126, 0.293, 0.294, 0.115]  # of DomainNet's pictures
+SHARES = [0.083, 0.089, 0.126, 0.293, 0.294, 0.115]  # of DomainNet's images
 MIXTURES = {"natural-only": 0.2, "leave-out-domain": 0.25, "cg-low": 0.22, "cg-high": 0.3}
 
 
-def pictures() -> pd.DataFrame:
-    """Make rows of test pictures, in classes of very different sizes."""
+def images() -> pd.DataFrame:
+    """Make rows of test images, in classes of very different sizes."""
     rng = np.random.default_rng(0)
     ease = rng.gamma(4.0, size=CLASSES)
-    domain = np.repeat(DOMAINS, np.round(PICTURES * np.array(SHARES)).astype(int))
+    domain = np.repeat(DOMAINS, np.round(IMAGES * np.array(SHARES)).astype(int))
     label = rng.choice(CLASSES, len(domain), p=ease / ease.sum())
     names = np.array([f"class_{k:03d}" for k in range(CLASSES)], dtype=object)
     frame = pd.DataFrame({"domain": domain, "class": names[label], "label": label}).sort_values(
         ["domain", "label"], kind="stable", ignore_index=True
     )
-    keys = [f"picture_{number:06d}" for number in range(len(frame))]
+    keys = [f"image_{number:06d}" for number in range(len(frame))]
     return frame.assign(row=np.arange(len(frame)), key=keys)[list(ROW_COLUMNS)]
 
 
@@ -59,7 +59,7 @@ def plan() -> Plan:
 
 def bench_model(folder: Path) -> None:
     """Make the tables of one model from its scores."""
-    rows, rng = pictures(), np.random.default_rng(1)
+    rows, rng = images(), np.random.default_rng(1)
     scores = rng.normal(size=(len(rows), CLASSES)).astype(np.float32)
     scores[np.arange(len(rows)), rows["label"]] += 2.0
     np.save(folder / "scores.npy", scores)
@@ -74,7 +74,7 @@ def bench_model(folder: Path) -> None:
     metrics = metric_table(outcomes, plan())
     tables = [class_table(outcomes, plan()), paired_table(outcomes, plan()), prediction_table(outcomes, plan())]
     seconds = time.perf_counter() - started
-    print(f"evaluation of one model: {len(rows):,} pictures x {CLASSES} classes, {plan().resamples:,} resamples")
+    print(f"evaluation of one model: {len(rows):,} images x {CLASSES} classes, {plan().resamples:,} resamples")
     say("predictions and estimates, s", f"{read - started:.1f}")
     say("all tables, s", f"{seconds:.1f}", "10")
     say("rows", f"{len(metrics) + sum(map(len, tables)):,}")
@@ -83,7 +83,7 @@ def bench_model(folder: Path) -> None:
 
 def bench_study(folder: Path) -> None:
     """Make the tables over seeds of several mixtures from made-up ranks."""
-    rows, rng, runs = pictures(), np.random.default_rng(2), []
+    rows, rng, runs = images(), np.random.default_rng(2), []
     for mixture, skill in MIXTURES.items():
         for seed in range(SEEDS):
             rank = np.where(rng.random(len(rows)) < skill, 1, 9).astype(np.int32)
@@ -92,7 +92,7 @@ def bench_study(folder: Path) -> None:
             runs.append(RunOutcomes(model, [Outcome(model, 1, rows, ranks)]))
     started = time.perf_counter()
     mixtures, comparisons = seeds_tables(runs, pd.DataFrame(), plan())
-    print(f"evaluation over seeds: {len(MIXTURES)} mixtures x {SEEDS} seeds, {len(rows):,} pictures")
+    print(f"evaluation over seeds: {len(MIXTURES)} mixtures x {SEEDS} seeds, {len(rows):,} images")
     say("estimates and comparisons, s", f"{time.perf_counter() - started:.1f}")
     say("rows", f"{len(mixtures) + len(comparisons):,}")
     say("peak memory, GB", f"{memory():.2f}", "2")

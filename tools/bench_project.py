@@ -1,6 +1,6 @@
-"""A project of photograph-like pictures for measurements at 224 pixels: shards, captions, a mixture, params.yaml.
+"""A project of photograph-like images for measurements at 224 pixels: shards, captions, a mixture, params.yaml.
 
-The pictures are the bundled set's, enlarged to the short side that real sets are packed at, with grain, so that their
+The images are the bundled set's, enlarged to the short side that real sets are packed at, with grain, so that their
 JPEG files are as large as photographs' and take as long to decode. Sides vary, as they do.
 """
 
@@ -18,10 +18,10 @@ import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.data.index import make_index, shard_name, write_index
-from domix.data.mixtures import Mixture, write_mixture
-from domix.data.samples import Opened
-from domix.data.shards import ShardWriter, make_block
+from domix.data.loading.samples import Opened
+from domix.data.mixtures.mixture import Mixture, write_mixture
+from domix.data.store.index import make_index, shard_name, write_index
+from domix.data.store.shards import ShardWriter, make_block
 from domix.runtime.files import atomic_folder
 from domix.runtime.tables import write_table
 from domix.settings.params import Params
@@ -33,10 +33,10 @@ GRAIN = 12  # grey levels
 
 
 def make(folder: Path, opened: Opened, params: Params, *, count: int) -> Path:
-    """Make the project of `count` pictures in `folder`, if it is not there yet; return the folder.
+    """Make the project of `count` images in `folder`, if it is not there yet; return the folder.
 
     Args:
-        opened: the mixture whose pictures and captions it takes, over and over if they are too few.
+        opened: the mixture whose images and captions it takes, over and over if they are too few.
         params: what its params.yaml says besides source and mixture.
     """
     about = {"count": count, "mixture": opened.mixture.digest, "sizes": SIZES, "grain": GRAIN}
@@ -70,7 +70,7 @@ def _write(artifacts: Path, opened: Opened, count: int) -> None:
         standard_name=NAME,
         caption="standard",
         domains=("real",),
-        withheld=None,
+        held_out=None,
         parameters={"source": NAME},
         samples={NAME: count},
         rows=pd.DataFrame({"source": NAME, "row": range(count), "caption": "standard"}),
@@ -82,8 +82,8 @@ def _write(artifacts: Path, opened: Opened, count: int) -> None:
 def _add(writer: ShardWriter, opened: Opened, row: int) -> dict[str, object]:
     sample = opened.samples.iloc[row % len(opened.samples)]
     width, height = SIZES[row % len(SIZES)]
-    with Image.open(io.BytesIO(opened.readers[sample["source"]].read(int(sample["row"])))) as picture:
-        large = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    with Image.open(io.BytesIO(opened.readers[sample["source"]].read(int(sample["row"])))) as image:
+        large = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     grain = np.random.default_rng(row).integers(-GRAIN, GRAIN + 1, (height, width, 1), dtype=np.int16)
     file = io.BytesIO()
     Image.fromarray((np.asarray(large, dtype=np.int16) + grain).clip(0, 255).astype(np.uint8)).save(
@@ -91,7 +91,7 @@ def _add(writer: ShardWriter, opened: Opened, row: int) -> dict[str, object]:
     )
     place = writer.add(make_block(f"{row:08d}", "jpg", file.getvalue(), {}))
     return (
-        {"key": f"{row:08d}", "source": NAME, "domain": "real", "class": "picture", "label": 0, "split": "train"}
+        {"key": f"{row:08d}", "source": NAME, "domain": "real", "class": "image", "label": 0, "split": "train"}
         | place._asdict()
         | {"width": width, "height": height, "phash": "0" * 16}
         | {"sha256": hashlib.sha256(file.getvalue()).hexdigest()}

@@ -4,12 +4,12 @@
     python -m tools.bench_train --only bare,open_clip --model RN50 --batch 16 --steps 5 --turns 1
 
 bare       our training (through `fit`, as the stage does) and a plain loop on one batch in memory, same model
-open_clip  our training and open_clip's own trainer on the same pictures and captions, which it reads from the mixture's
+open_clip  our training and open_clip's own trainer on the same images and captions, which it reads from the mixture's
            export: in float32 and, where it is native, in bf16, with several numbers of workers; its best counts
 levers     what each parameter that makes training faster brings, alone and among all the others
-memory     of decoded pictures, over epochs, and on the GPU
+memory     of decoded images, over epochs, and on the GPU
 
-The model `mini` stands for params.yaml as it is, on its largest mixture; any other is one of open_clip's, on pictures
+The model `mini` stands for params.yaml as it is, on its largest mixture; any other is one of open_clip's, on images
 of the size and the weight of photographs (tools/bench_project.py). By default: on CPUs mini and RN50 with small
 batches, on a GPU also ViT-B-32, with large ones. Measurements are repeated in turns, each in a process of its own,
 because machines are seldom quiet; told is the median. Everything also goes to build/bench/train.json. Needs the packed
@@ -32,12 +32,12 @@ from typing import Any
 
 import torch
 
-from domix.data.mixtures import read_mixture
+from domix.data.mixtures.mixture import read_mixture
 from domix.project.common import ARTIFACTS, load_params
 from domix.project.training import open_run
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import write_json
-from domix.train import throughput
+from domix.train.cost import throughput
 from domix.train.machine import bf16_on_cpu, bf16_on_gpu
 from tools import bench_project
 from tools.bench_worker import Spec
@@ -196,12 +196,12 @@ def levers(bench: Bench, turns: int) -> dict[str, Any]:
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """Measure what decoded pictures take, and whether training takes more with every epoch."""
+    """Measure what decoded images take, and whether training takes more with every epoch."""
     resident, growth = start(replace(bench.spec, kind="resident")), start(replace(bench.spec, kind="growth"))
     if "error" in resident:
-        tell("pictures in memory", resident)
+        tell("images in memory", resident)
     else:
-        judge("resident pictures: overhead", resident["overhead"], OVERHEAD, most=True)
+        judge("resident images: overhead", resident["overhead"], OVERHEAD, most=True)
     if "error" in growth:
         tell("memory over epochs", growth)
     else:

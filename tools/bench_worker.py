@@ -23,26 +23,26 @@ import psutil
 import torch
 
 from domix.cli import export
-from domix.data.loader import augmented
-from domix.data.pictures import Pictures
+from domix.data.loading.images import Images
+from domix.data.loading.loader import augmented
 from domix.model import clip
 from domix.model.loss import contrastive_loss
 from domix.project.common import load_params
 from domix.project.training import open_run, quiet
 from domix.runtime.settings import replace
-from domix.runtime.tracking import NullTracker
+from domix.runtime.tracking.tracker import NullTracker
 from domix.settings.params import Params
+from domix.train.cost.throughput import measure, now, peak_memory
+from domix.train.cost.work import clip_work
 from domix.train.fit import fit, set_up
 from domix.train.job import Job
 from domix.train.machine import choose
-from domix.train.throughput import measure, now, peak_memory
-from domix.train.work import clip_work
 from stages.train import job_of
 from tools import open_clip_loop
 
 DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 EPOCHS = 6  # over which memory must not grow; the first is left out
-RESIDENT = 2**30  # bytes of pictures that are decoded to see what memory they take
+RESIDENT = 2**30  # bytes of images that are decoded to see what memory they take
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Spec:
 
     Attributes:
         kind: fit: our training; bare: the same steps on one batch in memory; open_clip: its trainer; growth: memory
-            over epochs; resident: memory of decoded pictures; work: what a sample costs.
+            over epochs; resident: memory of decoded images; work: what a sample costs.
         root: folder with params.yaml and artifacts.
         mixture: whose samples are trained on.
         batch: samples a step.
@@ -129,9 +129,9 @@ def run_bare(spec: Spec) -> dict[str, float]:
     model: Any = job.task.build(job.seed).to(device)
     optimizer = job.task.module(job, model).make_optimizer()
     batch = job.batches(job.task.targets(model), start=0).make(0)
-    pictures, tokens = augmented(batch, job.task.size).to(device), batch.targets.to(device)
+    images, tokens = augmented(batch, job.task.size).to(device), batch.targets.to(device)
     if job.trainer.channels_last:
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     see, read = model.encode_image, partial(clip.encode_text, model)
     if job.trainer.compile:
         see, read = torch.compile(see), torch.compile(read)
@@ -142,7 +142,7 @@ def run_bare(spec: Spec) -> dict[str, float]:
         if step == spec.warm:
             started = now(device)
         with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
-            image, text = see(pictures), read(tokens)
+            image, text = see(images), read(tokens)
         loss = contrastive_loss(image, text, model.logit_scale.exp(), model.logit_bias)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
@@ -173,7 +173,7 @@ def run_growth(spec: Spec) -> dict[str, float]:
 
 
 def run_resident(spec: Spec) -> dict[str, float]:
-    """Decode pictures into memory; return what they take above their own bytes, at the most."""
+    """Decode images into memory; return what they take above their own bytes, at the most."""
     opened = open_run(spec.mixture)
     sizes = torch.tensor(opened.samples[["height", "width"]].to_numpy(dtype="int64").copy())
     names, rows = opened.samples["key"].tolist(), opened.samples["row"].tolist()
@@ -181,15 +181,15 @@ def run_resident(spec: Spec) -> dict[str, float]:
     count = int(RESIDENT // (sizes.prod(dim=1).double().mean().item() * 3))
     places = torch.arange(count) % len(names)
 
-    def decode(chosen: torch.Tensor) -> Pictures:
+    def decode(chosen: torch.Tensor) -> Images:
         asked = chosen.tolist()
         texts = [names[place] for place in asked]
-        return Pictures.decode(lambda i: reader.read(rows[asked[i]]), texts, sizes[chosen], threads=os.cpu_count() or 1)
+        return Images.decode(lambda i: reader.read(rows[asked[i]]), texts, sizes[chosen], threads=os.cpu_count() or 1)
 
     decode(places[:64])  # what libraries take for themselves
     before = psutil.Process().memory_info().rss
-    pictures = decode(places)
-    return {"pictures_mib": pictures.nbytes / 2**20, "overhead": (peak_memory().host - before) / pictures.nbytes - 1}
+    images = decode(places)
+    return {"images_mib": images.nbytes / 2**20, "overhead": (peak_memory().host - before) / images.nbytes - 1}
 
 
 def run_work(spec: Spec) -> dict[str, float]:

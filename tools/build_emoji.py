@@ -1,11 +1,11 @@
-"""Build the bundled picture set `emoji` from the packages that its artists' drawings are published in.
+"""Build the bundled image set `emoji` from the packages that its artists' drawings are published in.
 
     python -m tools.build_emoji --packages FOLDER            write bundled/emoji and the lists of test classes
     python -m tools.build_emoji --packages FOLDER --check    draw everything, compare with what is there, write nothing
 
 Needs the packages of requirements/tools.txt. FOLDER holds npm tarballs; one that is missing is fetched with `npm pack`.
 Every tarball's SHA-256 is checked (tools/emoji/artists.py), and the same tarballs give the same bytes: times are fixed,
-members sorted, pictures compressed without loss by pinned libraries.
+members sorted, images compressed without loss by pinned libraries.
 
 Twelve artists, two a domain: see tools/emoji/artists.py and bundled/emoji/NOTICE.md for who stands for what and why.
 """
@@ -26,7 +26,7 @@ from tools.emoji.render import SIDE, render
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = Path("bundled/emoji")
-TEST_CLASSES = Path("src/domix/data/resources/test_classes")
+TEST_CLASSES = Path("src/domix/data/classes/resources/test_classes")
 LARGEST = 15_000_000  # bytes that the set may take in Git
 BATCH = 50  # drawings that a process renders at a time
 
@@ -59,13 +59,13 @@ def build(packages: Path, workers: int | None = None) -> dict[Path, bytes]:
     with ProcessPoolExecutor(workers) as pool:
         for artist in ARTISTS:
             package = Package(artist, packages)
-            pictures = _draw(artist, package, objects, pool)
-            for thing, picture in pictures:
-                members[artist.domain][layout.member_name(artist.domain, thing, artist.name)] = picture
+            images = _draw(artist, package, objects, pool)
+            for thing, image in images:
+                members[artist.domain][layout.member_name(artist.domain, thing, artist.name)] = image
                 drawn[artist.domain][thing.directory].add(artist.name)
-            counts[artist.name] = len(pictures)
+            counts[artist.name] = len(images)
             licences |= _package_licence(artist, package)
-            print(f"{artist.domain:10} {artist.name:28} {len(pictures)} drawings", file=sys.stderr)
+            print(f"{artist.domain:10} {artist.name:28} {len(images)} drawings", file=sys.stderr)
 
     files = {f"{domain}.zip": layout.zip_bytes(members[domain]) for domain in DOMAINS} | licences
     for domain in DOMAINS:
@@ -84,8 +84,8 @@ def _draw(
     """Render what the artist has drawn of the objects."""
     drawing = open_drawings(artist, package)
     found = [(thing, svg) for thing in objects if (svg := drawing(thing)) is not None]
-    pictures = pool.map(render, [svg for _, svg in found], chunksize=BATCH)
-    return list(zip((thing for thing, _ in found), pictures, strict=True))
+    images = pool.map(render, [svg for _, svg in found], chunksize=BATCH)
+    return list(zip((thing for thing, _ in found), images, strict=True))
 
 
 def _own_licences() -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
     python -m tools.check_tree [FILE ...]      the given files, or every tracked file
 
-* No file is larger than LARGEST, unless it belongs to the bundled picture set, which has a budget of its own.
+* No file is larger than LARGEST, unless it belongs to the bundled image set, which has a budget of its own.
 * No file names the host of a package registry: where packages come from is the user's configuration, and the locks'
   hashes make sure that they are the right ones.
 * No file names an absolute path below somebody's home or scratch folder.

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from domix.analyses.registry import analyses
-from domix.data.mixtures_settings import RecipeSpec
+from domix.data.mixtures.settings import RecipeSpec
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import Settings
 from domix.settings.complete import complete

@@ -18,10 +18,10 @@ from ruamel.yaml import YAML
 from scipy import stats
 from scipy.special import expit, logit
 
-from domix.data.cells import Split
-from domix.data.composition import CELLS
-from domix.data.mixture_names import parse_mixture
-from domix.data.recipes import Recipe
+from domix.data.mixtures.cells import Split
+from domix.data.mixtures.composition import CELLS
+from domix.data.mixtures.names import parse_mixture
+from domix.data.mixtures.recipes import Recipe
 from domix.evaluate import schemas
 from domix.evaluate.schemas import BALANCED, MACRO_F1
 from domix.evaluate.statistics import holm
@@ -129,7 +129,7 @@ class Workspace:
         self.test_classes = self.classes[:: max(1, asked.classes // asked.test_classes)][: asked.test_classes]
         rng = np.random.default_rng(derive(5, "classes"))
         self.ease = dict(zip(self.classes, rng.normal(0, 0.9, len(self.classes)), strict=True))
-        self.pictures = dict(zip(self.classes, rng.integers(20, 90, len(self.classes)), strict=True))
+        self.images = dict(zip(self.classes, rng.integers(20, 90, len(self.classes)), strict=True))
         names = tuple(self.classes)
         self.split = Split(test_domain, "real", tuple(self.test_classes), DOMAINS, names)
         self.recipes = {name: parse_mixture(name, self.split) for name in asked.mixtures}
@@ -142,8 +142,8 @@ class Workspace:
         folder = self.artifacts / "eval"
         per_class = pd.concat([self._answers(*run) for run in self.asked.runs()], ignore_index=True)
         last = per_class[per_class["checkpoint"] == max(self.asked.checkpoints)]
-        withheld = (last["domain"] == self.test_domain) & last["class"].isin(self.test_classes)
-        cells = last.assign(withheld=withheld, low=np.nan, high=np.nan)[schemas.PER_CLASS.names]
+        held_out = (last["domain"] == self.test_domain) & last["class"].isin(self.test_classes)
+        cells = last.assign(held_out=held_out, low=np.nan, high=np.nan)[schemas.PER_CLASS.names]
         schemas.PER_CLASS.write(cells.reset_index(drop=True), folder / "per_class.parquet")
         curves = self._measure(per_class)
         schemas.CURVES.write(
@@ -153,7 +153,7 @@ class Workspace:
         metrics = metrics.assign(chance=metrics["metric"].map(self._chance), method="bootstrap")
         schemas.METRICS.write(metrics, folder / "metrics.parquet")
         schemas.MIXTURES.write(self._over_seeds(metrics), folder / "mixtures.parquet")
-        schemas.COMPARISONS.write(self._comparisons(last[withheld]), folder / "comparisons.parquet")
+        schemas.COMPARISONS.write(self._comparisons(last[held_out]), folder / "comparisons.parquet")
         schemas.EFFECTIVE.write(self._effective(curves), folder / "effective.parquet")
         schemas.ROBUSTNESS.write(self._robustness(), folder / "robustness.parquet")
 
@@ -198,19 +198,19 @@ class Workspace:
             tested = np.isin(self.classes, self.test_classes)
             skill = np.where(tested, *(self._skill(kind, mixture, domain, is_tested) for is_tested in (True, False)))
             hard = skill + np.array([self.ease[name] for name in self.classes]) + luck + rng.normal(0, 0.3, len(skill))
-            pictures = np.array([self.pictures[name] for name in self.classes])
+            images = np.array([self.images[name] for name in self.classes])
             for checkpoint in self.asked.checkpoints:
                 learnt = hard - 6.0 * np.exp(-checkpoint / 4)
-                correct = rng.binomial(pictures, expit(learnt))
-                among_five = correct + rng.binomial(pictures - correct, 0.3)
-                columns = {"domain": domain, "class": self.classes, "n": pictures, "correct": correct}
+                correct = rng.binomial(images, expit(learnt))
+                among_five = correct + rng.binomial(images - correct, 0.3)
+                columns = {"domain": domain, "class": self.classes, "n": images, "correct": correct}
                 frame = pd.DataFrame({"kind": kind, "mixture": mixture, "seed": seed} | columns)
-                parts.append(frame.assign(checkpoint=checkpoint, top5=among_five / pictures))
+                parts.append(frame.assign(checkpoint=checkpoint, top5=among_five / images))
         frame = pd.concat(parts, ignore_index=True)
         return frame.assign(accuracy=frame["correct"] / frame["n"])
 
     def _measure(self, answers: pd.DataFrame) -> pd.DataFrame:
-        special = np.where(answers["domain"] == self.test_domain, "withheld", "tested")
+        special = np.where(answers["domain"] == self.test_domain, "held_out", "tested")
         frame = answers.assign(cells=np.where(answers["class"].isin(self.test_classes), special, "seen"))
         groups = frame.groupby([*KEYS, "checkpoint", "domain", "cells"], sort=False)
         sizes = groups.agg(n=("n", "sum"), n_classes=("n", "count"))
@@ -235,9 +235,9 @@ class Workspace:
         merged = means.assign(seeds=groups["seed"].nunique(), checkpoints=1, chance=groups["chance"].first())
         return merged.assign(method="bootstrap").reset_index()
 
-    def _comparisons(self, withheld: pd.DataFrame) -> pd.DataFrame:
+    def _comparisons(self, held_out: pd.DataFrame) -> pd.DataFrame:
         rows = []
-        for kind, part in withheld.groupby("kind", sort=False):
+        for kind, part in held_out.groupby("kind", sort=False):
             for metric, column in ((BALANCED, "accuracy"), ("balanced_top5", "top5")):
                 wide = part.pivot_table(index="class", columns="mixture", values=column, aggfunc="mean")
                 for baseline in [name for name in BASELINES if name in wide]:
@@ -255,9 +255,9 @@ class Workspace:
     ) -> dict[str, Any]:
         change = wide[mixture] - wide[baseline]
         error = max(float(change.sem()), 1e-6)
-        place = {"kind": kind, "domain": self.test_domain, "cells": "withheld", "metric": metric}
+        place = {"kind": kind, "domain": self.test_domain, "cells": "held_out", "metric": metric}
         ends = {"low": change.mean() - 1.96 * error, "high": change.mean() + 1.96 * error}
-        size = {"n": sum(self.pictures[name] for name in self.test_classes), "n_classes": len(wide)}
+        size = {"n": sum(self.images[name] for name in self.test_classes), "n_classes": len(wide)}
         counts = {"seeds": len(self.asked.seeds), "checkpoints": 1, "detectable": 2.8 * error}
         p_value = float(2 * stats.t.sf(abs(change.mean() / error), len(change) - 1))
         names = {"mixture": mixture, "baseline": baseline, "difference": change.mean()}
@@ -267,7 +267,7 @@ class Workspace:
         keys = [*KEYS, "checkpoint"]
         rows = curves[(curves["metric"] == BALANCED) & (curves["kind"] == "clip")]
         x = rows[(rows["domain"] == "real") & (rows["cells"] == "tested")].set_index(keys)["estimate"]
-        y = rows[rows["cells"] == "withheld"].set_index(keys)["estimate"]
+        y = rows[rows["cells"] == "held_out"].set_index(keys)["estimate"]
         frame = pd.DataFrame({"x": x, "y": y}).clip(1e-3, 1 - 1e-3).reset_index()
         reference = frame[frame["mixture"] == "natural-only"]
         if len(self.asked.checkpoints) < 3 or reference.empty:
@@ -276,7 +276,7 @@ class Workspace:
         line = fit.slope * logit(frame["x"]) + fit.intercept
         error = 2 * (fit.stderr * abs(logit(frame["x"]) - logit(reference["x"]).mean()) + fit.intercept_stderr)
         frame = frame.assign(expected=expit(line), low=expit(line - error), high=expit(line + error))
-        names = {"x_name": f"real tested {BALANCED}", "y_name": f"{self.test_domain} withheld {BALANCED}"}
+        names = {"x_name": f"real tested {BALANCED}", "y_name": f"{self.test_domain} held-out {BALANCED}"}
         frame = frame.assign(residual=frame["y"] - frame["expected"], transform="logit", **names)
         return frame.assign(reference="natural-only")[schemas.EFFECTIVE.names]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from domix.model.clip import CONFIGS
-from domix.train.throughput import now
+from domix.train.cost.throughput import now
 
 
 @dataclass(frozen=True)

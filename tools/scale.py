@@ -1,4 +1,4 @@
-"""Indices of the study's data sets at their real numbers of rows, made from the official counts, without a picture.
+"""Indices of the study's data sets at their real numbers of rows, made from the official counts, without an image.
 
 For measurements and for tests at real size: every cell has as many samples as in DomainNet's cleaned release.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.classes.imagenet import imagenet_classes
 
 COUNTS = Path(__file__).parent.parent / "tests/golden/domainnet_class_counts.csv"
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")

@@ -6,8 +6,12 @@ For documentation and tests (tools/document_tables.py); a reader imports the dec
 from __future__ import annotations
 
 from domix.analyses import registry
-from domix.data import captions, composition, index, mixtures, pack
-from domix.evaluate import embeddings
+from domix.data.captions import captions
+from domix.data.mixtures import composition
+from domix.data.mixtures import mixture as mixtures
+from domix.data.pack import packing as pack
+from domix.data.store import index
+from domix.embed import embeddings
 from domix.evaluate.schemas import TABLES as EVALUATION
 from domix.runtime.tables import TableSchema
 

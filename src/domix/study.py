@@ -1,8 +1,8 @@
 """What a study asks and which runs it has: read once, and composed into whatever needs more.
 
 A study withholds the test classes of its test domain from some of its mixtures; these cells are *held out*. What cuts
-mixtures knows the split alone (domix.data.cells.Split), and what trains and names a model its run (domix.runs.Run), so
-that an edit here trains nothing anew.
+mixtures knows the split alone (domix.data.mixtures.cells.Split), and what trains and names a model its run
+(domix.runs.Run), so that an edit here trains nothing anew.
 
 Shapes: K classes, T test classes, N rows of a table.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from domix.data.cells import Split
+from domix.data.mixtures.cells import Split
 from domix.runs import CLIP, KINDS, PUBLIC, SUPERVISED, Run, list_runs
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json

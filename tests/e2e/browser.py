@@ -136,5 +136,5 @@ class Browser:
         """Write a PNG of the whole page."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
-        file.write_bytes(base64.b64decode(picture))
+        image = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
+        file.write_bytes(base64.b64decode(image))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from domix.config import load
 from domix.report.load.study import load_results
 from domix.report.page import compare, page
 from domix.report.page.sections import make_sections
+from domix.settings.load import load
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
-from tests.fake_report import CONFIDENCE, MIXTURES, Fake, large_picture, read
+from tests.fake_report import CONFIDENCE, MIXTURES, Fake, large_image, read
 
 pytestmark = [
     pytest.mark.browser,
@@ -85,7 +85,7 @@ def write(folder: Path, name: str) -> Path:
     beside |= {"analyses": params.analyses, "unfinished": name == "unfinished"}
     study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside)
     file = folder / "index.html"
-    give = large_picture if name == "full" else read
+    give = large_image if name == "full" else read
     sections = list(make_sections(study, params, give).values())
     html = page.render(study, params, ORIGIN, fake.cards(), give, sections)
     file.write_text(page.with_run(html, RUN), encoding="utf-8")
@@ -114,9 +114,9 @@ def test_the_page_stands_alone_and_fits(browser, pages, name):
         assert outside == []
 
 
-def test_a_page_of_many_runs_and_large_pictures_stays_small(pages):
-    """Six mixtures, three seeds, 33 checkpoints, classifiers and a public model; pictures of 200 kB and more."""
-    assert len(large_picture("emoji", 0)) > 150_000
+def test_a_page_of_many_runs_and_large_images_stays_small(pages):
+    """Six mixtures, three seeds, 33 checkpoints, classifiers and a public model; images of 200 kB and more."""
+    assert len(large_image("emoji", 0)) > 150_000
     assert 500_000 < pages("full").stat().st_size < 10_000_000
 
 
@@ -147,7 +147,7 @@ def test_axe_finds_what_is_wrong(browser, tmp_path):
     assert {found.split(":")[0] for found in violations(browser)} >= {"image-alt", "color-contrast", "html-has-lang"}
 
 
-def test_every_figure_and_picture_has_words(browser, pages):
+def test_every_figure_and_image_has_words(browser, pages):
     browser.open(pages("plain"), 1440)
     assert browser.evaluate("document.querySelectorAll('main svg').length") > 20
     assert browser.evaluate("[...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-label').length > 9)")
@@ -180,7 +180,7 @@ def test_the_result_table_sorts_by_keyboard(browser, pages):
     falling = browser.evaluate(column)
     assert falling == sorted(falling, reverse=True) and falling[0] > falling[-1]
     assert browser.evaluate(f"{head}.getAttribute('aria-sort')") == "descending"
-    assert browser.evaluate("document.getElementById('told').textContent").startswith("Sorted by Withheld")
+    assert browser.evaluate("document.getElementById('told').textContent").startswith("Sorted by Held out")
     browser.press("Enter")
     assert browser.evaluate(column) == sorted(falling)
     assert browser.evaluate(f"{head}.getAttribute('aria-sort')") == "ascending"
@@ -193,19 +193,19 @@ def test_every_table_that_sorts_has_a_button_in_each_head(browser, pages):
     assert set(browser.evaluate(counts)) == {1}
 
 
-def test_tables_are_cut_to_one_kind_of_pictures_and_one_measure(browser, pages):
+def test_tables_are_cut_to_one_kind_of_images_and_one_measure(browser, pages):
     browser.open(pages("everything, small"), 1440)
     shown = """[...document.querySelectorAll('table.filtered')].map(t => [...t.tBodies[0].rows]
     .filter(r => !r.hidden).map(r => r.dataset.place + ' ' + r.dataset.metric))"""
     whole = browser.evaluate(shown)
     browser.evaluate(
-        """for (const [name, value] of [['place', 'withheld'], ['metric', 'balanced_top1']]) {
+        """for (const [name, value] of [['place', 'held_out'], ['metric', 'balanced_top1']]) {
         const field = document.getElementById(name + '-filter'); field.value = value;
         field.dispatchEvent(new Event('change')); }"""
     )
     cut = browser.evaluate(shown)
-    assert {row for rows in cut for row in rows} == {"withheld balanced_top1"}
-    assert [len(rows) for rows in cut] == [rows.count("withheld balanced_top1") for rows in whole]
+    assert {row for rows in cut for row in rows} == {"held out balanced_top1"}
+    assert [len(rows) for rows in cut] == [rows.count("held out balanced_top1") for rows in whole]
 
 
 def test_classes_are_found_by_name(browser, pages):

@@ -51,7 +51,7 @@ def set_params(root: Path, tree: dict, **changes: object) -> None:
     tree["supervised"] |= {"mixtures": ["cg-high"], "samples": 160, "batch": 16}
     tree["trainer"]["threads"] = 1
     tree["embed"]["checkpoints"] = True
-    tree["analyses"]["separation"] |= {"pictures": 24, "neighbours": 5}
+    tree["analyses"]["separation"] |= {"images": 24, "neighbours": 5}
     tree |= changes
     with open(root / "params.yaml", "w", encoding="utf-8") as file:
         YAML().dump(tree, file)
@@ -106,7 +106,7 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
         "report",
     }
     assert results(project)["test_domain"] == "sketch"
-    assert 0 <= results(project)["cg-high.withheld.balanced_top1"] <= 1
+    assert 0 <= results(project)["cg-high.held_out.balanced_top1"] <= 1
     page = (project / "artifacts" / "report" / "index.html").read_text(encoding="utf-8")
     assert "sketch" in page and "cg-high" in page
     assert (project / "artifacts/models/clip/cg-high-s0/checkpoints/epoch_000.safetensors").is_file()

@@ -1,4 +1,4 @@
-"""The index of the study view in a browser: pictures load from disk, no network is asked, axe finds nothing."""
+"""The index of the study view in a browser: images load from disk, no network is asked, axe finds nothing."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from domix.data.download import download
-from domix.data.manifests import Remote
-from domix.data.transfer import Patience
+from domix.data.archives.manifests import Remote
+from domix.data.fetch.download import download
+from domix.data.fetch.transfer import RetryPolicy
 from domix.runtime.errors import DataError
 
 BIG = bytes(range(251)) * 4000  # 1,004,000 bytes, about sixteen pieces; no two pieces alike
-QUICK = Patience(attempts=3, first_wait=0.001, connect=2.0, read=0.3)
+QUICK = RetryPolicy(attempts=3, first_wait=0.001, connect=2.0, read=0.3)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.archive import ZipReader
-from domix.data.fetch import fetch_files
-from domix.data.manifests import write_files
+from domix.data.archives.archive import ZipReader
+from domix.data.archives.manifests import write_files
+from domix.data.fetch.fetching import fetch_files
 from domix.data.sources import get_source
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import atomic_folder

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from domix.data import transfer
-from domix.data.download import download
-from domix.data.manifests import Remote
-from domix.data.transfer import Patience
+from domix.data.archives.manifests import Remote
+from domix.data.fetch import transfer
+from domix.data.fetch.download import download
+from domix.data.fetch.transfer import RetryPolicy
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.progress import Progress
 from tests.faults.download_server import BIG, QUICK, Fault, bring, fails, names, remote, sha256
@@ -183,7 +183,7 @@ def test_a_length_that_is_never_reached_is_no_file(server, store):
     server.ranges = False
     server.always["big.bin"] = Fault(claim=len(BIG) + 1000)
     with pytest.raises(DataError, match=r"broke off"):
-        download([remote(server, known=False)], store, patience=Patience(attempts=2, first_wait=0.001, read=0.3))
+        download([remote(server, known=False)], store, patience=RetryPolicy(attempts=2, first_wait=0.001, read=0.3))
     assert "big.bin" not in names(store)
 
 
@@ -249,7 +249,7 @@ def test_a_host_that_nobody_knows(store, monkeypatch):
 def test_a_busy_server_is_asked_again_with_growing_pauses(server, store):
     server.faults["big.bin"].extend([Fault(status=503), Fault(status=500), Fault(status=503)])
     pauses: list[float] = []
-    patience = Patience(attempts=4, first_wait=1.0)
+    patience = RetryPolicy(attempts=4, first_wait=1.0)
     download([remote(server)], store, patience=patience, sleep=pauses.append)
     assert (store / "big.bin").read_bytes() == BIG
     assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(pauses))
@@ -259,7 +259,7 @@ def test_a_busy_server_is_asked_again_with_growing_pauses(server, store):
 def test_a_server_says_when_to_come_back(server, store):
     server.faults["big.bin"].extend([Fault(status=429, headers={"Retry-After": "7"})])
     pauses: list[float] = []
-    download([remote(server)], store, patience=Patience(first_wait=1.0), sleep=pauses.append)
+    download([remote(server)], store, patience=RetryPolicy(first_wait=1.0), sleep=pauses.append)
     assert pauses == [7]
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from domix.data import transfer
-from domix.data.download import download
-from domix.data.transfer import Patience
+from domix.data.fetch import transfer
+from domix.data.fetch.download import download
+from domix.data.fetch.transfer import RetryPolicy
 from domix.runtime.errors import DomixError, Interrupted
 from tests.faults.download_server import BIG, Fault, Server, bring, fails, names, remote, sha256
 
@@ -153,8 +153,8 @@ def test_a_file_where_the_store_should_be(server, store):
 PROGRAM = """
 import sys
 from pathlib import Path
-from domix.data.download import download
-from domix.data.manifests import Remote
+from domix.data.fetch.download import download
+from domix.data.archives.manifests import Remote
 download([Remote("big.bin", (sys.argv[1],), int(sys.argv[3]), sys.argv[4])], Path(sys.argv[2]))
 """
 
@@ -211,7 +211,7 @@ def test_an_interruption_ends_soon_and_keeps_the_part(server, store):
     started = time.monotonic()
     try:
         with pytest.raises(Interrupted):
-            download([remote(server)], store, patience=Patience(read=60))
+            download([remote(server)], store, patience=RetryPolicy(read=60))
     finally:
         signal.signal(signal.SIGTERM, before)
         striker.join()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.embeddings import Embeddings, load_embeddings, save_embeddings
+from domix.embed.embeddings import Embeddings, load_embeddings, save_embeddings
 from domix.runtime.errors import DataError
 from tests.fakes import make_index, write_embeddings
 
@@ -67,9 +67,9 @@ DAMAGE = {
     "rows.parquet cut short": (cut("rows.parquet"), "rows.parquet is not a readable parquet file"),
     "layers cut short": (cut("layers.safetensors"), "layers.safetensors is damaged"),
     "meta.json cut short": (cut("meta.json"), "meta.json is not valid JSON"),
-    "a picture too few": (
+    "an image too few": (
         change_array("image.npy", lambda a: a[:-1]),
-        "image.npy has 7 rows, but there are 8 pictures",
+        "image.npy has 7 rows, but there are 8 images",
     ),
     "a class too few": (change_array("text.npy", lambda a: a[:-1]), "text.npy has 1 rows, but there are 2 classes"),
     "other widths": (

@@ -14,16 +14,16 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from domix.data import object_store
-from domix.data.fetcher import Progress, filled
-from domix.data.index import read_index
-from domix.data.object_store import copy, read_range
-from domix.data.prefetch import prefetched
-from domix.data.transfer import Patience, Stopped
+from domix.data.fetch.transfer import RetryPolicy, Stopped
+from domix.data.loading import object_store
+from domix.data.loading.fetcher import Progress, filled
+from domix.data.loading.object_store import copy, read_range
+from domix.data.loading.prefetch import prefetched
+from domix.data.store.index import read_index
 from domix.runtime.errors import DataError, ParameterError
-from tests.packed_sources import KINDS, batches_of, equal, pictures_from, write_sources
+from tests.packed_sources import KINDS, batches_of, equal, images_from, write_sources
 
-HASTY = Patience(attempts=3, first_wait=0.01, longest_wait=0.01)
+HASTY = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.01)
 NEVER = threading.Event()
 
 
@@ -74,13 +74,13 @@ def bucket(root: Path, server: str) -> Iterator[Any]:
 URLS = {source: f"s3://shards/v1/{source}" for source in KINDS}
 
 
-def batches_from(root: Path, urls: dict[str, str], *, patience: Patience = HASTY, workers: int = 0, **named: Any):
+def batches_from(root: Path, urls: dict[str, str], *, patience: RetryPolicy = HASTY, workers: int = 0, **named: Any):
     """Yield the batches of a training that streams."""
-    batches = batches_of(root, pictures_from(root, "stream", shards=urls), **named)
-    progress = Progress(batches.pictures.spool, 0, batches.start)
+    batches = batches_of(root, images_from(root, "stream", shards=urls), **named)
+    progress = Progress(batches.images.spool, 0, batches.start)
     with (
         prefetched(batches, workers=workers, pin=False, ahead=True, tell=progress) as source,
-        filled(batches.pictures.spool, batches, progress, "run", processes=1, patience=patience),
+        filled(batches.images.spool, batches, progress, "run", processes=1, patience=patience),
     ):
         yield from source
 
@@ -89,7 +89,7 @@ def batches_from(root: Path, urls: dict[str, str], *, patience: Patience = HASTY
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("start", [0, 6])
 def test_batches_from_a_bucket_are_those_from_memory(root: Path, workers: int, start: int) -> None:
-    reference = batches_of(root, pictures_from(root, "resident"), start=start)
+    reference = batches_of(root, images_from(root, "resident"), start=start)
     found = list(batches_from(root, URLS, workers=workers, start=start))
     assert len(found) == 10 - start
     assert all(equal(one, other) for one, other in zip(found, reference, strict=True))
@@ -123,7 +123,7 @@ def test_a_server_that_is_away_is_told_after_some_attempts(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(DataError, match=r"could not be read in 1 attempts .*run again to continue$"):
-        copy("s3://shards/x.tar", tmp_path / "x", least=1, stopped=NEVER, patience=Patience(attempts=1))
+        copy("s3://shards/x.tar", tmp_path / "x", least=1, stopped=NEVER, patience=RetryPolicy(attempts=1))
     assert not list(tmp_path.glob("*x*"))
 
 
@@ -177,17 +177,17 @@ def test_a_stop_ends_the_waiting_between_attempts(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(object_store, "_connect", lambda url: (Away(b"x" * 100, []), url))
     with pytest.raises(Stopped):
-        copy("s3://a/b", tmp_path / "b", least=1, stopped=stopped, patience=Patience(first_wait=3600))
+        copy("s3://a/b", tmp_path / "b", least=1, stopped=stopped, patience=RetryPolicy(first_wait=3600))
 
 
 def test_without_s3fs_the_extra_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(ParameterError, match=r"^s3://shards/v1/web needs the extra s3: pip install 'domix\[s3\]'$"):
-        pictures_from(root, "stream", shards=URLS)
+        images_from(root, "stream", shards=URLS)
 
 
 def test_webdataset_reads_the_same_shards(root: Path) -> None:
-    """Anyone else's streaming reader finds the pictures, in the order in which they were packed."""
+    """Anyone else's streaming reader finds the images, in the order in which they were packed."""
     import webdataset
 
     index = read_index(root / "shards/web")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.archive import LARGEST_MEMBER
-from domix.data.tars import BLOCK, Place, TarReader
+from domix.data.archives.archive import LARGEST_MEMBER
+from domix.data.archives.tars import BLOCK, Place, TarReader
 from domix.runtime.errors import DataError
 
 

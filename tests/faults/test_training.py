@@ -19,10 +19,10 @@ import torch
 from safetensors import SafetensorError
 from torch._dynamo.exc import TorchDynamoException
 
-from domix.config import load
-from domix.data.loader import Batches
+from domix.data.loading.loader import Batches
 from domix.model.checkpoint import load_tensors
 from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
+from domix.settings.load import load
 from domix.train import resume
 from domix.train.clip_module import ClipModule
 from domix.train.failures import explain
@@ -132,7 +132,7 @@ def test_a_full_memory_is_told_with_the_parameters_to_change(
         in_training_step(4, lambda given: exhaust(), patch)
         run(make_job(accumulate=2, **ALWAYS), tmp_path)
     assert str(caught.value) == (
-        "the memory does not hold 4 pictures of 32 x 32 pixels at a time (train.batch 8 / 1 devices / train.accumulate"
+        "the memory does not hold 4 images of 32 x 32 pixels at a time (train.batch 8 / 1 devices / train.accumulate"
         " 2): lower train.batch, raise train.accumulate, set trainer.grad_checkpointing to true or set"
         " trainer.precision to bf16; states saved before stay"
     )
@@ -144,7 +144,7 @@ def test_what_is_done_already_is_not_proposed() -> None:
     machine = Machine("gpu", 4, 2, "16-mixed", 0)
     told = explain(torch.OutOfMemoryError(), make_job(batch=16, grad_checkpointing=True), machine)
     assert str(told) == (
-        "the GPU's memory does not hold 2 pictures of 32 x 32 pixels at a time (train.batch 16 / 8 devices /"
+        "the GPU's memory does not hold 2 images of 32 x 32 pixels at a time (train.batch 16 / 8 devices /"
         " train.accumulate 1): lower train.batch or raise train.accumulate; states saved before stay"
     )
     assert explain(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), make_job(), machine) is not None

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.data.additions import SOURCE, shared_classes, unlike_sketches
-from domix.data.cells import Cells, Split, count_cells, make_split
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.mixing import build_mixture
-from domix.data.mixture_names import parse_mixture
-from domix.data.mixtures import Mixture
-from domix.data.recipes import GRADES
-from domix.data.selection import quotas
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.mixtures.additions import SOURCE, shared_classes, unlike_sketches
+from domix.data.mixtures.cells import Cells, Split, count_cells, make_split
+from domix.data.mixtures.mixing import build_mixture
+from domix.data.mixtures.mixture import Mixture
+from domix.data.mixtures.names import parse_mixture
+from domix.data.mixtures.recipes import GRADES
+from domix.data.mixtures.selection import quotas
 from domix.runtime.errors import DataError, ParameterError
 from tests.fakes import make_index
 from tests.golden import domainnet as golden

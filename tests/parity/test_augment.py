@@ -1,4 +1,4 @@
-"""Batched crops and resizes against torchvision's, picture by picture."""
+"""Batched crops and resizes against torchvision's, image by image."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
-from domix.data import augment
+from domix.data.loading import augment
 
 SIZES = torch.tensor([[64, 64], [64, 91], [80, 64], [33, 47], [20, 25]])
 
 
-def pictures(smooth: bool) -> list[Tensor]:
+def images(smooth: bool) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     made = []
     for height, width in SIZES.tolist():
@@ -24,8 +24,8 @@ def pictures(smooth: bool) -> list[Tensor]:
 
 def padded(given: list[Tensor]) -> Tensor:
     batch = torch.full((len(given), 3, 80, 91), 77, dtype=torch.uint8)  # what the padding holds must not matter
-    for place, picture in zip(batch, given, strict=True):
-        place[:, : picture.shape[1], : picture.shape[2]] = picture
+    for place, image in zip(batch, given, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
     return batch
 
 
@@ -33,23 +33,23 @@ def padded(given: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("size", [16, 32, 48])
 @pytest.mark.parametrize("seed", range(5))
 def test_crops_equal_torchvisions_within_a_grey_level(smooth: bool, size: int, seed: int) -> None:
-    given = pictures(smooth)
+    given = images(smooth)
     generator = torch.Generator().manual_seed(seed)
     boxes = augment.random_boxes(SIZES, scale=(0.3, 1.0), ratio=(0.75, 1.3333), generator=generator)
-    mirror = augment.random_mirror(len(SIZES), probability=0.5, generator=generator)
-    ours = augment.crop_resize(padded(given), boxes, size, mirror=mirror)
-    for i, picture in enumerate(given):
+    hflip = augment.random_hflip(len(SIZES), probability=0.5, generator=generator)
+    ours = augment.crop_resize(padded(given), boxes, size, hflip=hflip)
+    for i, image in enumerate(given):
         box = [int(side[i]) for side in (boxes.top, boxes.left, boxes.height, boxes.width)]
-        # Between its two passes torchvision rounds uint8 pictures and cuts off what overshoots, which in noise is much.
-        picture = picture if smooth else picture.float()
-        theirs = tv.resized_crop(picture, *box, [size, size], InterpolationMode.BICUBIC, antialias=True)
-        theirs = tv.horizontal_flip(theirs) if mirror[i] else theirs
+        # Between its two passes torchvision rounds uint8 images and cuts off what overshoots, which in noise is much.
+        image = image if smooth else image.float()
+        theirs = tv.resized_crop(image, *box, [size, size], InterpolationMode.BICUBIC, antialias=True)
+        theirs = tv.horizontal_flip(theirs) if hflip[i] else theirs
         assert (ours[i] - theirs.float().clamp(0, 255)).abs().max() <= 1
 
 
 @pytest.mark.parametrize("size", [16, 32])
 def test_centre_crops_equal_resize_then_crop_of_squares(size: int) -> None:
-    square = pictures(True)[:1]
+    square = images(True)[:1]
     boxes = augment.centre_boxes(SIZES[:1])
     ours = augment.crop_resize(torch.stack(square), boxes, size)
     clip = v2.Compose([v2.Resize(size, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)])
@@ -57,13 +57,13 @@ def test_centre_crops_equal_resize_then_crop_of_squares(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 32])
-def test_centre_crops_nearly_equal_resize_then_crop_of_any_picture(size: int) -> None:
-    given = pictures(True)[:4]
-    ours = augment.crop_resize(padded(given + pictures(True)[4:]), augment.centre_boxes(SIZES), size)
+def test_centre_crops_nearly_equal_resize_then_crop_of_any_image(size: int) -> None:
+    given = images(True)[:4]
+    ours = augment.crop_resize(padded(given + images(True)[4:]), augment.centre_boxes(SIZES), size)
     clip = v2.Compose([v2.Resize(size, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)])
-    for mine, picture in zip(ours, given, strict=False):
+    for mine, image in zip(ours, given, strict=False):
         # Cropping first moves the grid by a fraction of a pixel and hides what lies beyond the border.
-        assert (mine - clip(picture).float()).abs().mean() <= 4
+        assert (mine - clip(image).float()).abs().mean() <= 4
 
 
 def test_the_grey_range_is_kept() -> None:
@@ -81,12 +81,12 @@ def test_random_boxes_follow_torchvisions_distribution() -> None:
     generator = torch.Generator().manual_seed(0)
     boxes = augment.random_boxes(sizes, scale=(0.1, 0.9), ratio=(0.5, 2.0), generator=generator)
     torch.manual_seed(0)
-    picture = torch.empty(3, 60, 90)
+    image = torch.empty(3, 60, 90)
     crop = v2.RandomResizedCrop(8, scale=(0.1, 0.9), ratio=(0.5, 2.0))
     theirs = torch.tensor(
         [
             [p[key] for key in ("top", "left", "height", "width")]
-            for p in (crop.make_params([picture]) for _ in range(count))
+            for p in (crop.make_params([image]) for _ in range(count))
         ]
     ).double()
     ours = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width], dim=1).double()
@@ -95,7 +95,7 @@ def test_random_boxes_follow_torchvisions_distribution() -> None:
     assert ((ours.std(dim=0) / spread - 1).abs() <= 0.06).all()
 
 
-def test_a_picture_too_narrow_for_any_crop_gives_its_largest_centre() -> None:
+def test_an_image_too_narrow_for_any_crop_gives_its_largest_centre() -> None:
     sizes = torch.tensor([[8, 100], [100, 8]])
     generator = torch.Generator().manual_seed(0)
     boxes = augment.random_boxes(sizes, scale=(0.9, 1.0), ratio=(0.75, 1.3333), generator=generator)
@@ -105,11 +105,11 @@ def test_a_picture_too_narrow_for_any_crop_gives_its_largest_centre() -> None:
     assert boxes.left.tolist() == [44, 0]
 
 
-def test_mirroring_follows_its_probability() -> None:
+def test_flipping_follows_its_probability() -> None:
     generator = torch.Generator().manual_seed(0)
-    assert not augment.random_mirror(100, probability=0.0, generator=generator).any()
-    assert augment.random_mirror(100, probability=1.0, generator=generator).all()
-    assert 400 < augment.random_mirror(1000, probability=0.5, generator=generator).sum() < 600
+    assert not augment.random_hflip(100, probability=0.0, generator=generator).any()
+    assert augment.random_hflip(100, probability=1.0, generator=generator).all()
+    assert 400 < augment.random_hflip(1000, probability=0.5, generator=generator).sum() < 600
 
 
 def test_normalising_gives_clips_mean_and_variance() -> None:

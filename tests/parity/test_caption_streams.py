@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.data.captions import make_captions
+from domix.data.captions.captions import make_captions
 from tests.fakes import DOMAINS
 from tests.golden import domainnet as golden
 
@@ -98,7 +98,7 @@ def test_files_are_the_references_to_the_byte(seed, aligned):
 def test_small_blocks_of_random_words_give_the_same(block, monkeypatch):
     lists = make_lists((*DOMAINS, "watercolour"), 20, seed=2)
     expected = slow_lines(lists, seed=42, aligned=False)
-    monkeypatch.setattr("domix.data.caption_streams.BLOCK", block)
+    monkeypatch.setattr("domix.data.captions.streams.BLOCK", block)
     assert fast_lines(lists, seed=42, aligned=False) == expected
 
 

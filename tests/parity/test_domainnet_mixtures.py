@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domix.data.aliases import alias
-from domix.data.cells import Cells, Split, count_cells, make_split
-from domix.data.mixing import build_mixture
-from domix.data.mixture_names import parse_mixture, parse_mixtures, reference_names
-from domix.data.selection import common_size, quotas, validation_quotas
+from domix.data.mixtures.aliases import alias
+from domix.data.mixtures.cells import Cells, Split, count_cells, make_split
+from domix.data.mixtures.mixing import build_mixture
+from domix.data.mixtures.names import parse_mixture, parse_mixtures, reference_names
+from domix.data.mixtures.selection import common_size, quotas, validation_quotas
 from tests.golden import domainnet as golden
 
 

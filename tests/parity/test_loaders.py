@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from domix.data.fetcher import Progress, filled
-from domix.data.loader import Batch, Batches
-from domix.data.packed_pictures import PackedPictures
-from domix.data.prefetch import prefetched
+from domix.data.loading.fetcher import Progress, filled
+from domix.data.loading.loader import Batch, Batches
+from domix.data.loading.packed_images import PackedImages
+from domix.data.loading.prefetch import prefetched
 from domix.train.fit import fit
-from tests.packed_sources import KINDS, batches_of, equal, make_job, pictures_from, write_sources
+from tests.packed_sources import KINDS, batches_of, equal, images_from, make_job, write_sources
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def trainer_of(root: Path, loader: str) -> dict[str, Any]:
 @contextmanager
 def served(batches: Batches, *, workers: int) -> Iterator[Iterator[Batch]]:
     """Iterate over batches as a training does."""
-    spool = batches.pictures.spool if isinstance(batches.pictures, PackedPictures) else None
+    spool = batches.images.spool if isinstance(batches.images, PackedImages) else None
     if spool is None:
         with prefetched(batches, workers=workers, pin=False, ahead=True) as source:
             yield iter(source)
@@ -54,9 +54,9 @@ WAYS = [("resident", 0), ("cache", 0), ("shards", 0), ("shards", 2), ("stream", 
 @pytest.mark.parametrize(("loader", "workers"), WAYS)
 @pytest.mark.parametrize("part", [{}, {"rank": 1, "world_size": 2}, {"start": 6}, {"start": 7, "world_size": 2}])
 def test_every_loader_gives_the_same_batches(root: Path, loader: str, workers: int, part: dict[str, int]) -> None:
-    reference = batches_of(root, pictures_from(root, "resident"), **part)
-    pictures = pictures_from(root, **trainer_of(root, loader))
-    with served(batches_of(root, pictures, **part), workers=workers) as coming:
+    reference = batches_of(root, images_from(root, "resident"), **part)
+    images = images_from(root, **trainer_of(root, loader))
+    with served(batches_of(root, images, **part), workers=workers) as coming:
         found = list(coming)
     assert len(found) == 10 - part.get("start", 0)
     assert all(equal(one, other) for one, other in zip(found, reference, strict=True))
@@ -64,8 +64,8 @@ def test_every_loader_gives_the_same_batches(root: Path, loader: str, workers: i
 
 @pytest.mark.parametrize("loader", ["resident", "cache", "shards"])
 def test_epochs_that_drop_their_last_samples_are_the_same_too(root: Path, loader: str) -> None:
-    reference = batches_of(root, pictures_from(root, "resident"), drop_last=True, window=None)
-    batches = batches_of(root, pictures_from(root, loader), drop_last=True, window=None)
+    reference = batches_of(root, images_from(root, "resident"), drop_last=True, window=None)
+    batches = batches_of(root, images_from(root, loader), drop_last=True, window=None)
     assert all(equal(one, other) for one, other in zip(batches, reference, strict=True))
 
 
@@ -80,6 +80,6 @@ def test_trainings_end_with_the_same_weights(root: Path, tmp_path: Path, loader:
 
 
 def test_what_lies_outside_of_a_training_is_read_piece_by_piece(root: Path) -> None:
-    batches = batches_of(root, pictures_from(root, **trainer_of(root, "stream")))
-    assert equal(batches.make(3), batches_of(root, pictures_from(root, "resident")).make(3))
+    batches = batches_of(root, images_from(root, **trainer_of(root, "stream")))
+    assert equal(batches.make(3), batches_of(root, images_from(root, "resident")).make(3))
     assert not (root / "spool" / "training").exists()

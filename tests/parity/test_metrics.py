@@ -48,7 +48,7 @@ def test_ranks_give_scikit_learns_top_k_accuracy(k):
 @settings(max_examples=30, deadline=None)
 @given(labelled(), st.integers(0, 1000))
 def test_the_bootstrap_measures_whole_draws_of_classes(pair, seed):
-    """A column a picture says how often that one was drawn; the other columns are then measured literally."""
+    """A column an image says how often that one was drawn; the other columns are then measured literally."""
     label, predicted = pair
     columns = np.stack([label == predicted, label <= predicted, label % 2 == 0], axis=1)
     own = np.eye(len(label))
@@ -85,7 +85,7 @@ def test_how_many_flips_are_in_memory_changes_nothing(monkeypatch):
 
 
 def test_the_spread_of_resamples_is_the_textbooks():
-    """One picture a class: classes are plain draws, and the standard error is that of a binomial share."""
+    """One image a class: classes are plain draws, and the standard error is that of a binomial share."""
     rng = np.random.default_rng(0)
     correct = (rng.random(400) < 0.3)[:, None]
     made = bootstrap.bootstrap_jointly(np.arange(400), correct, resamples=4000, seed=0)
@@ -97,8 +97,8 @@ def test_the_spread_of_resamples_is_the_textbooks():
     assert interval.high == pytest.approx(exact.high, abs=0.01)
 
 
-def test_alike_pictures_of_a_class_widen_the_interval():
-    """Ten pictures of a class that share one fate say no more than one picture."""
+def test_alike_images_of_a_class_widen_the_interval():
+    """Ten images of a class that share one fate say no more than one image."""
     fate = np.random.default_rng(0).random(50) < 0.5
     one = bootstrap.bootstrap_jointly(np.arange(50), fate[:, None], resamples=2000, seed=0).balanced.std()
     ten = bootstrap.bootstrap_jointly(

@@ -8,9 +8,9 @@ from fractions import Fraction
 import pandas as pd
 from hypothesis import given, settings
 
-from domix.data.cells import count_cells, make_split
-from domix.data.mixing import build_mixture
-from domix.data.mixture_names import parse_mixture
+from domix.data.mixtures.cells import count_cells, make_split
+from domix.data.mixtures.mixing import build_mixture
+from domix.data.mixtures.names import parse_mixture
 from domix.runtime.errors import DataError
 from tests.studies import NATURAL, Made, studies
 

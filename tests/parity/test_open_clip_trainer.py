@@ -1,6 +1,6 @@
 """Whole trainings against open_clip's own trainer: its training loop, loss, optimiser set-up and schedule.
 
-Both start from the same weights and see the same augmented pictures and captions. Compared are the loss of every step
+Both start from the same weights and see the same augmented images and captions. Compared are the loss of every step
 and, at the end, every weight and buffer: the same to the last bit where both compute the same operations in the same
 order, else within what rounding explains.
 """
@@ -19,9 +19,9 @@ from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
 from torch import Tensor
 
-from domix.data.loader import augmented
+from domix.data.loading.loader import augmented
 from domix.model.checkpoint import load_tensors
-from domix.runtime.tracking import NullTracker
+from domix.runtime.tracking.tracker import NullTracker
 from domix.train import optim
 from domix.train.fit import fit
 from domix.train.job import Job
@@ -86,7 +86,7 @@ def their_parts(job: Job, captions: list[str]) -> list[tuple[Tensor, Tensor]]:
     tokens = get_tokenizer("RN50", context_length=CONFIG["text_cfg"]["context_length"])(captions)
     parts = []
     for batch in job.batches(tokens, start=0):
-        whole = augmented(batch, job.task.size).contiguous()  # as a loader stacks pictures
+        whole = augmented(batch, job.task.size).contiguous()  # as a loader stacks images
         count = job.recipe.accumulate
         parts += zip(whole.chunk(count), batch.targets.chunk(count), strict=True)
     return parts

@@ -12,10 +12,10 @@ from open_clip_train.params import get_default_params
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from domix import config
-from domix.config import Params
 from domix.model import clip
 from domix.model.loss import contrastive_loss
+from domix.settings.load import load
+from domix.settings.params import Params
 from domix.train import optim
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
@@ -30,12 +30,12 @@ TOTALS = {"clipart": 18080, "infograph": 18112, "painting": 18560, "quickdraw": 
 
 
 def preset(name: str) -> Params:
-    return config.load((REPOSITORY / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return load((REPOSITORY / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass
 class Counted:
-    """Pictures that can be counted alone."""
+    """Images that can be counted alone."""
 
     count: int
 
@@ -52,7 +52,7 @@ def job(name: str, count: int, **model: Any) -> Job:
     params = preset(name)
     chosen = {"name": params.model.name, "config": clip.load_config(params.model.name)} | model
     task = ClipTask(recipe=params.train, captions=[], **chosen)
-    return Job(task=task, recipe=params.train, trainer=params.trainer, seed=0, pictures=Counted(count))
+    return Job(task=task, recipe=params.train, trainer=params.trainer, seed=0, images=Counted(count))
 
 
 @pytest.mark.parametrize("captioned", CAPTIONED)
@@ -101,7 +101,7 @@ def test_the_augmentation_is_the_references() -> None:
     train, crop = preset("paper").train, RandomResizedCrop(224, scale=(0.9, 1.0))
     assert tuple(train.crop_scale) == tuple(crop.scale)
     assert tuple(train.crop_ratio) == tuple(crop.ratio)
-    assert train.mirror == 0
+    assert train.hflip == 0
 
 
 @pytest.mark.parametrize("name", ["paper", "cc3m", "cc12m"])
@@ -114,7 +114,7 @@ def test_nothing_deviates_from_the_reference_unless_asked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cc3m", "cc12m"])
-def test_the_recipe_on_web_pictures_differs_as_the_references_does(name: str) -> None:
+def test_the_recipe_on_web_images_differs_as_the_references_does(name: str) -> None:
     web, paper = preset(name), preset("paper")
     assert web.base == [name]
     assert web.seeds == [0]
@@ -140,9 +140,9 @@ def test_the_references_other_encoders_have_its_sizes() -> None:
 def test_the_references_other_encoders_take_a_step(name: str, width: int) -> None:
     model: Any = clip.build(clip.load_config(name), seed=0).train()
     model.set_grad_checkpointing(True)
-    pictures = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     tokens = clip.tokenizer(clip.load_config(name))(["a bear", "a drawing of a kite"])
-    image, text = model.encode_image(pictures), clip.encode_text(model, tokens)
+    image, text = model.encode_image(images), clip.encode_text(model, tokens)
     assert image.shape == text.shape == (2, width)
     contrastive_loss(image, text, model.logit_scale.exp()).backward()
     assert [n for n, weight in model.named_parameters() if weight.grad is None] == []

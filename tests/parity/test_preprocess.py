@@ -19,8 +19,8 @@ def image(width: int, height: int) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def read(preprocess: Preprocess, picture: Image.Image) -> torch.Tensor:
-    return preprocess.normalise(torch.from_numpy(preprocess.cut(picture).copy()).permute(2, 0, 1)[None])[0]
+def read(preprocess: Preprocess, image: Image.Image) -> torch.Tensor:
+    return preprocess.normalise(torch.from_numpy(preprocess.cut(image).copy()).permute(2, 0, 1)[None])[0]
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])

@@ -25,7 +25,7 @@ IMAGENET = Judged(np.array([0, 1, 1, 2, 2]), np.array([0, 1, 0, 0, 1]), np.array
 
 @pytest.fixture(scope="module")
 def scores() -> tuple[pd.DataFrame, np.ndarray]:
-    """Return pictures and the scores [E, N, K] of three checkpoints; the sketches have none of the class 11."""
+    """Return images and the scores [E, N, K] of three checkpoints; the sketches have none of the class 11."""
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"domain": np.repeat(["real", "sketch"], [90, 60]), "label": rng.integers(0, 12, 150)})
     rows.loc[(rows["domain"] == "sketch") & (rows["label"] == 11), "label"] = 2
@@ -103,7 +103,7 @@ def test_top_k_results_name_imagenet_by_the_same_scheme(answers) -> None:
     assert list(tree["domainnet-val"]) == ["top-3-accuracy", "f1-score", "num-samples"]
 
 
-def test_a_class_without_pictures_has_no_accuracy_and_is_in_no_mean(answers) -> None:
+def test_a_class_without_images_has_no_accuracy_and_is_in_no_mean(answers) -> None:
     study = replace(STUDY, test_classes=("thing_2", "thing_11"))
     tree = results(answers, study)["domainnet-val"]
     assert tree["accuracy"]["sketch-thing 11-ood"] == [None] * 3

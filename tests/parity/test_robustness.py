@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from domix.data.imagenet_subsets import subset_labels, subset_wnids
+from domix.data.classes.imagenet_subsets import subset_labels, subset_wnids
 from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.robustness import classify_set, robustness_table
 from domix.runs import Run

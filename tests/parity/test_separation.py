@@ -10,7 +10,7 @@ import pytest
 
 from domix.analyses.sampling import draw_rows
 from domix.analyses.separation.measures import distance_table, nearest_neighbours, separability_table
-from domix.evaluate.embeddings import Embeddings, load_embeddings
+from domix.embed.embeddings import Embeddings, load_embeddings
 from tests.fakes import make_index, write_embeddings
 
 TEST = {"clipart": [3, 0, 1, 2], "real": [1, 2, 4, 1], "sketch": [0, 5, 0, 2]}
@@ -80,7 +80,7 @@ def test_neighbours_give_umap_the_graph_that_it_finds_itself() -> None:
 
     rng = np.random.default_rng(0)
     image = rng.normal(size=(120, 6)).astype(np.float32)
-    image[100:] = image[:20]  # equal pictures: some distances are exactly zero
+    image[100:] = image[:20]  # equal images: some distances are exactly zero
     image /= np.linalg.norm(image, axis=1, keepdims=True)
     indices, distances = nearest_neighbours(image, 8)
     assert (distances[:, 0] == 0).all()
@@ -91,7 +91,7 @@ def test_neighbours_give_umap_the_graph_that_it_finds_itself() -> None:
     state = np.random.RandomState(0)
     ours = fuzzy_simplicial_set(image, 8, state, "euclidean", knn_indices=indices, knn_dists=distances)[0]
     theirs = fuzzy_simplicial_set(exact.astype(np.float32), 8, state, "precomputed")[0]
-    # where a picture stands twice, either may come first; the strengths of all edges are the same
+    # where an image stands twice, either may come first; the strengths of all edges are the same
     np.testing.assert_allclose(np.sort(ours.data), np.sort(theirs.data), atol=1e-4)
 
 

@@ -12,7 +12,7 @@ import torch.multiprocessing
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from domix.data.loader import augmented
+from domix.data.loading.loader import augmented
 from domix.model import clip
 from domix.model.checkpoint import load_tensors
 from domix.model.loss import contrastive_loss
@@ -36,13 +36,13 @@ def reference(job: Job) -> dict[str, Tensor]:
     model: Any = job.task.build(job.seed).train()
     module: Any = job.task.module(job, model)
     batch = next(iter(job.batches(job.task.targets(model), start=0)))
-    batch = batch._replace(pictures=augmented(batch, job.task.size))
+    batch = batch._replace(images=augmented(batch, job.task.size))
     pairs = []
     lower = job.trainer.precision == "bf16"
     for number, part in enumerate(batch.parts(job.recipe.accumulate)):
         module.seed_part(part, number)
         with torch.autocast("cpu", torch.bfloat16, enabled=lower, cache_enabled=False):
-            pairs.append((model.encode_image(part.pictures), clip.encode_text(model, part.targets)))
+            pairs.append((model.encode_image(part.images), clip.encode_text(model, part.targets)))
     image, text = (torch.cat(features) for features in zip(*pairs, strict=True))
     contrastive_loss(image, text, model.logit_scale.exp(), model.logit_bias).backward()
     return {name: weight.grad for name, weight in model.named_parameters()}

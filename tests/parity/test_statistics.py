@@ -1,4 +1,4 @@
-"""The statistics equal SciPy's and statsmodels', and literal resampling of classes, pictures and seeds."""
+"""The statistics equal SciPy's and statsmodels', and literal resampling of classes, images and seeds."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from statsmodels.stats.proportion import proportion_confint
 
 from domix.evaluate import bootstrap, statistics
 
-SHAPES = {  # pictures of each class, and which are right: few kinds of classes, many, one class, one picture each
+SHAPES = {  # images of each class, and which are right: few kinds of classes, many, one class, one image each
     "alike": (np.repeat(np.arange(60), 2), np.tile([True, False, True, True, False, False], 20)),
     "unlike": (np.repeat(np.arange(12), np.arange(1, 13)), np.arange(78) % 7 % 3 == 0),
     "one class": (np.zeros(9, dtype=np.int64), np.arange(9) < 4),
-    "one picture": (np.arange(40), np.arange(40) % 3 == 0),
+    "one image": (np.arange(40), np.arange(40) % 3 == 0),
 }
 
 
 def literal_draws(label, values, *, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw classes, then pictures of each, then seeds (columns), with literal lists; balanced and pooled."""
+    """Draw classes, then images of each, then seeds (columns), with literal lists; balanced and pooled."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(label == name) for name in np.unique(label)]
     balanced, pooled = [], []
     for _ in range(resamples):
         drawn = [members[k] for k in rng.integers(0, len(members), len(members))]
-        drawn = [pictures[rng.integers(0, len(pictures), len(pictures))] for pictures in drawn]
+        drawn = [images[rng.integers(0, len(images), len(images))] for images in drawn]
         seeds = rng.integers(0, values.shape[1], values.shape[1])
-        balanced.append(np.mean([values[pictures][:, seeds].mean() for pictures in drawn]))
+        balanced.append(np.mean([values[images][:, seeds].mean() for images in drawn]))
         pooled.append(values[np.concatenate(drawn)][:, seeds].mean())
     return np.array(balanced), np.array(pooled)
 
 
 @pytest.fixture(params=[7, 512])
 def chunk(request, monkeypatch) -> None:
-    """Few or many pictures that are drawn at once: several classes, or a part of all."""
+    """Few or many images that are drawn at once: several classes, or a part of all."""
     monkeypatch.setattr(bootstrap, "CHUNK", request.param)
 
 
@@ -50,7 +50,7 @@ def alike(first, second) -> bool:
 
 @pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_bootstraps_are_drawing_classes_and_pictures(shape):
+def test_both_bootstraps_are_drawing_classes_and_images(shape):
     label, right = SHAPES[shape]
     balanced, pooled = literal_draws(label, right[:, None], resamples=1000, seed=14)
     alone = bootstrap.bootstrap(label, right, resamples=4000, seed=3)
@@ -61,7 +61,7 @@ def test_both_bootstraps_are_drawing_classes_and_pictures(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_spread_is_the_formulas(shape):
-    """Var of the mean of K independent drawn classes: between classes, and of a class's n draws of its pictures."""
+    """Var of the mean of K independent drawn classes: between classes, and of a class's n draws of its images."""
     label, right = SHAPES[shape]
     _, sizes = np.unique(label, return_counts=True)
     share = np.bincount(label, weights=right) / sizes
@@ -93,7 +93,7 @@ def test_both_ways_of_drawing_outcomes_agree(monkeypatch):
     assert alike(counted.balanced, drawn.balanced) and alike(counted.pooled, drawn.pooled)
 
 
-def test_the_interval_is_scipys_where_classes_are_single_pictures():
+def test_the_interval_is_scipys_where_classes_are_single_images():
     right = np.random.default_rng(2).random(120) < 0.4
     made = bootstrap.bootstrap(np.arange(120), right, resamples=20_000, seed=0)
     interval = statistics.percentile_interval(right.mean(), made.balanced, confidence=0.9, classes=120)
@@ -102,8 +102,8 @@ def test_the_interval_is_scipys_where_classes_are_single_pictures():
     assert (interval.low, interval.high) == (pytest.approx(ends.low, abs=0.01), pytest.approx(ends.high, abs=0.01))
 
 
-def test_seeds_are_crossed_with_pictures():
-    """Seeds that differ much, on pictures that all of them see: as literal drawing of both."""
+def test_seeds_are_crossed_with_images():
+    """Seeds that differ much, on images that all of them see: as literal drawing of both."""
     rng = np.random.default_rng(6)
     label = np.repeat(np.arange(15), 4)
     values = (rng.random((60, 3)) < np.array([0.2, 0.5, 0.9])).astype(float)
@@ -111,7 +111,7 @@ def test_seeds_are_crossed_with_pictures():
     over = bootstrap.over_seeds(resampled.balanced, seed=11)
     balanced, _ = literal_draws(label, values, resamples=1000, seed=12)
     assert alike(over, balanced)
-    assert over.std() > 1.5 * resampled.balanced.mean(axis=1).std()  # seeds add to the spread of pictures
+    assert over.std() > 1.5 * resampled.balanced.mean(axis=1).std()  # seeds add to the spread of images
 
 
 def test_one_seed_has_no_spread_of_seeds():
@@ -155,7 +155,7 @@ def test_holms_correction_is_statsmodels(count):
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 def test_the_detectable_difference_is_statsmodels_effect_size(confidence):
-    """One picture a class: the standard error is that of a mean, and the effect size counts deviations."""
+    """One image a class: the standard error is that of a mean, and the effect size counts deviations."""
     difference = np.random.default_rng(0).choice([-1.0, 0.0, 0.0, 1.0], 300)
     resampled = bootstrap.bootstrap_jointly(np.arange(300), difference[:, None], resamples=20_000, seed=0).balanced
     ours = statistics.detectable_difference(resampled[:, 0], confidence=confidence)

@@ -38,7 +38,7 @@ def the_plan(asked: Asked) -> Plan:
 
 
 def the_runs(asked: Asked, plan: Plan) -> list[RunOutcomes]:
-    """Draw what each model says of the pictures, the same whoever else is asked for."""
+    """Draw what each model says of the images, the same whoever else is asked for."""
     cells = [(d, c) for d in ("clipart", "real") for c in plan.study.classes for _ in range(PER_CELL)]
     rows = pd.DataFrame(cells, columns=["domain", "class"])
     rows.insert(0, "row", np.arange(len(rows)))

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from domix import config
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.labels import label_samples
-from domix.data.loader import augmented
-from domix.data.mixtures import Mixture
-from domix.model import supervised
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.loading.loader import augmented
+from domix.data.mixtures.labels import label_samples
+from domix.data.mixtures.mixture import Mixture
+from domix.model import classifier as supervised
 from domix.model.checkpoint import load_tensors
+from domix.settings.load import load
 from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.supervised_module import SupervisedTask
@@ -26,14 +26,14 @@ from tests.tiny import REPOSITORY
 from tests.tiny_supervised import NORMLESS, RESNET, TIMM, make_job
 
 TINY = make_job()
-PAPER = config.load((REPOSITORY / "presets/paper.yaml").read_text(encoding="utf-8"))
+PAPER = load((REPOSITORY / "presets/paper.yaml").read_text(encoding="utf-8"))
 
 
 # -- the training
 
 
 def plain_loop(job: Job, *, epochs: int) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """Train with nothing of Domix but the model and the pictures of each batch; return weights, and a row a step."""
+    """Train with nothing of Domix but the model and the images of each batch; return weights, and a row a step."""
     recipe, task = job.recipe, job.task
     model = task.build(job.seed)
     exempt = ("bn", "ln", "bias", "logit_scale")
@@ -97,7 +97,7 @@ def test_every_step_is_that_of_a_plain_loop(tmp_path: Path, encoder: dict[str, A
 
 
 class Counted:
-    """So many pictures, without any."""
+    """So many images, without any."""
 
     sizes = torch.empty(0, 2)
 
@@ -110,7 +110,7 @@ class Counted:
 
 def paper_job(base: int, size: int) -> Job:
     """Return the preset's training on so many samples of ImageNet-Captions and of DomainNet."""
-    return Job(task=TINY.task, recipe=PAPER.supervised, trainer=PAPER.trainer, seed=0, pictures=Counted(base + size))
+    return Job(task=TINY.task, recipe=PAPER.supervised, trainer=PAPER.trainer, seed=0, images=Counted(base + size))
 
 
 # test domain -> optimiser steps per five epochs that the reference's evaluation job names its checkpoints by
@@ -158,7 +158,7 @@ def test_the_paper_preset_is_the_references_recipe() -> None:
     assert (recipe.epochs, recipe.milestones, recipe.samples) == (90, [30, 50, 70], None)
     assert recipe.checkpoints == list(range(0, 91, 5))
     assert (recipe.drop_last, recipe.bn_group, recipe.clip_grad) == (True, None, None)
-    assert (recipe.crop_scale, recipe.mirror) == ([0.9, 1.0], 0.0)
+    assert (recipe.crop_scale, recipe.hflip) == ([0.9, 1.0], 0.0)
     assert (trainer.precision, trainer.tf32) == ("fp16", True)
 
 
@@ -177,7 +177,7 @@ def study(rows_of_base: pd.DataFrame) -> tuple[Mixture, dict[str, pd.DataFrame]]
         standard_name="all",
         caption="standard",
         domains=golden.DOMAINS,
-        withheld=None,
+        held_out=None,
         parameters={"source": "domainnet"},
         samples={name: len(index) for name, index in indices.items()},
         rows=rows,

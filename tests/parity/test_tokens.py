@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 
-from domix.evaluate.prompts import render_prompts
+from domix.embed.prompts import render_prompts
 from domix.model.tokens import tokenise
 
 TEXTS = [

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-from domix.data.augment import CLIP_MEAN, CLIP_STD, centre_boxes, crop_resize, normalise
-from domix.model.public import PublicClip, load_public
+from domix.data.loading.augment import CLIP_MEAN, CLIP_STD, centre_boxes, crop_resize, normalise
+from domix.encoders.public import PublicClip, load_public
 from domix.runtime.errors import DataError
-from tests.tiny import make_pictures
+from tests.tiny import make_images
 
 VISION: dict[str, Any] = {
     "hidden_size": 24,
@@ -48,12 +48,12 @@ def saved(folder: Path, *, vision: dict[str, Any] | None = None, text: dict[str,
 
 
 def assert_equal_features(found: PublicClip, model: CLIPModel) -> None:
-    pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        image = model.get_image_features(pixel_values=pictures).pooler_output
+        image = model.get_image_features(pixel_values=images).pooler_output
         text = model.get_text_features(input_ids=TOKENS).pooler_output
         assert image.shape == (3, 12)
-        torch.testing.assert_close(found.model.encode_image(pictures), image, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.model.encode_image(images), image, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(found.model.encode_text(TOKENS), text, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(found.model.logit_scale, model.logit_scale)
     assert image.abs().max() > 0.1  # so that the tolerance means something
@@ -93,21 +93,21 @@ def test_the_towers_own_settings_go_before_in_early_configurations(tmp_path: Pat
 
 
 def test_a_silent_configuration_means_transformers_defaults() -> None:
-    from domix.model.hf import open_clip_config
+    from domix.encoders.hf import open_clip_config
 
     everything = open_clip_config(CLIPConfig().to_dict(), which="it")
     assert open_clip_config({"model_type": "clip"}, which="it") == everything
 
 
-def test_pictures_are_prepared_as_by_transformers(tmp_path: Path) -> None:
-    """The two resize alike, up to a grey level in rounding: pictures have no greys that bicubic sums would exceed."""
+def test_images_are_prepared_as_by_transformers(tmp_path: Path) -> None:
+    """The two resize alike, up to a grey level in rounding: images have no greys that bicubic sums would exceed."""
     saved(tmp_path)
     processor = CLIPImageProcessor(**SIZES, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4])
     processor.save_pretrained(tmp_path)
     found = load_public(str(tmp_path)).preprocess
-    pictures = torch.stack([64 + make_pictures(4)[row] // 2 for row in range(4)])
-    mine = normalise(crop_resize(pictures, centre_boxes(torch.full((4, 2), 40)), 32), found.mean, found.std)
-    theirs = processor([picture.permute(1, 2, 0).numpy() for picture in pictures], return_tensors="pt")["pixel_values"]
+    images = torch.stack([64 + make_images(4)[row] // 2 for row in range(4)])
+    mine = normalise(crop_resize(images, centre_boxes(torch.full((4, 2), 40)), 32), found.mean, found.std)
+    theirs = processor([image.permute(1, 2, 0).numpy() for image in images], return_tensors="pt")["pixel_values"]
     deviation = torch.tensor([0.2, 0.3, 0.4])[:, None, None]
     greys = ((mine - theirs) * deviation * 255).abs()
     assert greys.max() < 1.01
@@ -124,7 +124,7 @@ def test_a_processor_of_transformers_five_is_read_too(tmp_path: Path) -> None:
     assert load_public(str(tmp_path)).preprocess.mean == (0.5, 0.4, 0.3)
 
 
-def test_without_a_description_pictures_are_prepared_as_for_clip(tmp_path: Path) -> None:
+def test_without_a_description_images_are_prepared_as_for_clip(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     found = load_public(str(tmp_path)).preprocess
@@ -149,7 +149,7 @@ FAULTS = {
     "another activation": (change("config.json", vision_config__hidden_act="relu"), "hidden_act 'relu', but only"),
     "two activations": (change("config.json", text_config__hidden_act="gelu"), "text_config.hidden_act 'gelu'"),
     "another end of text": (change("config.json", text_config__eos_token_id=5), "eos_token_id 5, but only 49407 or 2"),
-    "grey pictures": (change("config.json", vision_config__num_channels=1), "num_channels 1, but only 3"),
+    "grey images": (change("config.json", vision_config__num_channels=1), "num_channels 1, but only 3"),
     "a smaller vocabulary": (change("config.json", text_config__vocab_size=999), "vocab_size is 999, fewer than"),
     "other shapes": (change("config.json", vision_config__hidden_size=48), "are another model's: .* 24.* there and 48"),
     "bilinear": (change("preprocessor_config.json", resample=2), "with resample 2, but only 3 is done here"),

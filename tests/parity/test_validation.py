@@ -12,10 +12,10 @@ from open_clip_train.train import get_clip_metrics
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from torch.nn import functional as F
 
-from domix.data.augment import normalise
+from domix.data.loading.augment import normalise
 from domix.model import clip
-from domix.train.subsets import Subset
-from domix.train.validation import Validation, retrieval
+from domix.train.validation.clip import Validation, retrieval
+from domix.train.validation.subsets import Subset
 from tests.tiny import CONFIG, WORDS
 
 PROMPTS = [f"a picture of a {word}." for word in WORDS]
@@ -50,25 +50,25 @@ def test_retrieval_with_repeated_captions_is_the_obvious_search() -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure an untrained model, and embed the same pictures and texts with open_clip's own functions."""
+    """Measure an untrained model, and embed the same images and texts with open_clip's own functions."""
     generator = torch.Generator().manual_seed(6)
     model: Any = clip.build(CONFIG, seed=0).eval()
     labels = torch.randint(0, 12, (150,), generator=generator)
     test = torch.tensor([1, 4, 7])[torch.randint(0, 3, (40,), generator=generator)]
-    pictures, withheld = (torch.randint(0, 256, (n, 3, 32, 32), generator=generator).byte() for n in (150, 40))
+    images, held_out = (torch.randint(0, 256, (n, 3, 32, 32), generator=generator).byte() for n in (150, 40))
     captions = [f"a drawing of a {WORDS[label]} number {row % 100}" for row, label in enumerate(labels.tolist())]
     validation = Validation(
         CONFIG,
-        Subset(pictures, labels.numpy(), captions),
-        Subset(withheld, test.numpy(), None),
+        Subset(images, labels.numpy(), captions),
+        Subset(held_out, test.numpy(), None),
         prompts=PROMPTS,
         test_labels=np.array([1, 4, 7]),
     )
     tokenizer = clip.tokenizer(CONFIG)
     with torch.no_grad():
         theirs = {
-            "seen": model.encode_image(normalise(pictures.float()), normalize=True),
-            "withheld": model.encode_image(normalise(withheld.float()), normalize=True),
+            "seen": model.encode_image(normalise(images.float()), normalize=True),
+            "held_out": model.encode_image(normalise(held_out.float()), normalize=True),
             "captions": model.encode_text(tokenizer(captions), normalize=True),
             "prompts": model.encode_text(tokenizer(PROMPTS), normalize=True),
             "scale": model.logit_scale.exp(),
@@ -86,12 +86,12 @@ def test_the_loss_is_open_clips(measured: tuple[dict[str, float], dict[str, Any]
 
 def test_accuracies_are_scikit_learns(measured: tuple[dict[str, float], dict[str, Any]]) -> None:
     ours, theirs = measured
-    for name, label in (("seen", theirs["labels"]), ("withheld", theirs["test"])):
+    for name, label in (("seen", theirs["labels"]), ("held_out", theirs["test"])):
         said = (theirs[name] @ theirs["prompts"].T).argmax(dim=1).numpy()
         assert ours[f"{name}_top1"] == pytest.approx(accuracy_score(label, said))
         assert ours[f"{name}_balanced_top1"] == pytest.approx(balanced_accuracy_score(label, said))
     test = np.array([1, 4, 7])
-    said = test[(theirs["withheld"] @ theirs["prompts"][test].T).argmax(dim=1).numpy()]
+    said = test[(theirs["held_out"] @ theirs["prompts"][test].T).argmax(dim=1).numpy()]
     among = balanced_accuracy_score(theirs["test"], said)
-    assert ours["withheld_balanced_top1_among_test"] == pytest.approx(among)
+    assert ours["held_out_balanced_top1_among_test"] == pytest.approx(among)
     assert among > 0

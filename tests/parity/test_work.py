@@ -10,7 +10,7 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from domix.model import clip
-from domix.train import work
+from domix.train.cost import work
 from tests.tiny import CONFIG
 
 LARGER = {  # large enough that activations, not weights, fill the memory
@@ -44,22 +44,22 @@ def test_a_text_tower_costs_what_its_formula_says() -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_what_is_counted_is_what_a_cpu_computes(checkpointing: bool) -> None:
-    model, pictures = clip.build(LARGER, seed=0), torch.randn(512, 3, 32, 32)
+    model, images = clip.build(LARGER, seed=0), torch.randn(512, 3, 32, 32)
     model.set_grad_checkpointing(checkpointing)
     counted, _ = work.clip_work(model, size=32, context=16)
     with FlopCounterMode(display=False) as flops:
-        model.encode_image(pictures).sum().backward()
-    computed = flops.get_total_flops() / len(pictures)
+        model.encode_image(images).sum().backward()
+    computed = flops.get_total_flops() / len(images)
     assert counted.step == pytest.approx(computed, rel=0.02)  # attention is computed in other pieces on a CPU
-    grown = (_most(model, pictures) - _most(model, pictures[:256])) / 256
+    grown = (_most(model, images) - _most(model, images[:256])) / 256
     assert counted.nbytes == pytest.approx(grown, rel=0.25)
 
 
-def _most(model: Any, pictures: torch.Tensor) -> int:
+def _most(model: Any, images: torch.Tensor) -> int:
     """Return the most memory that a step takes, as PyTorch's own allocator tells."""
     model.zero_grad(set_to_none=True)
     with profile(profile_memory=True) as profiler:
-        model.encode_image(pictures).sum().backward()
+        model.encode_image(images).sum().backward()
     now = most = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":

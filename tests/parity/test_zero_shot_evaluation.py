@@ -1,7 +1,7 @@
 """Zero-shot evaluation of a model of others: predictions and metrics equal to open_clip's and clip-benchmark's.
 
-The whole way is compared: from a saved model and packed pictures to the numbers, each side with its own code for
-reading the model, preparing pictures, writing prompts, classifying and counting. The pictures have the model's size, so
+The whole way is compared: from a saved model and packed images to the numbers, each side with its own code for
+reading the model, preparing images, writing prompts, classifying and counting. The images have the model's size, so
 that none is resized: how resizing compares is told in test_augment.py.
 """
 
@@ -23,14 +23,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from domix.data.index import read_index, write_index
-from domix.data.pictures import Pictures
-from domix.data.shards import ShardReader
+from domix.data.loading.images import Images
+from domix.data.store.index import read_index, write_index
+from domix.data.store.shards import ShardReader
+from domix.embed.embeddings import load_scored
+from domix.embed.prompts import render_prompts, templates
+from domix.embed.settings import PublicModel
 from domix.evaluate import metrics
-from domix.evaluate.embeddings import load_scored
-from domix.evaluate.prompts import render_prompts, templates
 from domix.evaluate.ranking import Ranks, rank_blocks
-from domix.evaluation_params import PublicModel
 from domix.model.clip import build
 from domix.project.common import load_params
 from domix.runtime.settings import replace
@@ -44,23 +44,23 @@ TEMPLATES: list[str | list[str]] = ["clip", ["a {}.", "the {}"]]
 SHARDS = Path("artifacts/shards/emoji")
 
 
-def coloured(count: int, **_: object) -> Pictures:
+def coloured(count: int, **_: object) -> Images:
     """Return soft patches of colour, which a random model tells apart better than noise."""
     generator = torch.Generator().manual_seed(1)
     patches = F.interpolate(torch.randn(count, 3, 4, 4, generator=generator), size=40, mode="bilinear")
-    pictures = Pictures(torch.full((count, 2), 40))
+    images = Images(torch.full((count, 2), 40))
     for row, patch in enumerate(patches):
-        pictures[row].copy_((128 + 50 * patch).clamp(0, 255).to(torch.uint8))
-    return pictures
+        images[row].copy_((128 + 50 * patch).clamp(0, 255).to(torch.uint8))
+    return images
 
 
 @pytest.fixture(scope="module", autouse=True)
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project of test pictures only, and a model of strong random weights that says more than one class."""
+    """A project of test images only, and a model of strong random weights that says more than one class."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(tiny, "make_pictures", coloured)
+        patch.setattr(tiny, "make_images", coloured)
         tiny.write_project(root, count=COUNT)
         index = read_index(SHARDS)
         write_index(SHARDS, index.assign(split="test").astype(index.dtypes))
@@ -86,7 +86,7 @@ def ours(spec: str | list[str]) -> tuple[np.ndarray, Ranks]:
 
 @dataclass
 class Files(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """The packed pictures as a data set of torchvision's kind."""
+    """The packed images as a data set of torchvision's kind."""
 
     transform: Any
     classes: list[str]
@@ -116,7 +116,7 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def theirs() -> tuple[Any, Any, torch.utils.data.DataLoader[Any]]:
-    """Return open_clip's own model, tokenizer and pictures."""
+    """Return open_clip's own model, tokenizer and images."""
     model, transform = open_clip.create_model_from_pretrained("local-dir:theirs")
     loader = torch.utils.data.DataLoader(Files(transform, tiny.WORDS), batch_size=32)
     return model.eval(), open_clip.get_tokenizer("local-dir:theirs"), loader
@@ -129,9 +129,7 @@ def test_open_clip_predicts_and_counts_the_same(spec: str | list[str]) -> None:
     model, tokenizer, loader = theirs()
     classifier = open_clip.build_zero_shot_classifier(model, tokenizer, tiny.WORDS, templates(spec))
     with torch.no_grad():
-        logits = torch.cat(
-            [100.0 * model.encode_image(pictures, normalize=True) @ classifier for pictures, _ in loader]
-        )
+        logits = torch.cat([100.0 * model.encode_image(images, normalize=True) @ classifier for images, _ in loader])
     np.testing.assert_array_equal(ranks.predicted, logits.argmax(dim=1))
     top1, top5 = accuracy(logits, torch.tensor(label), topk=(1, 5))
     assert (ranks.rank == 1).sum() == top1

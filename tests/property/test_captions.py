@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domix.data.caption_streams import BLOCK, reference_draws
-from domix.data.captions import SCHEMA, make_captions, own_captions, write_captions
+from domix.data.captions.captions import SCHEMA, make_captions, own_captions, write_captions
+from domix.data.captions.streams import BLOCK, reference_draws
 from domix.runtime.tables import read_table, write_table
 
 KINDS = [(6, 4), (6, 3), (6, 2), (21, 0), (1, 1), (16, 5)]
@@ -31,7 +31,7 @@ def test_draws_are_those_of_pythons_random(seed, kinds, block):
         pattern, stop = stream.choice(range(patterns)), stream.random() < 0.5
         expected.append((pattern, stop, stream.choice(range(nouns)) if nouns else 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("domix.data.caption_streams.BLOCK", block)
+        patch.setattr("domix.data.captions.streams.BLOCK", block)
         draws = reference_draws(seed, np.array(kinds, dtype=np.int32), KINDS)
     assert list(zip(draws.pattern.tolist(), draws.stop.tolist(), draws.noun.tolist(), strict=True)) == expected
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domix.data.export import records
-from domix.data.export_parquet import export_parquet, runs
-from domix.data.export_tsv import MISSING, export_tsv, quoted
-from domix.data.export_webdataset import export_webdataset
+from domix.data.export.parquet import export_parquet, runs
+from domix.data.export.records import records
+from domix.data.export.tsv import MISSING, export_tsv, quoted
+from domix.data.export.webdataset import export_webdataset
 from tests.exports import Fake, make_export, make_index
 
 AWKWARD = ['"', "\t", "\n", "\r", "\r\n", "NA", "null", "a", " ", "\0", "\u2028", "\ufeff", "é", "🦁", ",", "'", "\\"]
@@ -32,7 +32,7 @@ DOMAINS, CLASSES = ("real", "sketch", "clipart"), ("lion", "axe", "bed")
 
 @st.composite
 def mixtures(draw: st.DrawFn) -> Fake:
-    """Draw a split list in any order, a mixture of some of its lines and of web pictures, and captions."""
+    """Draw a split list in any order, a mixture of some of its lines and of web images, and captions."""
     lines = draw(st.lists(st.tuples(st.sampled_from(DOMAINS), st.sampled_from(CLASSES)), min_size=1, max_size=12))
     splits = draw(st.lists(st.sampled_from(["train", "test"]), min_size=len(lines), max_size=len(lines)))
     drawn = [
@@ -121,8 +121,8 @@ def test_parquet_is_read_back_however_it_is_divided(fake, part, group):
         export_parquet(*fake.given, Path(name) / "out", part_bytes=part, group_bytes=group)
         rows = [row for path in sorted((Path(name) / "out/data").iterdir()) for row in pq.read_table(path).to_pylist()]
     assert [row["caption"] for row in rows] == fake.table["text"].tolist()
-    pictures = [fake.readers[sample.source].read(sample.row) for sample in records(fake.table)]
-    assert [row["image"]["bytes"] for row in rows] == pictures
+    images = [fake.readers[sample.source].read(sample.row) for sample in records(fake.table)]
+    assert [row["image"]["bytes"] for row in rows] == images
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 100))

@@ -1,4 +1,4 @@
-"""What must hold for mixtures of any data: nothing withheld leaks, sizes match, prefixes nest, nothing is random."""
+"""What must hold for mixtures of any data: nothing held out leaks, sizes match, prefixes nest, nothing is random."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domix.config import RecipeSpec
-from domix.data.cells import Cells, Split, count_cells, make_split
-from domix.data.composition import count_shown
-from domix.data.mixing import build_mixture
-from domix.data.mixture_names import parse_mixture
-from domix.data.mixtures import Mixture, assert_withheld, describe_rows
-from domix.data.selection import common_size, natural_size
+from domix.data.mixtures.cells import Cells, Split, count_cells, make_split
+from domix.data.mixtures.composition import count_shown
+from domix.data.mixtures.mixing import build_mixture
+from domix.data.mixtures.mixture import Mixture, assert_held_out, describe_rows
+from domix.data.mixtures.names import parse_mixture
+from domix.data.mixtures.selection import common_size, natural_size
+from domix.data.mixtures.settings import RecipeSpec
 from domix.runtime.errors import DataError
 from tests.studies import NATURAL, Made, studies
 
@@ -39,7 +39,7 @@ def build(name: str, cells: Cells, split: Split) -> Mixture | None:
 
 @settings(max_examples=40, deadline=None)
 @given(studies())
-def test_nothing_withheld_is_shown_and_only_training_samples_are(study: Made) -> None:
+def test_nothing_held_out_is_shown_and_only_training_samples_are(study: Made) -> None:
     cells, split = prepare(study)
     for name in BLIND:
         mixture = build(name, cells, split)
@@ -49,7 +49,7 @@ def test_nothing_withheld_is_shown_and_only_training_samples_are(study: Made) ->
         assert (samples["split"] == "train").all()
         assert not ((samples["domain"] == study.test_domain) & samples["class"].isin(study.test_classes)).any()
         assert mixture.rows["row"].is_unique
-        assert_withheld(describe_rows(mixture.rows, {"emoji": study.index}), mixture)
+        assert_held_out(describe_rows(mixture.rows, {"emoji": study.index}), mixture)
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,7 +135,7 @@ def specs(draw: st.DrawFn, study: Made, *, show: bool) -> RecipeSpec:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), studies(), st.booleans())
-def test_own_recipes_hold_what_they_say_and_nothing_withheld(data: st.DataObject, study: Made, show: bool) -> None:
+def test_own_recipes_hold_what_they_say_and_nothing_held_out(data: st.DataObject, study: Made, show: bool) -> None:
     cells, split = prepare(study)
     spec = data.draw(specs(study, show=show))
     try:
@@ -156,7 +156,7 @@ def test_own_recipes_hold_what_they_say_and_nothing_withheld(data: st.DataObject
         assert count <= math.ceil(spec.domains[domain] * full + 1e-9)
     weight = np.array([spec.weights.get(domain, 1.0) for domain in samples["domain"]], dtype=np.float32)
     assert np.array_equal(mixture.rows["weight"], weight)
-    assert_withheld(describe_rows(mixture.rows, {"emoji": study.index}), mixture)
+    assert_held_out(describe_rows(mixture.rows, {"emoji": study.index}), mixture)
     chosen = np.isin(cells.row, mixture.rows["row"])
     assert (cells.rank[chosen] < count_shown(mixture, cells).ravel()[cells.code[chosen]]).all()
 

@@ -11,14 +11,14 @@ from domix.evaluate.zeroshot import rank_true
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 9), st.integers(1, 12), st.integers(0, 9))
-def test_ranks_of_blocks_are_those_of_all_at_once(seed, pictures, classes, block, subset):
+def test_ranks_of_blocks_are_those_of_all_at_once(seed, images, classes, block, subset):
     """Small whole numbers: products are exact, whatever their order, and ties are many."""
     rng = np.random.default_rng(seed)
-    image = rng.integers(-2, 3, (pictures, 3)).astype(np.float32)
+    image = rng.integers(-2, 3, (images, 3)).astype(np.float32)
     text = rng.integers(-2, 3, (classes, 3)).astype(np.float32)
-    label = rng.integers(0, classes, pictures)
+    label = rng.integers(0, classes, images)
     among = np.flatnonzero(rng.permutation(classes) < subset)
-    parts = (image[start : start + block] @ text.T for start in range(0, pictures, block))
+    parts = (image[start : start + block] @ text.T for start in range(0, images, block))
     made = rank_blocks(parts, label, among)
     predicted, rank = rank_true(image, text, label)
     np.testing.assert_array_equal(made.predicted, predicted)

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domix.data.loader import Augmentation, Batches, Order
-from domix.data.pictures import Pictures
+from domix.data.loading.images import Images
+from domix.data.loading.loader import Augmentation, Batches, Order
 
-AUGMENTATION = Augmentation(scale=(0.5, 1.0), ratio=(0.75, 1.3333), mirror=0.5)
+AUGMENTATION = Augmentation(scale=(0.5, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31), st.integers(0, 100))
@@ -46,9 +46,9 @@ def test_equal_weights_draw_every_sample_once() -> None:
 @given(st.data(), st.integers(1, 40), st.integers(1, 30))
 def test_the_sequence_of_samples_does_not_depend_on_the_batch(data: st.DataObject, count: int, steps: int) -> None:
     batch = data.draw(st.integers(1, count))
-    pictures = Pictures(torch.full((count, 2), 4))
+    images = Images(torch.full((count, 2), 4))
     tokens = torch.zeros((count, 1), dtype=torch.int32)
-    batches = Batches(pictures, tokens, AUGMENTATION, Order(count=count, seed=3), batch=batch, total=steps)
+    batches = Batches(images, tokens, AUGMENTATION, Order(count=count, seed=3), batch=batch, total=steps)
     seen = torch.cat([batches.rows(step) for step in range(steps)])
     epochs = -(-batch * steps // count)
     expected = torch.cat([Order(count=count, seed=3).epoch(epoch) for epoch in range(epochs)])

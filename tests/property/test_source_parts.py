@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from domix.data.sources import RawSample, get_source
 from domix.data.sources.corpus import Corpus
 from domix.data.sources.folder import Tree
+from domix.data.sources.image_folders import Cell, make_keys, make_parts
 from domix.data.sources.imagenet_captions import plain_spaces
-from domix.data.sources.pictures import Cell, make_keys, make_parts
 from tests.fixtures import write_zip
 from tests.objectnet import make_objectnet
-from tests.source_trees import WNIDS, check_source, make_tar, make_tree, picture, read, read_part, tar_bytes
+from tests.source_trees import WNIDS, check_source, image, make_tar, make_tree, read, read_part, tar_bytes
 
 words = st.text(string.ascii_lowercase + string.digits + "_- .é", min_size=1, max_size=6).filter(
     lambda word: not word.startswith(".") and word.strip(" .") == word
@@ -34,7 +34,7 @@ few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthChec
 
 @few
 @given(paths=trees)
-def test_any_tree_of_pictures(tmp_path_factory, paths):
+def test_any_tree_of_images(tmp_path_factory, paths):
     root = tmp_path_factory.mktemp("tree")
     for path in paths:
         target = root.joinpath(*path)
@@ -46,7 +46,7 @@ def test_any_tree_of_pictures(tmp_path_factory, paths):
 
 @few
 @given(old=trees, new=trees)
-def test_more_pictures_change_no_key_but_of_those_that_hardly_differ_and_no_split(tmp_path_factory, old, new):
+def test_more_images_change_no_key_but_of_those_that_hardly_differ_and_no_split(tmp_path_factory, old, new):
     root = tmp_path_factory.mktemp("tree")
     stages = []
     for paths in (old, old | new):
@@ -119,18 +119,18 @@ def one_of_each(root: Path) -> list[tuple[str, Path]]:
     """Return a tiny root for every source of this package's own making."""
     names = {wnid: f"{wnid}_1.JPEG" for wnid in WNIDS}
     make_tree(root / "folder", "photo/axe/1.png", "line/axe/2.png")
-    inner = {f"{wnid}.tar": tar_bytes({name: picture(name)}) for wnid, name in names.items()}
+    inner = {f"{wnid}.tar": tar_bytes({name: image(name)}) for wnid, name in names.items()}
     make_tar(root / "imagenet/ILSVRC2012_img_train.tar", inner)
     make_tar(root / "imagenet-captions/imagenet/ILSVRC2012_img_train.tar", inner)
     rows = [{"filename": name, "wnid": wnid, "title": name} for wnid, name in names.items()]
     (root / "imagenet-captions/imagenet_captions.json").write_text(json.dumps(rows))
     (root / "imagenet-sketch").mkdir()
-    sketches = {f"sketch/{wnid}/{name}": picture(name) for wnid, name in names.items()}
+    sketches = {f"sketch/{wnid}/{name}": image(name) for wnid, name in names.items()}
     write_zip(root / "imagenet-sketch/ImageNet-Sketch.zip", sketches)
     make_tar(root / "imagenet-v2/imagenetv2-matched-frequency.tar", {"a/10/a.jpeg": b"x", "a/2/a.jpeg": b"y"})
     make_tree(root / "imagenet-r", "imagenet-r/n01443537/a.jpg")
     make_objectnet(root / "objectnet")
-    make_tar(root / "cc3m/00000.tar", {"0.jpg": picture("0.jpg"), "0.txt": b"x"})
+    make_tar(root / "cc3m/00000.tar", {"0.jpg": image("0.jpg"), "0.txt": b"x"})
     make_tree(root / "cc12m", "a.jpg")
     (root / "cc12m/cc12m.tsv").write_text("filepath\ttitle\na.jpg\tx\n")
     return [(path.name, path) for path in sorted(root.iterdir())]

@@ -17,11 +17,11 @@ from domix.analyses.cka import computation
 from domix.analyses.contract import RunInputs
 from domix.analyses.registry import analyses, find
 from domix.analyses.separation.settings import Settings
-from domix.config import Params
 from domix.project.common import load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from stages import analyse, code
 from tests.fakes import DOMAINS, make_index, write_embeddings
 from tests.tiny import REPOSITORY
@@ -48,7 +48,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         folder = Path(f"artifacts/embeddings/clip/{mixture}-s{seed}")
         write_embeddings(folder, INDEX, width=12, seed=number)
     known = load_params()
-    few = known.analyses | {"separation": Settings(pictures=15, neighbours=8)}
+    few = known.analyses | {"separation": Settings(images=15, neighbours=8)}
     return replace(known, mixtures=["natural-only", "cg-low"], seeds=[0, 1], analyses=few)
 
 
@@ -79,11 +79,11 @@ def test_separation_maps_and_measures_all_runs(params: Params) -> None:
     tables = {name: pd.read_parquet(f"artifacts/analysis/separation/{name}.parquet") for name in TABLES}
     assert all(runs_in(table) == RUNS for table in tables.values())
     umap = tables["umap"]
-    assert list(umap) == ["mixture", "seed", "row", "domain", "class", "withheld", "x", "y"]
+    assert list(umap) == ["mixture", "seed", "row", "domain", "class", "held_out", "x", "y"]
     assert len(umap) == 4 * 6 * 15
     expected = (umap["domain"] == "clipart") & umap["class"].isin(CLASSES[:4])
-    assert umap["withheld"].equals(expected.rename("withheld"))
-    assert umap["withheld"].any()
+    assert umap["held_out"].equals(expected.rename("held_out"))
+    assert umap["held_out"].any()
     assert list(tables["distances"])[2:] == ["kind", "domain_a", "domain_b", "distance"]
     assert len(tables["distances"]) == 4 * 2 * 6 * 6
     assert list(tables["separability"])[2:] == ["domain", "value", "n"]
@@ -103,7 +103,7 @@ def write_params(params: Params) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
     mixtures, rest = text.split("mixtures:", 1)[1].split("seeds:", 1)
     text = text.replace(mixtures, "\n  - natural-only\n  - cg-low\n").replace("  - 0\n", "  - 0\n  - 1\n", 1)
-    text = text.replace("pictures: 250 ", "pictures: 15 ").replace("neighbours: 15", "neighbours: 8")
+    text = text.replace("images: 250 ", "images: 15 ").replace("neighbours: 15", "neighbours: 8")
     Path("params.yaml").write_text(text, encoding="utf-8")
     assert rest
     assert load_params() == params

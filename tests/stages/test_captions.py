@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from domix import config
-from domix.config import Params
-from domix.data.captions import make_captions
+from domix.data.captions.captions import make_captions
 from domix.runtime.errors import DataError
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table, write_table
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import captions
 from tests.fakes import make_index
 
@@ -23,7 +23,7 @@ MADE = Path("artifacts/captions/emoji.parquet")
 
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Params:
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
     index = make_index({d: [4, 5, 6] for d in ("clipart", "real", "sketch")}, classes=["axe", "lion", "pizza"])
     write_table(INDEX, index)
@@ -64,7 +64,7 @@ class Listed:
 
 
 @pytest.mark.parametrize("articles", ["right", "reference"])
-def test_the_reference_stream_runs_over_rejected_pictures_too(params, monkeypatch, articles):
+def test_the_reference_stream_runs_over_rejected_images_too(params, monkeypatch, articles):
     listing = read_table(INDEX)
     monkeypatch.setattr(captions, "get_source", lambda name, has_folder: Listed(listing))
     write_table(INDEX, listing.drop(index=[0, 7, 20]))

@@ -9,13 +9,14 @@ import pytest
 import typer
 from PIL import Image
 
-from domix import config
-from domix.config import Params, RecipeSpec
-from domix.data.mixtures import read_mixture
+from domix.data.mixtures.mixture import read_mixture
+from domix.data.mixtures.settings import RecipeSpec
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table, write_table
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import captions, mixtures
 from tests.commands import domix
 from tests.fakes import make_index
@@ -27,7 +28,7 @@ NAMES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
 
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Params:
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     index = make_index({d: [4, 5, 6] for d in ("clipart", "painting", "real", "sketch")}, classes=CLASSES)
     monkeypatch.chdir(tmp_path)
     add_source("emoji", index)
@@ -146,16 +147,16 @@ def test_own_recipes_are_made(params):
     mixtures.main(replace(params, mixtures=["cg-low", "mine"], recipes=recipes))
     mine = read_mixture(Path("artifacts/mixtures/mine.parquet"))
     assert sorted(mine.rows["weight"].unique()) == [1, 2]
-    assert mine.withheld == ("sketch", ("lion",))
+    assert mine.held_out == ("sketch", ("lion",))
 
 
-def test_copies_of_withheld_pictures_are_dropped_where_asked_for(params):
+def test_copies_of_held_out_images_are_dropped_where_asked_for(params):
     index = read_table(Path("artifacts/shards/emoji/index.parquet"))
     index["sha256"] = [f"{row:064x}" for row in index["row"]]
     index["phash"] = [f"{0x5555 << row % 40:016x}" for row in index["row"]]
-    withheld = index.query("domain == 'sketch' and split == 'test' and `class` == 'lion'")
+    held_out = index.query("domain == 'sketch' and split == 'test' and `class` == 'lion'")
     copy = index.query("domain == 'real' and split == 'train'").index[0]
-    index.loc[copy, "sha256"] = withheld["sha256"].iloc[0]
+    index.loc[copy, "sha256"] = held_out["sha256"].iloc[0]
     add_source("emoji", index)
     mixtures.main(params)
     whole = read_mixture(Path("artifacts/mixtures/natural-only.parquet"))
@@ -200,11 +201,11 @@ def test_the_list_is_printed_and_nothing_written(params, capsys):
         domix(params, "mixtures", "--refrence")
 
 
-def test_the_picture_of_cells_is_a_readable_png_for_any_number_of_mixtures(params):
+def test_the_image_of_cells_is_a_readable_png_for_any_number_of_mixtures(params):
     for names in (["cg-low"], [f"cg-high+0.{k}" for k in range(1, 12) if k != 10]):
         mixtures.main(replace(params, mixtures=names))
-        with Image.open("artifacts/mixtures/cells.png") as picture:
-            assert picture.format == "PNG" and picture.width >= 600 and picture.height >= 200
+        with Image.open("artifacts/mixtures/cells.png") as image:
+            assert image.format == "PNG" and image.width >= 600 and image.height >= 200
 
 
 @pytest.mark.parametrize(

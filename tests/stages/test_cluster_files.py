@@ -16,9 +16,10 @@ from ruamel.yaml import YAML
 from domix.cli.sweeps import cluster
 from domix.cli.sweeps.plan import Sweep
 from domix.cli.sweeps.workspaces import Study
-from domix.config import Params, load
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import replace
+from domix.settings.load import load
+from domix.settings.params import Params
 from tests.processes import wait_for
 from tests.tiny import REPOSITORY, write_project
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from domix.config import load
 from domix.runtime.errors import DataError, ParameterError
+from domix.settings.load import load
 from tests.commands import domix
 from tests.fake_report import Fake
 

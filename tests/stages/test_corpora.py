@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from domix.config import Params
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.mixtures import read_mixture
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.mixtures.mixture import read_mixture
 from domix.project.common import load_params
 from domix.runtime.errors import DataError
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from stages import captions, fetch, mixtures, pack, train
-from tests.source_trees import make_tar, make_tree, picture
+from tests.source_trees import image, make_tar, make_tree
 from tests.tiny import CONFIG, RECIPE, REPOSITORY
 
 TEXTS = ['he said "no"', "tabs\tand\nlines", "NA", '"quoted', "d\u00e9j\u00e0 vu \U0001f600", "plain"]
@@ -52,7 +52,7 @@ def write_imagenet_captions(root: Path) -> None:
 def write_cc3m(root: Path) -> None:
     members = {}
     for number, text in enumerate(TEXTS):
-        members[f"{number:09d}.jpg"] = picture(f"{number}.jpg")
+        members[f"{number:09d}.jpg"] = image(f"{number}.jpg")
         members[f"{number:09d}.txt"] = text.encode()
     make_tar(root / "00000.tar", members)
 
@@ -123,7 +123,7 @@ def test_captions_that_a_corpus_lacks_are_named(params: Params) -> None:
 
 
 def test_other_shards_than_those_of_the_mixture_are_refused(params: Params) -> None:
-    """Another encoding of the same pictures, which a mixture's rows point into as well."""
+    """Another encoding of the same images, which a mixture's rows point into as well."""
     prepare(params)
     pack.main(replace(params, pack=replace(params.pack, format="jpeg")), "cc3m")
     with pytest.raises(DataError, match="shards/cc3m is not what the mixture 'cg-high' was made from: run dvc repro"):

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix import config
-from domix.config import Params
+from domix.embed.embeddings import load_embeddings
 from domix.evaluate.effective import TRANSFORMS, study_rows
-from domix.evaluate.embeddings import load_embeddings
 from domix.evaluate.schemas import EFFECTIVE
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import evaluate
 from tests.commands import domix
 from tests.fakes import make_index, write_embeddings
@@ -56,19 +56,19 @@ def params(tmp_path, monkeypatch) -> Params:
         write_model(run, 5, lift=0.3 * (name == "cg-high"))
         kept.rename(run / "checkpoints")
         write_json(run / "meta.json", read_json(run / "meta.json") | {"epochs": 5})
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     return replace(loaded, mixtures=list(NAMES), seeds=[0], evaluate=replace(loaded.evaluate, bootstrap=100))
 
 
 def write_model(folder: Path, epoch: int, lift: float) -> None:
-    """Write a model that reads a tenth of natural pictures more each epoch, and half that of sketches, and `lift`."""
+    """Write a model that reads a tenth of natural images more each epoch, and half that of sketches, and `lift`."""
     shutil.rmtree(folder, ignore_errors=True)
     write_embeddings(
         folder, INDEX, right=lambda domain, _: 0.1 * epoch if domain == "real" else 0.05 * epoch + lift, seed=epoch
     )
 
 
-def test_the_stage_writes_what_lies_above_the_curve_of_natural_pictures(params) -> None:
+def test_the_stage_writes_what_lies_above_the_curve_of_natural_images(params) -> None:
     evaluate.main(params)
     made = read_table(Path("artifacts/eval/effective.parquet"))
     assert list(made.columns) == EFFECTIVE.names

@@ -1,4 +1,4 @@
-"""All weights of a run, on all sets: each picture decoded once, each result made once, and kept."""
+"""All weights of a run, on all sets: each image decoded once, each result made once, and kept."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 import torch
 
-from domix.config import Params
-from domix.data import pictures
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.index import read_index, write_index
-from domix.data.names import class_text
-from domix.data.shards import ShardReader
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.classes.names import class_text
+from domix.data.loading import images
+from domix.data.store.index import read_index, write_index
+from domix.data.store.shards import ShardReader
+from domix.embed import clip as library
+from domix.embed import passes as every_pass
+from domix.embed.embeddings import checkpoints_of, load_embeddings, load_scored, sets_of
 from domix.embed.source_encoder import SourceEncoder
-from domix.evaluate import embed as library
-from domix.evaluate import passes as every_pass
-from domix.evaluate.embeddings import checkpoints_of, load_embeddings, load_scored, sets_of
 from domix.model.checkpoint import save_tensors, save_weights
 from domix.model.clip import build
 from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from stages import embed
 from tests.tiny import CONFIG, write_project
 
@@ -61,7 +61,7 @@ def write_model(seed: int, checkpoints: dict[int, int]) -> None:
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """A project of 48 pictures, 28 of them for the test, and a model with two checkpoints."""
+    """A project of 48 images, 28 of them for the test, and a model with two checkpoints."""
     write_project(tmp_path, count=48)
     monkeypatch.chdir(tmp_path)
     index = read_index(SHARDS / "emoji")
@@ -92,20 +92,20 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that gets the key of every picture that is decoded."""
+    """A list that gets the key of every image that is decoded."""
     keys: list[str] = []
-    inner = pictures.decode_rgb
+    inner = images.decode_rgb
 
     def counting(data: bytes, name: str) -> np.ndarray:
         keys.append(name)
         return inner(data, name)
 
-    monkeypatch.setattr(pictures, "decode_rgb", counting)
+    monkeypatch.setattr(images, "decode_rgb", counting)
     return keys
 
 
 def add_set(name: str, labels: dict[int, str], *, split: str = "test") -> None:
-    """Pack the pictures again as a source whose classes are given by label, in turn."""
+    """Pack the images again as a source whose classes are given by label, in turn."""
     shutil.copytree(SHARDS / "emoji", SETS / name)
     index = read_index(SETS / name)
     label = [list(labels)[row % len(labels)] for row in range(len(index))]
@@ -138,7 +138,7 @@ def test_checkpoints_lie_beside_the_last_weights_as_if_each_were_embedded_alone(
         np.testing.assert_allclose(scores, made.image @ made.text.T, atol=2e-3)
 
 
-def test_embeddings_are_to_the_bit_those_of_pictures_decoded_for_the_pass(params: Params) -> None:
+def test_embeddings_are_to_the_bit_those_of_images_decoded_for_the_pass(params: Params) -> None:
     embed.main(params, "tiny", "0")
     with ShardReader(SHARDS / "emoji") as reader:
         slow = SourceEncoder(MODELS / "tiny-s0", {"emoji": reader}, batch=16)
@@ -146,7 +146,7 @@ def test_embeddings_are_to_the_bit_those_of_pictures_decoded_for_the_pass(params
         np.testing.assert_array_equal(np.load(OUT / "image.npy"), slow.all("emoji", rows))
 
 
-def test_33_checkpoints_and_several_runs_decode_each_picture_once(params: Params, decoded: list[str]) -> None:
+def test_33_checkpoints_and_several_runs_decode_each_image_once(params: Params, decoded: list[str]) -> None:
     epochs = {0: range(33), 1: range(2), 2: range(1)}
     for seed, kept in epochs.items():
         write_model(seed, {epoch: 1000 * seed + epoch for epoch in kept})
@@ -233,7 +233,7 @@ def test_a_set_of_its_own_classes(params: Params) -> None:
         model, library.Prompts.tokenised(library.tokenizer(CONFIG), [["a axe."], ["a red bed."]])
     )
     np.testing.assert_array_equal(np.load(OUT / "sets/web/text.npy"), expected)
-    own = load_embeddings(OUT)  # the same pictures, of which the last 28 are the study's
+    own = load_embeddings(OUT)  # the same images, of which the last 28 are the study's
     np.testing.assert_allclose(np.load(OUT / "sets/web/image.npy")[20:], own.image, atol=2e-6)
 
 
@@ -263,7 +263,7 @@ def diverged() -> None:
     save_tensors(state, MODELS / "tiny-s0/checkpoints/epoch_007.safetensors")
 
 
-def without_test_pictures() -> None:
+def without_test_images() -> None:
     add_set("web", {0: "axe", 1: "bed"}, split="train")
 
 
@@ -278,9 +278,9 @@ FAULTS = {
         r"epoch_007.safetensors are another model's: text_projection is 8x32 there and 8x16 in the",
     ),
     "a checkpoint cut short": (cut, [], r"epoch_007.safetensors are damaged"),
-    "a diverged checkpoint": (diverged, [], "picture embeddings that are not finite: its weights are damaged"),
-    "a set without test pictures": (without_test_pictures, ["web"], "web/index.parquet holds no test pictures"),
-    "a set without classes": (without_classes, ["web"], "holds pictures without a class: take web out of embed.sets"),
+    "a diverged checkpoint": (diverged, [], "image embeddings that are not finite: its weights are damaged"),
+    "a set without test images": (without_test_images, ["web"], "web/index.parquet holds no test images"),
+    "a set without classes": (without_classes, ["web"], "holds images without a class: take web out of embed.sets"),
     "a set that is not packed": (lambda: None, ["web"], "web/index.parquet is missing"),
 }
 
@@ -296,7 +296,7 @@ def test_faults_are_named_and_nothing_is_written(
     assert not any(OUTS.glob("*"))
 
 
-@pytest.mark.parametrize("from_the", [1, 2, 4])  # pictures, embeddings, a checkpoint's
+@pytest.mark.parametrize("from_the", [1, 2, 4])  # images, embeddings, a checkpoint's
 def test_a_full_disk_is_told_and_nothing_half_made_stays(
     params: Params, monkeypatch: pytest.MonkeyPatch, from_the: int
 ) -> None:

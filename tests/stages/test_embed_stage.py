@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from domix.config import Params
-from domix.data.augment import centre_boxes, crop_resize, normalise
-from domix.data.index import read_index, write_index
-from domix.evaluate.embeddings import Embeddings, load_embeddings
+from domix.data.loading.augment import centre_boxes, crop_resize, normalise
+from domix.data.store.index import read_index, write_index
+from domix.embed.embeddings import Embeddings, load_embeddings
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
 from domix.project.common import load_params
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file, write_json
+from domix.settings.params import Params
 from stages import embed
-from tests.tiny import CONFIG, WORDS, make_pictures, write_project
+from tests.tiny import CONFIG, WORDS, make_images, write_project
 
 MODEL = Path("artifacts/models/clip/tiny-s0")
 SHARDS = Path("artifacts/shards/emoji")
@@ -29,7 +29,7 @@ OUT = Path("artifacts/embeddings/clip/tiny-s0")
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """A project of 48 pictures, two a cell, every second one for the test, and an untrained model."""
+    """A project of 48 images, two a cell, every second one for the test, and an untrained model."""
     write_project(tmp_path, count=48)
     monkeypatch.chdir(tmp_path)
     index = read_index(SHARDS)
@@ -45,7 +45,7 @@ def embedded(params: Params) -> Embeddings:
     return load_embeddings(OUT)
 
 
-def test_embeds_the_test_pictures_of_every_domain_and_all_classes(params: Params) -> None:
+def test_embeds_the_test_images_of_every_domain_and_all_classes(params: Params) -> None:
     result = embedded(params)
     assert result.rows["row"].tolist() == list(range(20, 48))
     assert result.image.shape == (28, 16)
@@ -57,7 +57,7 @@ def test_embeds_the_test_pictures_of_every_domain_and_all_classes(params: Params
     assert result.meta["prompts_a_class"] == 86
 
 
-def test_cells_without_test_pictures_are_nan_and_no_others(params: Params) -> None:
+def test_cells_without_test_images_are_nan_and_no_others(params: Params) -> None:
     result = embedded(params)
     counts = np.zeros((2, 12), dtype=int)
     for domain, label in zip(result.rows["domain"], result.rows["label"], strict=True):
@@ -67,12 +67,12 @@ def test_cells_without_test_pictures_are_nan_and_no_others(params: Params) -> No
         np.testing.assert_array_equal(np.isnan(result.layer(name)).any(axis=2), counts == 0)
 
 
-def test_each_row_holds_its_own_picture(params: Params) -> None:
-    result, pictures = embedded(params), make_pictures(48)
+def test_each_row_holds_its_own_image(params: Params) -> None:
+    result, images = embedded(params), make_images(48)
     model = build(CONFIG, seed=0).eval()
     for number in (0, 11, 27):
-        picture = pictures[int(result.rows["row"].iloc[number])][None]
-        inputs = normalise(crop_resize(picture, centre_boxes(torch.tensor([[40, 40]])), 32))
+        image = images[int(result.rows["row"].iloc[number])][None]
+        inputs = normalise(crop_resize(image, centre_boxes(torch.tensor([[40, 40]])), 32))
         with torch.inference_mode():
             expected = model.encode_image(inputs, normalize=True)[0]
         np.testing.assert_allclose(result.image[number], expected, atol=2e-6)
@@ -95,16 +95,16 @@ def other_weights() -> None:
     save_weights(build(wider, seed=0), MODEL / "model.safetensors")
 
 
-def no_test_pictures() -> None:
+def no_test_images() -> None:
     index = read_index(SHARDS)
     write_index(SHARDS, index.assign(split="train").astype(index.dtypes))
 
 
-def broken_picture() -> None:
+def broken_image() -> None:
     last = read_index(SHARDS).iloc[-1]
     with open(SHARDS / last["shard"], "r+b") as file:
         file.seek(last["offset"])
-        file.write(b"no picture")
+        file.write(b"no image")
 
 
 def other_size() -> None:
@@ -118,9 +118,9 @@ FAULTS = {
     "no configuration": ((MODEL / "config.json").unlink, "config.json is missing"),
     "no index": ((SHARDS / "index.parquet").unlink, "index.parquet is missing"),
     "no shard": ((SHARDS / "00000.tar").unlink, "00000.tar is missing"),
-    "no test pictures": (no_test_pictures, "holds no test pictures"),
-    "a broken picture": (broken_picture, "cannot be decoded"),
-    "a picture of another size": (other_size, "and the index says 40 x 41"),
+    "no test images": (no_test_images, "holds no test images"),
+    "a broken image": (broken_image, "cannot be decoded"),
+    "an image of another size": (other_size, "and the index says 40 x 41"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The stage embed_supervised: scores of the study's pictures, and of sets that the classifier can tell apart."""
+"""The stage embed_supervised: scores of the study's images, and of sets that the classifier can tell apart."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from domix.config import Params
-from domix.data.augment import centre_boxes, crop_resize, normalise
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.index import read_index, write_index
-from domix.evaluate.embed_classifier import outputs_of
-from domix.evaluate.embeddings import checkpoints_of, load_scored, sets_of
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.loading.augment import centre_boxes, crop_resize, normalise
+from domix.data.store.index import read_index, write_index
+from domix.embed.classifier import outputs_of
+from domix.embed.embeddings import checkpoints_of, load_scored, sets_of
 from domix.model.checkpoint import save_tensors
-from domix.model.supervised import build
+from domix.model.classifier import build
 from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, sha256_file, write_json
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from stages import embed_supervised
-from tests.tiny import WORDS, make_pictures, write_project
+from tests.tiny import WORDS, make_images, write_project
 from tests.tiny_supervised import RESNET
 
 SHARDS = Path("artifacts/shards")
@@ -43,7 +43,7 @@ def write_classifier(classes: list[str | None], first: int, checkpoints: tuple[i
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """A project of 48 pictures, 28 of them for the test, and a classifier of the source's classes alone."""
+    """A project of 48 images, 28 of them for the test, and a classifier of the source's classes alone."""
     write_project(tmp_path, count=48)
     monkeypatch.chdir(tmp_path)
     index = read_index(SHARDS / "emoji")
@@ -57,7 +57,7 @@ def changed(params: Params, **changes: object) -> Params:
 
 
 def add_set(name: str, labels: dict[int, str]) -> None:
-    """Pack the pictures again as a source for tests, whose classes are given by label, in turn."""
+    """Pack the images again as a source for tests, whose classes are given by label, in turn."""
     shutil.copytree(SHARDS / "emoji", SETS / name)
     index = read_index(SETS / name)
     label = [list(labels)[row % len(labels)] for row in range(len(index))]
@@ -66,11 +66,11 @@ def add_set(name: str, labels: dict[int, str]) -> None:
 
 
 def logits(rows: list[int], *, outputs: int, seed: int = 0) -> np.ndarray:
-    """Return all logits of some of the pictures, each computed alone."""
-    model, pictures = build(RESNET, outputs=outputs, seed=seed).eval(), make_pictures(48)
+    """Return all logits of some of the images, each computed alone."""
+    model, images = build(RESNET, outputs=outputs, seed=seed).eval(), make_images(48)
     with torch.inference_mode():
-        resized = [crop_resize(pictures[row][None], centre_boxes(torch.tensor([[40, 40]])), 32) for row in rows]
-        return torch.cat([model(normalise(picture)) for picture in resized]).numpy()
+        resized = [crop_resize(images[row][None], centre_boxes(torch.tensor([[40, 40]])), 32) for row in rows]
+        return torch.cat([model(normalise(image)) for image in resized]).numpy()
 
 
 def scores(**where: object) -> np.ndarray:

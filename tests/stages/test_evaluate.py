@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 
-from domix import config
-from domix.config import Params
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import evaluate
 from tests.fakes import make_index, write_embeddings
 
@@ -33,7 +33,7 @@ TABLES = ("metrics", "per_class", "paired", "predictions")
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Params:
     monkeypatch.chdir(tmp_path)
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     summary = {
         "test_domain": "sketch",
         "natural_domain": "real",
@@ -66,7 +66,7 @@ def tables() -> dict[str, pd.DataFrame]:
 def test_the_tables_have_the_contracts_columns_and_one_row_for_everything_asked(params):
     evaluate.main(params)
     made = tables()
-    runs, cells = 5 * 2, [("withheld", "sketch"), ("tested", "clipart"), ("tested", "real")]
+    runs, cells = 5 * 2, [("held_out", "sketch"), ("tested", "clipart"), ("tested", "real")]
     metrics = made["metrics"]
     assert list(metrics.columns) == METRIC_COLUMNS
     common = {"balanced_top1", "balanced_top5", "top1", "macro_f1"}
@@ -78,7 +78,7 @@ def test_the_tables_have_the_contracts_columns_and_one_row_for_everything_asked(
     assert set(zip(metrics["cells"], metrics["domain"], strict=True)) == groups
     assert len(made["per_class"]) == runs * 3 * 30
     assert len(made["predictions"]) == runs * len(INDEX[INDEX["split"] == "test"])
-    columns = [*RUN, "domain", "class", "withheld", "n", "correct", "accuracy", "low", "high"]
+    columns = [*RUN, "domain", "class", "held_out", "n", "correct", "accuracy", "low", "high"]
     assert list(made["per_class"].columns) == columns
     assert list(made["predictions"].columns) == [*RUN, "row", "domain", "class", "predicted", "rank"]
     assert list(made["paired"].columns)[:7] == ["kind", "seed", "domain", "cells", "metric", "mixture", "baseline"]
@@ -90,7 +90,7 @@ def test_metrics_follow_from_the_predictions(params):
     made = tables()
     said = made["predictions"].query("mixture == 'cg-high' and seed == 1")
     here = said[(said["domain"] == "sketch") & said["class"].isin(TESTED)]
-    metrics = made["metrics"].query("mixture == 'cg-high' and seed == 1 and domain == 'sketch' and cells == 'withheld'")
+    metrics = made["metrics"].query("mixture == 'cg-high' and seed == 1 and domain == 'sketch' and cells == 'held_out'")
     value = metrics.set_index("metric")["estimate"]
     arguments = {"labels": TESTED, "average": "macro", "zero_division": 0}
     assert value["top1"] == pytest.approx(sklearn.metrics.accuracy_score(here["class"], here["predicted"]))
@@ -100,7 +100,7 @@ def test_metrics_follow_from_the_predictions(params):
     assert value["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(here["class"], here["predicted"], **arguments))
     assert value["balanced_top5"] == pytest.approx((here["rank"] <= 5).groupby(here["class"]).mean().mean())
     assert value["balanced_top1_among_test"] >= value["balanced_top1"]
-    by_class = made["per_class"].query("mixture == 'cg-high' and seed == 1 and withheld")
+    by_class = made["per_class"].query("mixture == 'cg-high' and seed == 1 and held_out")
     assert by_class["accuracy"].mean() == pytest.approx(value["balanced_top1"])
     assert by_class["n"].sum() == metrics["n"].iloc[0] == 36
     assert ((said["rank"] == 1) == (said["predicted"] == said["class"])).all()
@@ -114,7 +114,7 @@ def test_intervals_surround_their_estimates_and_say_how_they_were_got(params):
     assert (plain["high"] - plain["low"] > 0.01).all()
     assert (metrics.loc[metrics["metric"] == "macro_f1", "method"] == "none").all()
     assert metrics.loc[metrics["metric"] == "macro_f1", ["low", "high", "chance"]].isna().all(axis=None)
-    ends = plain[(plain["cells"] == "withheld") & (plain["metric"] == "balanced_top1")].set_index("mixture")
+    ends = plain[(plain["cells"] == "held_out") & (plain["metric"] == "balanced_top1")].set_index("mixture")
     assert (ends.loc["natural-only", "method"] == "clopper-pearson").all()
     assert (ends.loc["cg-high-all", "method"] == "clopper-pearson").all()
     assert (ends.loc["cg-high", "method"] == "bootstrap").all()
@@ -128,14 +128,14 @@ def test_chance_is_that_of_guessing(params):
     assert chance["balanced_top1_among_test"].tolist() == [1 / 12]
 
 
-def test_every_mixture_is_compared_with_each_baseline_on_the_withheld_cells(params):
+def test_every_mixture_is_compared_with_each_baseline_on_the_held_out_cells(params):
     evaluate.main(params)
     paired, metrics = tables()["paired"], tables()["metrics"]
     assert set(paired["baseline"]) == {"natural-only", "leave-out-domain", "cg-low", "cg-high-all"}
-    assert set(zip(paired["domain"], paired["cells"], strict=True)) == {("sketch", "withheld")}
+    assert set(zip(paired["domain"], paired["cells"], strict=True)) == {("sketch", "held_out")}
     assert len(paired) == 2 * 4 * 4 * 3
     assert not paired.duplicated(["seed", "metric", "mixture", "baseline"]).any()
-    value = metrics[metrics["cells"] == "withheld"].set_index(["seed", "metric", "mixture"])["estimate"]
+    value = metrics[metrics["cells"] == "held_out"].set_index(["seed", "metric", "mixture"])["estimate"]
     for row in paired.to_dict("records"):
         ours, theirs = (value[row["seed"], row["metric"], row[name]] for name in ("mixture", "baseline"))
         assert row["difference"] == pytest.approx(ours - theirs)
@@ -188,7 +188,7 @@ def test_a_run_keeps_its_numbers_when_others_join(params):
 def test_embeddings_that_do_not_fit_are_refused_and_nothing_is_written(params):
     shorter = INDEX.drop(INDEX[INDEX["split"] == "test"].index[0]).reset_index(drop=True)
     write_run("cg-high", 1, shorter)
-    with pytest.raises(DataError, match="natural-only seed 0 and cg-high seed 1 were tested on different pictures"):
+    with pytest.raises(DataError, match="natural-only seed 0 and cg-high seed 1 were tested on different images"):
         evaluate.main(params)
     write_run("cg-high", 1, make_index({"sketch": [1] * 31}))
     with pytest.raises(DataError, match=r"cg-high-s1 has other classes or domains than .*summary\.json"):
@@ -200,13 +200,13 @@ def test_embeddings_that_do_not_fit_are_refused_and_nothing_is_written(params):
     assert not Path("artifacts/eval").exists()
 
 
-def test_embeddings_of_other_pictures_than_the_index_lists_are_refused(params):
+def test_embeddings_of_other_images_than_the_index_lists_are_refused(params):
     index = Path("artifacts/shards/emoji/index.parquet")
     index.parent.mkdir(parents=True)
     INDEX.to_parquet(index)
     meta = Path("artifacts/embeddings/clip/cg-high-s1/meta.json")
     write_json(meta, read_json(meta) | {"index_sha256": "0" * 64})
-    with pytest.raises(DataError, match=r"cg-high-s1 was made of other pictures than .* lists: run dvc repro"):
+    with pytest.raises(DataError, match=r"cg-high-s1 was made of other images than .* lists: run dvc repro"):
         evaluate.main(params)
     assert not Path("artifacts/eval").exists()
 

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from domix import config
-from domix.config import Params
-from domix.evaluate.curves import final_epoch
-from domix.evaluate.embeddings import load_embeddings
-from domix.evaluation_params import PublicModel
+from domix.embed.embeddings import load_embeddings
+from domix.embed.settings import PublicModel
+from domix.evaluate.trajectories import final_epoch
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import evaluate
 from tests.fakes import make_index, write_embeddings
 
@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = [f"thing_{k:02d}" for k in range(10)]
 TESTED = CLASSES[:6]
 DOMAINS = ["clipart", "real", "sketch"]
-TEST_PICTURES = {domain: [2] * 10 for domain in DOMAINS} | {"sketch": [0, *[3] * 9]}  # no sketch of the first class
-INDEX = make_index({d: [1] * 10 for d in DOMAINS}, TEST_PICTURES, classes=CLASSES)
+TEST_IMAGES = {domain: [2] * 10 for domain in DOMAINS} | {"sketch": [0, *[3] * 9]}  # no sketch of the first class
+INDEX = make_index({d: [1] * 10 for d in DOMAINS}, TEST_IMAGES, classes=CLASSES)
 MIXTURES, SEEDS, EPOCHS = ["natural-only", "cg-low", "cg-high"], [0, 1, 2], [0, 3, 6]
 SKILL = {"natural-only": 0.2, "cg-low": 0.4, "cg-high": 0.7}
 EMBEDDINGS = Path("artifacts/embeddings")
@@ -37,7 +37,7 @@ PLACE = ["domain", "cells", "metric"]
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Params:
     monkeypatch.chdir(tmp_path)
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     summary = {"test_domain": "sketch", "natural_domain": "real", "domains": DOMAINS, "classes": CLASSES}
     named = [{"name": name, "standard_name": name} for name in MIXTURES]
     write_json(Path("artifacts/mixtures/summary.json"), summary | {"test_classes": TESTED, "mixtures": named})
@@ -104,7 +104,7 @@ def by_hand(said: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     values = {}
     for domain, here in said.groupby("domain"):
         tested = here["class"].isin(TESTED)
-        special = "withheld" if domain == "sketch" else "tested"
+        special = "held_out" if domain == "sketch" else "tested"
         for cells, part in ((special, here[tested]), ("seen", here[~tested]), ("all", here)):
             for metric, k in (("balanced_top1", 1), ("balanced_top3", 3)):
                 right = part["rank"] <= k
@@ -192,11 +192,11 @@ def test_comparisons_are_differences_of_means_over_seeds_corrected_in_their_fami
     assert set(made["domain"]) == {"real", "sketch"}
 
 
-def test_a_class_without_test_pictures_is_in_no_mean(clip_alone):
+def test_a_class_without_test_images_is_in_no_mean(clip_alone):
     evaluate.main(clip_alone)
     for name in ("metrics", "mixtures", "comparisons", "curves"):
         classes = table(name).groupby(["domain", "cells"])["n_classes"].unique()
-        assert classes["sketch", "withheld"].tolist() == [5]
+        assert classes["sketch", "held_out"].tolist() == [5]
         assert classes["real", "tested"].tolist() == [6]
     assert CLASSES[0] not in set(table("per_class").query("domain == 'sketch'")["class"])
 
@@ -207,8 +207,8 @@ def test_curves_follow_the_checkpoints_and_end_in_the_metrics(clip_alone):
     evaluate.main(clip_alone)
     curves = table("curves").query("mixture == 'cg-high' and seed == 1")
     assert curves["checkpoint"].drop_duplicates().tolist() == [*EPOCHS, 8]
-    withheld = curves.query("cells == 'withheld' and metric == 'balanced_top1'").set_index("checkpoint")["estimate"]
-    assert withheld[0] < withheld[6]
+    held_out = curves.query("cells == 'held_out' and metric == 'balanced_top1'").set_index("checkpoint")["estimate"]
+    assert held_out[0] < held_out[6]
     metrics = table("metrics").query("mixture == 'cg-high' and seed == 1")
     last = curves[curves["checkpoint"] == 8]
     columns = [*PLACE, "estimate", "n", "n_classes"]
@@ -216,7 +216,7 @@ def test_curves_follow_the_checkpoints_and_end_in_the_metrics(clip_alone):
     counts = table("curves_per_class").query("mixture == 'cg-high' and seed == 1")
     here = counts[counts["domain"] == "sketch"]
     means = (here["correct"] / here["n"]).groupby(here["checkpoint"]).mean()
-    pd.testing.assert_series_equal(means, withheld, check_names=False)
+    pd.testing.assert_series_equal(means, held_out, check_names=False)
     assert set(counts["domain"]) == {"real", "sketch"} and set(counts["class"]) <= set(TESTED)
 
 

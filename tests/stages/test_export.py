@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from domix.data.index import read_index
-from domix.data.shards import ShardReader
+from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
 from domix.project.common import load_params
 from domix.runtime.errors import DataError, ParameterError
 from tests.commands import domix
@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 def expected(project: Path) -> dict[str, bytes]:
-    """Return the pictures of the mixture `tiny`: all but the sketches of the first class."""
+    """Return the images of the mixture `tiny`: all but the sketches of the first class."""
     folder = project / "artifacts/shards/emoji"
     index, reader = read_index(folder), ShardReader(folder)
     shown = index[(index["domain"] != "sketch") | (index["class"] != WORDS[0])]
@@ -39,17 +39,17 @@ def expected(project: Path) -> dict[str, bytes]:
 def test_tsv(project):
     domix(load_params(), "export", "tiny", "tsv", "out/tiny")
     table = pd.read_csv("out/tiny/train.tsv", sep="\t")
-    pictures = expected(project)
-    assert len(table) == len(pictures)
-    found = {Path(p).relative_to(project / "out/tiny/pictures/emoji").with_suffix(""): p for p in table["filepath"]}
-    assert {str(key): Path(path).read_bytes() for key, path in found.items()} == pictures
+    images = expected(project)
+    assert len(table) == len(images)
+    found = {Path(p).relative_to(project / "out/tiny/images/emoji").with_suffix(""): p for p in table["filepath"]}
+    assert {str(key): Path(path).read_bytes() for key, path in found.items()} == images
     assert table["title"][0] == "a real of a apple"
 
 
 def test_tsv_for_another_place(project):
     domix(load_params(), "export", "tiny", "tsv", "out", "--prefix", "/data/tiny", "--dialect", "reference")
     paths = pd.read_csv("out/train.tsv", sep="\t")["filepath"]
-    assert paths.str.startswith("/data/tiny/pictures/emoji/").all()
+    assert paths.str.startswith("/data/tiny/images/emoji/").all()
 
 
 def test_tsv_of_unpacked_files(project):
@@ -57,7 +57,7 @@ def test_tsv_of_unpacked_files(project):
         path = Path(f"unpacked/{key}.PNG")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    domix(load_params(), "export", "tiny", "tsv", "out", "--pictures", "emoji=unpacked")
+    domix(load_params(), "export", "tiny", "tsv", "out", "--images", "emoji=unpacked")
     assert sorted(path.name for path in Path("out").iterdir()) == ["export.json", "train.tsv"]
     assert pd.read_csv("out/train.tsv", sep="\t")["filepath"].map(lambda path: Path(path).is_file()).all()
 
@@ -81,8 +81,8 @@ def test_parquet(project):
     ("arguments", "error", "message"),
     [
         (["tinny", "tsv", "out"], ParameterError, "no mixture 'tinny': did you mean 'tiny'"),
-        (["tiny", "tsv", "out", "--pictures", "unpacked"], ParameterError, "not SOURCE=FOLDER"),
-        (["tiny", "tsv", "out", "--pictures", "emoji=nowhere"], DataError, "nowhere has no file for"),
+        (["tiny", "tsv", "out", "--images", "unpacked"], ParameterError, "not SOURCE=FOLDER"),
+        (["tiny", "tsv", "out", "--images", "emoji=nowhere"], DataError, "nowhere has no file for"),
         (["tiny", "webdataset", "out", "--shard-samples", "0"], ParameterError, "at least 1"),
         (["tiny", "parquet", "artifacts"], DataError, "no export of a mixture"),
     ],

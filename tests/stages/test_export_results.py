@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domix import config
-from domix.config import Params
-from domix.evaluate.embeddings import load_embeddings
+from domix.embed.embeddings import load_embeddings
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import read_table
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import evaluate
 from tests.commands import domix
 from tests.fakes import make_index, write_embeddings
@@ -43,7 +43,7 @@ def params(tmp_path, monkeypatch) -> Params:
     }
     write_json(Path("artifacts/mixtures/summary.json"), summary)
     write_embeddings(RUN, INDEX, right=lambda domain, name: 0.5, seed=3)
-    for epoch in (0, 2):  # other models' pictures, seen through this model's prompts
+    for epoch in (0, 2):  # other models' images, seen through this model's prompts
         write_embeddings(Path("other"), INDEX, seed=epoch + 7)
         folder = RUN / "checkpoints" / f"{epoch:03d}"
         folder.mkdir(parents=True)
@@ -51,7 +51,7 @@ def params(tmp_path, monkeypatch) -> Params:
         np.save(folder / "text.npy", load_embeddings(Path("other")).text)
     shutil.rmtree("other")
     write_json(RUN / "meta.json", read_json(RUN / "meta.json") | {"epochs": 4})
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     return replace(loaded, mixtures=["cg-high"], seeds=[1], evaluate=replace(loaded.evaluate, bootstrap=100))
 
 
@@ -68,7 +68,7 @@ def test_numbers_are_those_of_the_evaluations_tables(params) -> None:
         return rows.sort_values("checkpoint")["estimate"].tolist()
 
     accuracy, top5 = tree["domainnet-val"]["accuracy"], topk["domainnet-val"]
-    for domain, cells in (("sketch", "withheld"), ("real", "tested")):
+    for domain, cells in (("sketch", "held_out"), ("real", "tested")):
         for group, where in (("ood", cells), ("id", "seen")):
             assert accuracy[f"{domain}-lso-{group}"] == pytest.approx(series(domain, where, "top1"))
             balanced = pytest.approx(series(domain, where, "balanced_top1"))
@@ -92,8 +92,8 @@ def test_arrays_are_in_the_index_order(params) -> None:
     assert ids.tolist() == rows["domain"].map({"real": 1, "sketch": 2}).tolist()
     assert said.shape == (3, len(rows))
     tree = read_json(Path("out/results.json"))["domainnet-val"]["accuracy"]
-    withheld = (ids == 2) & (labels < 3)
-    assert tree["sketch-lso-ood"] == pytest.approx((said == labels)[:, withheld].mean(axis=1).tolist())
+    held_out = (ids == 2) & (labels < 3)
+    assert tree["sketch-lso-ood"] == pytest.approx((said == labels)[:, held_out].mean(axis=1).tolist())
     assert not Path("out/val_pred.npy").exists()
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from domix import config
-from domix.config import Fetch, Params
-from domix.data.manifests import Manifest, Remote, load_manifest, read_files
+from domix.data.archives.manifests import Manifest, Remote, load_manifest, read_files
+from domix.data.fetch.settings import Fetch
 from domix.project.common import source_root
 from domix.project.progress import describe
 from domix.runtime.errors import DataError
 from domix.runtime.progress import Progress
 from domix.runtime.settings import replace
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import fetch
 from tests.faults.download_server import Fault, Server
 from tests.fixtures import make_domainnet_set
@@ -32,7 +33,7 @@ OUT = Path("artifacts/raw")
 
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Params:
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     (tmp_path / "repository").mkdir()
     monkeypatch.chdir(tmp_path / "repository")
     return replace(loaded, fetch=Fetch(paths={}, mirrors={}, offline=False, jobs=3))

@@ -1,4 +1,4 @@
-"""The analysis leakage on two small packed sources in which copies of withheld pictures are planted."""
+"""The analysis leakage on two small packed sources in which copies of held-out images are planted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from PIL import Image
 from domix.analyses.contract import Findings, StudyInputs
 from domix.analyses.leakage import computation
 from domix.analyses.leakage.settings import Settings
-from domix.config import Params
-from domix.data import images
-from domix.data.index import make_index, shard_name, write_index
-from domix.data.mixtures import Mixture, write_mixture
-from domix.data.shards import ShardWriter, make_block
+from domix.data.mixtures.mixture import Mixture, write_mixture
+from domix.data.store import images
+from domix.data.store.index import make_index, shard_name, write_index
+from domix.data.store.shards import ShardWriter, make_block
 from domix.model.checkpoint import CONFIG as CONFIG_FILE
 from domix.model.checkpoint import WEIGHTS, save_weights
 from domix.model.clip import build
@@ -26,6 +25,7 @@ from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
+from domix.settings.params import Params
 from stages import analyse
 from tests.fixtures import CLASSES, draw, encoded
 from tests.tiny import CONFIG, REPOSITORY
@@ -37,7 +37,7 @@ TEST_NUMBER = 9  # of the test drawing of each cell
 
 
 class Packed:
-    """Packs pictures into one shard of a source below the working directory."""
+    """Packs images into one shard of a source below the working directory."""
 
     def __init__(self, source: str) -> None:
         self.source, self.rows = source, []
@@ -46,12 +46,12 @@ class Packed:
         self.writer = ShardWriter(self.folder / shard_name(0))
 
     def add(self, data: bytes, domain: str, name: str | None, split: str) -> int:
-        picture = images.decode(data)
+        image = images.decode(data)
         key = f"{domain}/{name}/{len(self.rows)}".replace(" ", "_")
         place = self.writer.add(make_block(key, "png", data, {}))
         row = {"key": key, "source": self.source, "domain": domain, "class": name, "split": split}
         row |= {"label": -1 if name is None else CLASSES.index(name), **place._asdict()}
-        row |= {"width": picture.width, "height": picture.height, "phash": images.phash(picture)}
+        row |= {"width": image.width, "height": image.height, "phash": images.phash(image)}
         self.rows.append(row | {"sha256": hashlib.sha256(data).hexdigest()})
         return len(self.rows) - 1
 
@@ -63,11 +63,11 @@ class Packed:
         return index
 
 
-def test_picture(name: str) -> Image.Image:
+def test_image(name: str) -> Image.Image:
     return draw("sketch", name, TEST_NUMBER, size=40)
 
 
-test_picture.__test__ = False  # a helper
+test_image.__test__ = False  # a helper
 
 
 def write_mixtures(indices: dict[str, pd.DataFrame]) -> None:
@@ -85,7 +85,7 @@ def write_mixtures(indices: dict[str, pd.DataFrame]) -> None:
             standard_name=name,
             caption="standard",
             domains=DOMAINS,
-            withheld=("sketch", (TESTED[1],)) if name == "cg-high" else None,
+            held_out=("sketch", (TESTED[1],)) if name == "cg-high" else None,
             parameters={"source": "emoji"},
             samples={source: len(some) for source, some in rows.items()},
             rows=pd.DataFrame(pairs, columns=["source", "row"]).assign(caption="standard"),
@@ -110,7 +110,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
             for number in range(3):
                 main.add(encoded(draw(domain, name, number, size=40)), domain, name, "train")
             main.add(encoded(draw(domain, name, TEST_NUMBER, size=40)), domain, name, "test")
-    copied = test_picture(TESTED[1])
+    copied = test_image(TESTED[1])
     web.add(encoded(copied), "web", None, "train")
     web.add(encoded(copied.resize((60, 60), Image.Resampling.BICUBIC)), "web", None, "train")
     web.add(encoded(copied.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), "web", None, "train")
@@ -129,7 +129,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 
 def telling_model() -> torch.nn.Module:
-    """Return an untrained model with weights great enough to tell pictures apart: as initialised, all look alike."""
+    """Return an untrained model with weights great enough to tell images apart: as initialised, all look alike."""
     model = build(CONFIG, seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -152,11 +152,11 @@ def test_planted_copies_are_found_in_every_mixture_that_holds_them(params: Param
     assert set(planted["mixtures"].iloc[0]) == set(params.mixtures)
     assert planted["class"].isna().all() and set(planted["domain"]) == {"web"}
     assert summary("exact")["samples"].to_dict() == dict.fromkeys(params.mixtures, 1)
-    assert (summary("exact")["pictures"] == 1).all() and (summary("exact")["withheld"] == 1).all()
+    assert (summary("exact")["images"] == 1).all() and (summary("exact")["held_out"] == 1).all()
     assert summary("exact")["n"].to_dict() == {"natural-only": 42, "cg-high": 75, "cg-high-all": 78}
 
 
-def test_the_nearest_pictures_of_an_encoder_begin_with_the_copies(params: Params) -> None:
+def test_the_nearest_images_of_an_encoder_begin_with_the_copies(params: Params) -> None:
     analyse.main(params, "leakage")
     pairs = pd.read_parquet(OUT / "duplicates.parquet")
     near = pairs[pairs["kind"] == "embedding"]
@@ -165,7 +165,7 @@ def test_the_nearest_pictures_of_an_encoder_begin_with_the_copies(params: Params
     assert first[0] == ("web", 0) and set(first[:3]) == {("web", row) for row in range(3)}  # the mirrored one, too
     assert near["similarity"].iloc[0] == pytest.approx(1, abs=1e-5)
     assert not near["tested"].any()
-    assert (summary("embedding")["samples"] >= 1).all() and (summary("embedding")["pictures"] == 1).all()
+    assert (summary("embedding")["samples"] >= 1).all() and (summary("embedding")["images"] == 1).all()
 
 
 def test_samples_of_the_tested_cells_are_counted_apart(params: Params) -> None:
@@ -181,7 +181,7 @@ def test_every_sample_is_audited_and_what_was_left_out_is_said(params: Params) -
     whole = domains[domains["domain"] == "all"].set_index(["mixture", "source"])["n"]
     assert whole["cg-high", "web"] == 24 and whole["cg-high", "emoji"] == 51
     meta = read_json(OUT / "meta.json")
-    assert meta["encoder"] == "cg-high-all-s0" and meta["flat_samples"] == 1 and meta["withheld"] == 1
+    assert meta["encoder"] == "cg-high-all-s0" and meta["flat_samples"] == 1 and meta["held_out"] == 1
     assert meta["samples"] == 78 and set(meta["probe_rates"]) == set(DOMAINS)
 
 

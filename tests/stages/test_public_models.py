@@ -15,15 +15,15 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from domix.config import Params
-from domix.data.index import read_index, write_index
-from domix.evaluate.embeddings import load_embeddings
-from domix.evaluation_params import PublicModel
+from domix.data.store.index import read_index, write_index
+from domix.embed.embeddings import load_embeddings
+from domix.embed.settings import PublicModel
 from domix.model.checkpoint import save_weights
 from domix.project.common import load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import sha256_file, write_json
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from stages import embed, embed_public
 from tests.commands import domix
 from tests.public_models import INCEPTION, VIT, tiny_clip, weights_of, write_open_clip_folder
@@ -36,7 +36,7 @@ OUT = Path("artifacts/embeddings/public")
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """A project of 48 test pictures, and one model in four places."""
+    """A project of 48 test images, and one model in four places."""
     write_project(tmp_path, count=48, config=VIT)
     monkeypatch.chdir(tmp_path)
     index = read_index(SHARDS)
@@ -134,7 +134,7 @@ def printed(params: Params, capsys: pytest.CaptureFixture[str], *arguments: str)
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_command_prints_one_row_a_group_of_pictures(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_one_row_a_group_of_images(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(params, capsys, "theirs.pt", "--architecture", "model.json")
     assert lines[0].split()[:5] == ["domain", "cells", "n", "n_classes", "balanced_top1"]
     groups = [line.split()[:4] for line in lines[1:]]
@@ -142,7 +142,7 @@ def test_the_command_prints_one_row_a_group_of_pictures(params: Params, capsys: 
         ["real", "tested", "4", "2"],
         ["real", "seen", "20", "10"],
         ["real", "all", "24", "12"],
-        ["sketch", "withheld", "4", "2"],
+        ["sketch", "held_out", "4", "2"],
         ["sketch", "seen", "20", "10"],
         ["sketch", "all", "24", "12"],
     ]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from domix import config
 from domix.analyses.registry import find
-from domix.config import Params
 from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json, write_text
 from domix.runtime.settings import replace
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import report
 from tests.dvc_plots import declared_plots
 from tests.fake_report import Fake, results_of
@@ -33,7 +33,7 @@ def params(tmp_path, monkeypatch) -> Params:
     fake.write()
     write_shards(tmp_path / "artifacts/shards/emoji", fake)
     monkeypatch.chdir(tmp_path)
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     quiet = replace(loaded.tracking, enabled=False)
     return replace(loaded, sources=["emoji"], mixtures=fake.mixtures, seeds=fake.seeds, tracking=quiet)
 

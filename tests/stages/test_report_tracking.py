@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from domix import config
-from domix.config import Params
 from domix.project.tracking import PATIENCE, QUIET
 from domix.report.load.study import Results, load_results
 from domix.runtime.files import write_text
-from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
 from domix.runtime.settings import replace
+from domix.runtime.tracking.mlflow_store import ARTIFACTS, DATABASE
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import report
 from tests.fake_report import CONFIDENCE, Fake
 
@@ -34,7 +34,7 @@ def made(tmp_path, monkeypatch) -> tuple[Params, Results]:
     places = {"results.json": report.METRICS, "index.html": report.RUN_PAGE.parent}
     for name, text in FILES.items():
         write_text(places.get(name, Path("artifacts/report")) / name, text)
-    loaded = config.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     quiet = replace(loaded.tracking, system_metrics=False)
     return replace(loaded, mixtures=fake.mixtures, seeds=fake.seeds, tracking=quiet), study
 
@@ -48,10 +48,10 @@ def test_the_record_holds_accuracies_and_figures(made, tmp_path) -> None:
     (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == ("emoji: infograph", "FINISHED")
     assert (run.data.tags["study"], run.data.tags["dvc_stage"]) == ("emoji: infograph", "report")
-    assert set(run.data.metrics) == {f"{p}/{m}" for p in ("withheld", "seen", "natural") for m in study.mixtures}
+    assert set(run.data.metrics) == {f"{p}/{m}" for p in ("held_out", "seen", "natural") for m in study.mixtures}
     rows = study.metrics[(study.metrics["mixture"] == "cg-high") & (study.metrics["metric"] == "balanced_top1")]
-    withheld = rows[(rows["cells"] == "withheld") & (rows["domain"] == study.test_domain)]["estimate"].mean()
-    assert run.data.metrics["withheld/cg-high"] == pytest.approx(withheld)
+    held_out = rows[(rows["cells"] == "held_out") & (rows["domain"] == study.test_domain)]["estimate"].mean()
+    assert run.data.metrics["held_out/cg-high"] == pytest.approx(held_out)
     folder = tmp_path / ARTIFACTS / run.info.run_id / "artifacts"
     assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == FILES
 

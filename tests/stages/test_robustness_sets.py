@@ -1,4 +1,4 @@
-"""Further sets of pictures, from raw files through the stages fetch and pack to the labels that judge models."""
+"""Further sets of images, from raw files through the stages fetch and pack to the labels that judge models."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from domix.config import Params
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.imagenet_subsets import subset_labels
-from domix.evaluate.evaluation_sets import further_set
-from domix.evaluate.label_spaces import LabelSpace, label_space
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.classes.imagenet_subsets import subset_labels
+from domix.embed.evaluation_sets import further_set
+from domix.embed.label_spaces import LabelSpace, label_space
 from domix.evaluate.schemas import ROBUSTNESS
 from domix.project.common import SETS, load_params
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from domix.runtime.settings import replace
+from domix.settings.params import Params
 from stages import captions, evaluate, fetch, fetch_set, pack, pack_set
 from tests.fakes import make_index, write_embeddings
 from tests.objectnet import LABELS_OF, make_objectnet
 from tests.scored_sets import write_set
-from tests.source_trees import WNIDS, make_tar, make_tree, picture
+from tests.source_trees import WNIDS, image, make_tar, make_tree
 from tests.tiny import REPOSITORY
 
 TEXTS = [known.text for known in imagenet_classes().values()]
@@ -33,7 +33,7 @@ TEXTS = [known.text for known in imagenet_classes().values()]
 def write_v2(root: Path) -> None:
     folder = "imagenetv2-matched-frequency-format-val"
     members = [f"{folder}/{label}/{n}.jpeg" for label in (10, 9, 999) for n in "ab"]
-    make_tar(root / "imagenetv2-matched-frequency.tar", {name: picture(name) for name in members})
+    make_tar(root / "imagenetv2-matched-frequency.tar", {name: image(name) for name in members})
 
 
 def write_r(root: Path) -> None:
@@ -66,7 +66,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "objectnet": make_objectnet,
     "mine": write_own,
 }
-LABELS = {  # of the pictures that are evaluated
+LABELS = {  # of the images that are evaluated
     "imagenet-v2": [9, 9, 10, 10, 999, 999],
     "imagenet-r": [1, 1, 988, 988],
     "imagenet-a": [6, 6],
@@ -233,11 +233,11 @@ def test_answers_that_do_not_fit(params, answers):
         label_space("objectnet", shards)
 
 
-def test_pictures_without_a_class(params):
+def test_images_without_a_class(params):
     shards = prepare(params, "mine")
     path = shards / "index.parquet"
     table = pd.read_parquet(path)
     table.loc[0, "class"] = None
     table.to_parquet(path, index=False)
-    with pytest.raises(DataError, match=r"holds pictures without a class: take mine out of embed\.sets"):
+    with pytest.raises(DataError, match=r"holds images without a class: take mine out of embed\.sets"):
         label_space("mine", shards)

@@ -64,7 +64,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dvc.yaml").write_text(PIPELINE)
     (root / ".gitignore").write_text("/artifacts\n")
     (root / "artifacts" / "shards").mkdir(parents=True)
-    (root / "artifacts" / "shards" / "index.parquet").write_text("pictures")
+    (root / "artifacts" / "shards" / "index.parquet").write_text("images")
     commit(root, "clipart", TINY, "first")
     commit(root, "sketch", TINY, "second")
     shutil.copy(root / "artifacts" / "eval" / "metrics.parquet", root / OF_MAIN)
@@ -77,7 +77,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def commit(root: Path, test_domain: str, asked: Asked, tag: str) -> None:
     make_workspace(root, test_domain, asked)
-    (root / "dvc.lock").unlink()  # DVC's own says what the pictures are
+    (root / "dvc.lock").unlink()  # DVC's own says what the images are
     call(root, *DVC, "commit", "-q", "-f")
     call(root, "git", "add", "-A")
     call(root, *GIT, "commit", "-q", "-m", tag)

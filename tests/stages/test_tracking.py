@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from domix.config import Params, load
 from domix.project.tracking import PATIENCE, QUIET, tracker_of
-from domix.runtime.mlflow_store import DATABASE
 from domix.runtime.settings import replace
-from domix.runtime.tracking import NullTracker
+from domix.runtime.tracking.mlflow_store import DATABASE
+from domix.runtime.tracking.tracker import NullTracker
+from domix.settings.load import load
+from domix.settings.params import Params
 from tests.tiny import REPOSITORY
 
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from domix.config import load
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
-from domix.training_params import DECIDING, Trainer
+from domix.settings.load import load
+from domix.train.settings import DECIDING, Trainer
 from stages import train
 from tests.processes import wait_for
 from tests.tiny import CONFIG, REPOSITORY, write_project

@@ -12,15 +12,16 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from domix.config import Params, load
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.index import read_index, write_index
-from domix.data.mixtures import read_mixture, write_mixture
-from domix.model.supervised import load_classifier
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.mixtures.mixture import read_mixture, write_mixture
+from domix.data.store.index import read_index, write_index
+from domix.model.classifier import load_classifier
 from domix.project import training
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
-from domix.training_params import DECIDING, Supervised
+from domix.settings.load import load
+from domix.settings.params import Params
+from domix.train.settings import DECIDING, Supervised
 from stages import train_supervised
 from tests.tiny import REPOSITORY, WORDS, write_project
 from tests.tiny_supervised import RECIPE
@@ -50,7 +51,7 @@ def params_of(**changes: Any) -> Params:
 
 
 def add_corpus(name: str, classes: dict[int, str | None]) -> None:
-    """Add a corpus to the mixture: the pictures again, of the classes that are given by label, in turn."""
+    """Add a corpus to the mixture: the images again, of the classes that are given by label, in turn."""
     shutil.copytree(SHARDS / "emoji", SHARDS / name)
     index = read_index(SHARDS / name)
     labels = [list(classes)[row % len(classes)] for row in range(len(index))]
@@ -99,7 +100,7 @@ def test_curves_are_measured_on_the_way(project: Path) -> None:
     index = read_index(SHARDS / "emoji")
     index.loc[20:, "split"] = "test"
     write_index(SHARDS / "emoji", index)
-    train_supervised.main(params_of(validation__every=2, validation__pictures=4), "tiny", "0")
+    train_supervised.main(params_of(validation__every=2, validation__images=4), "tiny", "0")
     with open(MODEL / "validation.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "6"]
@@ -163,7 +164,7 @@ def test_dvc_goes_by_what_decides_the_result() -> None:
         "model": {""},
         "supervised": set(Supervised.model_fields) - {"mixtures"},
         "trainer": set(DECIDING),
-        "validation": {"every", "pictures"},
+        "validation": {"every", "images"},
     }
     assert "artifacts/captions" not in stage["deps"]
     assert stage["matrix"]["mixture"] == "${supervised.mixtures}"

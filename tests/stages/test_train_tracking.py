@@ -1,4 +1,4 @@
-"""What the stage train leaves for people: the first batch, curves on test pictures, one record in MLflow, a model."""
+"""What the stage train leaves for people: the first batch, curves on test images, one record in MLflow, a model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from mlflow import MlflowClient
 from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.config import Params, load
-from domix.data.index import read_index, write_index
-from domix.data.loader import Batches
+from domix.data.loading.loader import Batches
+from domix.data.store.index import read_index, write_index
 from domix.project.tracking import PATIENCE, QUIET
 from domix.runtime.errors import Interrupted
-from domix.runtime.mlflow_store import ARTIFACTS, DATABASE
+from domix.runtime.tracking.mlflow_store import ARTIFACTS, DATABASE
+from domix.settings.load import load
+from domix.settings.params import Params
 from stages import train
 from tests.stages.test_train_resume import ENVIRONMENT
 from tests.tiny import CONFIG, write_project
@@ -28,7 +29,7 @@ MODEL = Path("artifacts/models/clip/tiny-s0")
 
 
 def make_project(root: Path, *, tracked: bool = True, every: int | None = 4, **changes: Any) -> Params:
-    """Write a project whose last eight pictures are test pictures."""
+    """Write a project whose last eight images are test images."""
     write_project(root, rows=[row for row in range(16) if row != 1], **changes)
     folder = root / "artifacts/shards/emoji"
     index = read_index(folder, None)
@@ -37,7 +38,7 @@ def make_project(root: Path, *, tracked: bool = True, every: int | None = 4, **c
     write_index(folder, index.astype({"label": "int64"}))
     path = root / "params.yaml"
     tree = YAML(typ="safe", pure=True).load(path)
-    tree["validation"] |= {"every": every, "pictures": 6}
+    tree["validation"] |= {"every": every, "images": 6}
     tree["tracking"] |= {"enabled": tracked, "tensorboard": tracked, "system_metrics": False}
     YAML(typ="safe", pure=True).dump(tree, path)
     return load(path.read_text())
@@ -55,7 +56,7 @@ def curve(root: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_training_cut_short_leaves_one_record_one_picture_and_whole_curves(
+def test_a_training_cut_short_leaves_one_record_one_image_and_whole_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, project = tmp_path / "plain", tmp_path / "tracked"
@@ -84,7 +85,7 @@ def test_a_training_cut_short_leaves_one_record_one_picture_and_whole_curves(
     rows = curve(project)
     assert [row["step"] for row in rows] == ["4", "8", "12"]
     assert {row["n_seen"] for row in rows} == {"6"}
-    assert not [name for name in rows[0] if "withheld" in name]  # the tiny mixture knows no test domain
+    assert not [name for name in rows[0] if "held_out" in name]  # the tiny mixture knows no test domain
 
     client = MlflowClient(tracking_uri=f"sqlite:///{project / DATABASE}")
     experiment = client.get_experiment_by_name(params.tracking.experiment)

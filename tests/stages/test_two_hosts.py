@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from domix.config import load
 from domix.model.checkpoint import load_tensors
+from domix.settings.load import load
 from stages import train
 from tests.closeness import assert_close
 from tests.tiny import REPOSITORY, make_job, write_project

@@ -11,11 +11,11 @@ from types import ModuleType
 
 import pytest
 
-from domix.data.manifests import parse_manifest
+from domix.data.archives.manifests import parse_manifest
 from domix.data.sources import registry
 from domix.runtime.errors import DataError
 from tests.fixtures import write_zip
-from tests.source_trees import check_source, picture
+from tests.source_trees import check_source, image
 
 PAGE = (Path(__file__).parents[2] / "docs/adding-a-source.md").read_text(encoding="utf-8")
 MEMBERS = [
@@ -45,7 +45,7 @@ def module(tmp_path, monkeypatch) -> ModuleType:
 def test_the_code(tmp_path, module):
     root = tmp_path / "root"
     root.mkdir()
-    write_zip(root / "stamps.zip", {name: picture(name) for name in MEMBERS})
+    write_zip(root / "stamps.zip", {name: image(name) for name in MEMBERS})
     found = check_source(module.Stamps(), root)
     assert [(s.key, s.class_name, s.label, s.split) for s in found[:6]] == [
         ("cut/lion 9", "lion", 0, "train"),
@@ -56,7 +56,7 @@ def test_the_code(tmp_path, module):
         ("cut/sea_bear 2", "sea_bear", 1, "test"),
     ]
     assert {s.domain for s in found} == {"cut", "engraved"}
-    assert sorted(s.data for s in found) == sorted(picture(name) for name in MEMBERS)
+    assert sorted(s.data for s in found) == sorted(image(name) for name in MEMBERS)
 
 
 def test_its_error(tmp_path, module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domix.data.archive import ZipReader, read_manifest, unsafe_name
+from domix.data.archives.archive import ZipReader, read_manifest, unsafe_name
 from domix.runtime.errors import DataError
 from tests.fixtures import make_domainnet_set, write_zip
 

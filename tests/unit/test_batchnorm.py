@@ -28,13 +28,13 @@ def norms() -> tuple[nn.Module, nn.Module]:
     return plain, grouped
 
 
-def pictures(count: int) -> Tensor:
+def images(count: int) -> Tensor:
     scale = torch.arange(1.0, count + 1)[:, None, None, None]  # groups differ much
     return torch.randn(count, 5, 4, 6, generator=torch.Generator().manual_seed(1)) * scale
 
 
 def through(norm: nn.Module, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a norm makes of pictures, and the gradient at them."""
+    """Return what a norm makes of images, and the gradient at them."""
     given = given.clone().requires_grad_()
     made = norm(given)
     (made * torch.linspace(-1, 1, made.numel()).view_as(made)).sum().backward()
@@ -46,7 +46,7 @@ def through(norm: nn.Module, given: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("count", [3, 12])
 def test_each_group_is_normalised_alone(count: int, memory: torch.memory_format) -> None:
     plain, grouped = norms()
-    given = pictures(count).to(memory_format=memory)
+    given = images(count).to(memory_format=memory)
     made, gradient = through(grouped, given)
     assert made.is_contiguous(memory_format=memory)
     first = copy.deepcopy(plain)
@@ -66,7 +66,7 @@ def test_each_group_is_normalised_alone(count: int, memory: torch.memory_format)
 
 def test_evaluation_knows_no_groups() -> None:
     plain, grouped = norms()
-    given = pictures(7)
+    given = images(7)
     assert torch.equal(grouped.eval()(given), plain.eval()(given))
     assert torch.equal(grouped.get_buffer("0.running_mean"), plain.get_buffer("running_mean"))
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from domix import config
-from domix.data.samples import open_mixture
+from domix.data.loading.samples import open_mixture
+from domix.settings.load import load
 from tests.tiny import write_project
 from tools import bench_project, bench_train, bench_worker, open_clip_loop
 from tools.bench_worker import Spec
@@ -37,8 +37,8 @@ def test_the_clock_repeats_epochs_and_leaves_out_the_warm_steps(monkeypatch: pyt
     asked = open_clip_loop.Asked("mini", Path("x"), batch=8, workers=0, precision="fp32", warm=2, steps=5)
     clock = open_clip_loop.Clock(Loader(), asked, torch.device("cpu"))
     seen = []
-    for pictures, _ in clock:
-        seen.append(int(pictures))
+    for images, _ in clock:
+        seen.append(int(images))
         time[0] += 10.0 if len(seen) <= 2 else 1.0  # the step itself, slow at first
     assert seen == [0, 1, 2, 0, 1, 2, 0]
     assert clock.seconds == pytest.approx(5 * 1.25)
@@ -133,7 +133,7 @@ def test_our_training_the_bare_loop_and_photographs_are_measured(
     source = tmp_path / "source"
     source.mkdir()
     write_project(source)
-    params = config.load((source / "params.yaml").read_text())
+    params = load((source / "params.yaml").read_text())
     artifacts = source / "artifacts"
     opened = open_mixture(
         artifacts / "mixtures/tiny.parquet", shards=artifacts / "shards", captions=artifacts / "captions"
@@ -157,8 +157,8 @@ def test_our_training_the_bare_loop_and_photographs_are_measured(
     assert photos.samples["text"].tolist()[: len(opened.samples)] == opened.samples["text"].tolist()
     path = tmp_path / "one.jpg"
     path.write_bytes(photos.readers["photos"].read(1))
-    with Image.open(path) as picture:
-        assert picture.size == (341, 256)
+    with Image.open(path) as image:
+        assert image.size == (341, 256)
     stamp = (root / "artifacts/shards/photos/index.parquet").stat().st_mtime_ns
     bench_project.make(tmp_path / "photos", opened, params, count=30)
     assert (root / "artifacts/shards/photos/index.parquet").stat().st_mtime_ns == stamp  # not made again

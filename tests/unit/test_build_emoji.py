@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.archive import ZipReader, read_manifest
+from domix.data.archives.archive import ZipReader, read_manifest
 from domix.data.sources.layout import DomainNetLayout
 from domix.runtime.files import sha256_file
 from tools import build_emoji

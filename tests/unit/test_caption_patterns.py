@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from domix.data.caption_patterns import DOMAIN_NOUNS, SKETCHES, Articles, make_sentence, nouns, templates, with_article
+from domix.data.captions.patterns import (
+    DOMAIN_NOUNS,
+    SKETCHES,
+    Articles,
+    make_sentence,
+    nouns,
+    templates,
+    with_article,
+)
 
 REFERENCE_NOUNS = {
     "an": ["image", "illustration", "infograph", "informational chart"],

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from domix.data.caption_patterns import DOMAIN_NOUNS, GENERIC_NOUNS, SKETCHES
-from domix.data.captions import SCHEMA, make_captions, own_captions, write_captions
+from domix.data.captions.captions import SCHEMA, make_captions, own_captions, write_captions
+from domix.data.captions.patterns import DOMAIN_NOUNS, GENERIC_NOUNS, SKETCHES
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table, write_table
 from tests.fakes import DOMAINS, make_index
@@ -170,8 +170,8 @@ def test_equal_captions_make_equal_files(tmp_path):
 def test_groups_make_no_difference(monkeypatch):
     index = pd.concat([make_index({domain: [3, 4] for domain in DOMAINS}), index_of("real", "lion", 200)])
     whole = make_captions(index, seed=7)
-    monkeypatch.setattr("domix.data.captions.GROUP", 5)
-    monkeypatch.setattr("domix.data.caption_streams.BLOCK", 4)
+    monkeypatch.setattr("domix.data.captions.captions.GROUP", 5)
+    monkeypatch.setattr("domix.data.captions.streams.BLOCK", 4)
     pd.testing.assert_frame_equal(make_captions(index, seed=7), whole)
 
 
@@ -246,7 +246,7 @@ def test_texts_that_samples_bring_are_their_captions(tmp_path):
 
 
 def test_texts_may_stand_in_another_order_and_be_too_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("domix.data.captions.GROUP", 3)
+    monkeypatch.setattr("domix.data.captions.captions.GROUP", 3)
     texts = {f"k{number}": text for number, text in enumerate(TEXTS)}
     keys = ["k7", "k0", "k11", "k3", "k2"]
     captions = own(keys, texts, tmp_path)

@@ -1,4 +1,4 @@
-"""What mixtures read of an index, and the picture of cells."""
+"""What mixtures read of an index, and the image of cells."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.data.cells import count_cells, make_split, read_samples
-from domix.data.cells_figure import bin_means, class_order, write_figure
-from domix.data.composition import compose
-from domix.data.mixing import build_mixture
-from domix.data.mixture_names import parse_mixture
+from domix.data.mixtures.cells import count_cells, make_split, read_samples
+from domix.data.mixtures.cells_figure import bin_means, class_order, write_figure
+from domix.data.mixtures.composition import compose
+from domix.data.mixtures.mixing import build_mixture
+from domix.data.mixtures.names import parse_mixture
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
 from tests.fakes import make_index
@@ -62,7 +62,7 @@ def test_many_classes_are_averaged_so_that_what_there_is_shows():
     assert bin_means(counts, 9).tolist() == counts.tolist()
 
 
-def test_the_picture_has_the_same_bytes_each_time(tmp_path):
+def test_the_image_has_the_same_bytes_each_time(tmp_path):
     cells = count_cells(INDEX)
     split = make_split(cells, test_domain="sketch", natural_domain="real", test_classes=["axe"])
     names = ["natural-only", "cg-low", "cg-high"]

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from domix.analyses.cka.alignment import Kernel, cka, compare_domains
-from domix.evaluate.embeddings import Embeddings, load_embeddings
+from domix.embed.embeddings import Embeddings, load_embeddings
 from tests.fakes import make_index, write_embeddings
 
 DOMAINS = ("clipart", "real", "sketch")

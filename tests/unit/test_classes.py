@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domix.data.classes import load_test_classes, shipped_lists
+from domix.data.classes.test_classes import load_test_classes, shipped_lists
 from domix.runtime.errors import DataError, ParameterError
 
 CLASSES = ["axe", "banana", "ice cream", "t-shirt", "The Eiffel Tower"]

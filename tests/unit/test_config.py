@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from domix import config
 from domix.runtime.errors import DomixError, ParameterError
+from domix.settings.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ("smoke", "mini", "paper", "cc3m", "cc12m")
@@ -37,7 +37,7 @@ def text_with(**changes: Any) -> str:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_loads(name: str) -> None:
-    params = config.load((ROOT / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
+    params = load((ROOT / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
     assert params.test_domain != params.natural_domain
     assert params.mixtures
 
@@ -47,7 +47,7 @@ def test_no_preset_is_left_out_of_the_tests() -> None:
 
 
 def test_the_committed_params_yaml_loads() -> None:
-    assert config.load((ROOT / "params.yaml").read_text(encoding="utf-8")).seeds
+    assert load((ROOT / "params.yaml").read_text(encoding="utf-8")).seeds
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_committed_params_yaml_loads() -> None:
 )
 def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        config.load(text_with(**changes))
+        load(text_with(**changes))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -114,7 +114,7 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"train__lr": 0}, "train.lr"),
         ({"train__warmup": -1}, "train.warmup"),
         ({"trainer__threads": -1}, "trainer.threads"),
-        ({"train__mirror": 2.0}, "train.mirror"),
+        ({"train__hflip": 2.0}, "train.hflip"),
         ({"train__crop_scale": [0.9, 0.1]}, "train.crop_scale"),
         ({"train__crop_scale": [0.5, 1.5]}, "train.crop_scale"),
         ({"train__crop_ratio": [1.0]}, "train.crop_ratio"),
@@ -134,7 +134,7 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"evaluate__bootstrap": 10}, "evaluate.bootstrap"),
         ({"evaluate__confidence": 1.0}, "evaluate.confidence"),
         ({"evaluate__top_k": 0}, "evaluate.top_k"),
-        ({"analyses__separation": {"pictures": 1}}, "analyses.separation.pictures"),
+        ({"analyses__separation": {"images": 1}}, "analyses.separation.images"),
         ({"analyses__separation": {"neighbours": 1}}, "analyses.separation.neighbours"),
         ({"analyses__cka": {"kernels": []}}, "analyses.cka.kernels"),
         ({"analyses__leakage": {"similarity": 0.0}}, "analyses.leakage.similarity"),
@@ -143,41 +143,41 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
 )
 def test_a_value_out_of_range_is_refused(changes: dict[str, Any], names: str) -> None:
     with pytest.raises(ParameterError, match=names.replace(".", r"\.")):
-        config.load(text_with(**changes))
+        load(text_with(**changes))
 
 
 @pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "0.001"])
 def test_numbers_are_read_as_yaml_1_2(written: str) -> None:
     text = text_with(train__lr=12345.5).replace("12345.5", written)
-    assert config.load(text).train.lr == 0.001
+    assert load(text).train.lr == 0.001
 
 
 def test_a_whole_number_serves_as_a_number() -> None:
-    lr = config.load(text_with(train__lr=1)).train.lr
+    lr = load(text_with(train__lr=1)).train.lr
     assert lr == 1.0
     assert isinstance(lr, float)
 
 
 def test_warmup_keeps_steps_and_share_apart() -> None:
-    assert isinstance(config.load(text_with(train__warmup=10)).train.warmup, int)
-    assert isinstance(config.load(text_with(train__warmup=0.1)).train.warmup, float)
+    assert isinstance(load(text_with(train__warmup=10)).train.warmup, int)
+    assert isinstance(load(text_with(train__warmup=0.1)).train.warmup, float)
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\t- x"])
 def test_text_that_is_not_yaml_is_one_sentence(text: str) -> None:
     with pytest.raises(ParameterError, match="not valid YAML") as caught:
-        config.load(text)
+        load(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "word"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(ParameterError, match="the file must be a mapping"):
-        config.load(text)
+        load(text)
 
 
 def test_parameters_cannot_be_changed_after_loading() -> None:
-    params = config.load(text_with())
+    params = load(text_with())
     with pytest.raises(AttributeError):
         params.test_domain = "sketch"  # type: ignore[misc]  # ty: ignore[invalid-assignment]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.data.index import make_index as full_index
-from domix.data.index import write_index
+from domix.data.store.index import make_index as full_index
+from domix.data.store.index import write_index
 from domix.report.load.study import load_results
 from domix.report.page import datacards
 from domix.report.page.datacards import make_card, mixture_cards, read_card, size_text
@@ -77,8 +77,8 @@ def test_examples_show_every_domain_and_do_not_change():
     assert card.examples == make_card("web", index(*rows), STATS, None).examples
     for row, text in card.examples:
         assert text == f"{rows[row]['class'].replace('_', ' ')}, {rows[row]['domain']}"
-    pictures = datacards.load_examples(card, read)
-    assert len(pictures) == 6 and all(uri.startswith("data:image/png") for uri, _ in pictures)
+    images = datacards.load_examples(card, read)
+    assert len(images) == 6 and all(uri.startswith("data:image/png") for uri, _ in images)
 
 
 def test_a_card_is_read_from_a_packed_folder(tmp_path):
@@ -103,16 +103,16 @@ def test_a_card_is_read_from_a_packed_folder(tmp_path):
 
 
 def test_a_folder_of_the_users_own_has_no_manifest():
-    assert datacards.load_manifest("my-own-pictures") is None
+    assert datacards.load_manifest("my-own-images") is None
 
 
-def test_mixture_cards_keep_the_order_asked_for_and_count_what_is_withheld(tmp_path):
+def test_mixture_cards_keep_the_order_asked_for_and_count_what_is_held_out(tmp_path):
     fake = Fake(tmp_path)
     study = load_results(fake.write(), ["cg-high-all", "leave-out-domain", "cg-high"], [0], CONFIDENCE)
     cards = {card["name"]: card for card in mixture_cards(study)}
     assert list(cards) == ["cg-high-all", "leave-out-domain", "cg-high"]
-    withheld = {name: (card["withheld_tested"], card["withheld_seen"]) for name, card in cards.items()}
-    assert withheld == {"cg-high-all": (0, 0), "leave-out-domain": (20, 20), "cg-high": (20, 0)}
+    held_out = {name: (card["held_out_tested"], card["held_out_seen"]) for name, card in cards.items()}
+    assert held_out == {"cg-high-all": (0, 0), "leave-out-domain": (20, 20), "cg-high": (20, 0)}
     assert cards["cg-high"]["dropped"] == 3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from domix import config
+from domix.settings.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -30,7 +30,7 @@ def test_parameters_of_the_documentation_load(block: str) -> None:
         tree[key] = tree[key] | value if isinstance(value, dict) else value
     stream = io.StringIO()
     yaml.dump(tree, stream)
-    config.load(stream.getvalue())
+    load(stream.getvalue())
 
 
 def test_there_are_such_blocks() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from domix.data.mixtures_settings import RecipeSpec
+from domix.data.mixtures.settings import RecipeSpec
 from domix.embed.settings import PublicModel
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import Settings

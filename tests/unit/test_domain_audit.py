@@ -1,4 +1,4 @@
-"""The domain audit finds hidden pictures of the test domain, and finds none where there are none."""
+"""The domain audit finds hidden images of the test domain, and finds none where there are none."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DOMAINS = ["clipart", "real", "sketch"]
 WIDTH, CLASSES, EACH = 8, 20, 30
 
 
-def pictures(rng: np.random.Generator, domain: int, count: int, apart: float = 1.5) -> np.ndarray:
+def images(rng: np.random.Generator, domain: int, count: int, apart: float = 1.5) -> np.ndarray:
     """Embeddings of one domain: noise about a point of its own, the nearer to the others the harder to tell."""
     return (rng.normal(size=(count, WIDTH)) + apart * np.eye(WIDTH)[domain]).astype(np.float32)
 
 
 def made_probe(rng: np.random.Generator, apart: float = 1.5):
-    parts = [(pictures(rng, d, CLASSES * EACH, apart), np.repeat(np.arange(CLASSES), EACH), d) for d in range(3)]
+    parts = [(images(rng, d, CLASSES * EACH, apart), np.repeat(np.arange(CLASSES), EACH), d) for d in range(3)]
     image, label = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     domain = np.repeat([p[2] for p in parts], CLASSES * EACH)
     return fit_probe(image, domain, label, DOMAINS, classes=CLASSES, test_domain="sketch", natural="real")
@@ -32,18 +32,18 @@ def test_the_probe_errs_as_its_rates_say():
     rng = np.random.default_rng(0)
     probe = made_probe(rng)
     for domain in range(3):
-        measured = verdicts(probe, pictures(rng, domain, 4000)).mean()
+        measured = verdicts(probe, images(rng, domain, 4000)).mean()
         assert probe.rates[domain] == pytest.approx(measured, abs=0.06)
-    assert probe.hits.sum() == probe.taken.sum() and probe.pictures.sum() == 3 * CLASSES * EACH
+    assert probe.hits.sum() == probe.taken.sum() and probe.images.sum() == 3 * CLASSES * EACH
     assert probe.rates[2] > 0.6 > 0.4 > probe.rates[0]
 
 
 @pytest.mark.parametrize("hidden", [0.0, 0.05, 0.3, 1.0])
-def test_hidden_pictures_of_a_base_corpus_are_estimated_within_the_interval(hidden):
+def test_hidden_images_of_a_base_corpus_are_estimated_within_the_interval(hidden):
     rng = np.random.default_rng(1)
     probe = made_probe(rng)
     total = 5000
-    image = np.concatenate([pictures(rng, 2, int(hidden * total)), pictures(rng, 1, total - int(hidden * total))])
+    image = np.concatenate([images(rng, 2, int(hidden * total)), images(rng, 1, total - int(hidden * total))])
     counts = np.array([0, 0, 0, total])
     found = estimate_share(probe, int(verdicts(probe, image).sum()), counts, confidence=0.99)
     assert found["low"] <= hidden <= found["high"]
@@ -56,15 +56,15 @@ def test_the_coverage_of_the_interval_is_about_what_it_says():
     for seed in range(30):
         rng = np.random.default_rng(seed)
         probe = made_probe(rng)
-        image = np.concatenate([pictures(rng, 2, 100), pictures(rng, 1, 900)])
+        image = np.concatenate([images(rng, 2, 100), images(rng, 1, 900)])
         found = estimate_share(probe, int(verdicts(probe, image).sum()), np.array([0, 0, 0, 1000]), confidence=0.9)
         inside += found["low"] <= 0.1 <= found["high"]
     assert 24 <= inside <= 30
 
 
-def test_no_picture_is_judged_by_what_has_learnt_from_its_class():
+def test_no_image_is_judged_by_what_has_learnt_from_its_class():
     rng = np.random.default_rng(5)
-    image = np.concatenate([pictures(rng, d, CLASSES * EACH) for d in range(3)])
+    image = np.concatenate([images(rng, d, CLASSES * EACH) for d in range(3)])
     label, domain = np.tile(np.repeat(np.arange(CLASSES), EACH), 3), np.repeat(np.arange(3), CLASSES * EACH)
     probe = fit_probe(image, domain, label, DOMAINS, classes=CLASSES + 1, test_domain="sketch", natural="real")
     np.testing.assert_array_equal(probe.takes(image, label), probe.taken)

@@ -1,4 +1,4 @@
-"""Copies of withheld pictures: what counts as one, what is left out, and which samples a study then does without."""
+"""Copies of held-out images: what counts as one, what is left out, and which samples a study then does without."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from domix.data.duplicates import COLUMNS, hash_bits, in_cells, is_flat, leaked, near_pairs, rows_to_drop
-from domix.data.images import phash
+from domix.data.mixtures.duplicates import COLUMNS, hash_bits, in_cells, is_flat, leaked, near_pairs, rows_to_drop
+from domix.data.store.images import phash
 from domix.runtime.errors import DataError
 
 ROW = {"domain": "real", "class": "cat", "split": "train", "sha256": "a", "phash": "ff" * 8}
@@ -20,30 +20,30 @@ def index(*rows: dict[str, object]) -> pd.DataFrame:
 
 
 def drawing(*, shift: int = 0) -> Image.Image:
-    picture = Image.new("RGB", (64, 64), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (64, 64), "white")
+    draw = ImageDraw.Draw(image)
     draw.ellipse((8 + shift, 12, 40 + shift, 50), fill="navy")
     draw.polygon([(30, 5), (60, 20), (44, 60)], fill="orange")
-    return picture
+    return image
 
 
-def test_a_rescaled_picture_is_near_and_another_is_not():
+def test_a_rescaled_image_is_near_and_another_is_not():
     same, rescaled, other = drawing(), drawing().resize((90, 90)), drawing(shift=20)
-    bits = hash_bits(pd.Series([phash(picture) for picture in (same, rescaled, other)]))
+    bits = hash_bits(pd.Series([phash(image) for image in (same, rescaled, other)]))
     assert [pair[1] for pair in zip(*near_pairs(bits[:1], bits, 6), strict=True)] == [0, 1]
 
 
-def test_blank_pictures_are_flat_and_drawings_are_not():
+def test_blank_images_are_flat_and_drawings_are_not():
     blank = [Image.new("RGB", (64, 64), colour) for colour in ("white", "black", "teal")]
-    bits = hash_bits(pd.Series([phash(picture) for picture in [*blank, drawing()]]))
+    bits = hash_bits(pd.Series([phash(image) for image in [*blank, drawing()]]))
     assert is_flat(bits).tolist() == [True, True, True, False]
     assert near_pairs(bits, bits, 6)[0].tolist() == [3]
 
 
 def test_equal_blank_files_are_still_found():
-    withheld = pd.DataFrame({"row": [5], "sha256": ["x"], "phash": ["8" + "0" * 15]})
+    held_out = pd.DataFrame({"row": [5], "sha256": ["x"], "phash": ["8" + "0" * 15]})
     samples = pd.DataFrame({"row": [1, 2], "sha256": ["x", "y"], "phash": ["8" + "0" * 15] * 2})
-    assert leaked(withheld, {"base": samples}, 6).to_dict("records") == [
+    assert leaked(held_out, {"base": samples}, 6).to_dict("records") == [
         {"kind": "exact", "test_row": 5, "source": "base", "row": 1, "distance": 0}
     ]
 

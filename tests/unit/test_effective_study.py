@@ -16,7 +16,7 @@ EPOCHS = range(0, 9, 2)
 
 
 def curve(kind: str, mixture: str, seed: int, lift: float, epochs=EPOCHS, n: int = 300) -> list[dict[str, object]]:
-    """Return a trajectory whose withheld accuracy lies `lift` logits above logit(y) = 0.8 logit(x) - 1.5."""
+    """Return a trajectory whose held-out accuracy lies `lift` logits above logit(y) = 0.8 logit(x) - 1.5."""
     rows = []
     for epoch in epochs:
         x = 0.05 + 0.1 * epoch + 0.002 * seed
@@ -24,8 +24,8 @@ def curve(kind: str, mixture: str, seed: int, lift: float, epochs=EPOCHS, n: int
         own = {"kind": kind, "mixture": mixture, "seed": seed, "checkpoint": epoch, "n": n, "n_classes": 15}
         for domain, cells, metric, estimate in (
             ("real", "tested", "balanced_top1", x),
-            ("sketch", "withheld", "balanced_top1", y),
-            ("sketch", "withheld", "top1", 0.99),
+            ("sketch", "held_out", "balanced_top1", y),
+            ("sketch", "held_out", "top1", 0.99),
             ("sketch", "seen", "balanced_top1", 0.98),
             ("clipart", "tested", "balanced_top1", 0.97),
         ):
@@ -53,7 +53,7 @@ def test_residuals_are_measured_from_the_references_curve() -> None:
     assert set(made["reference"]) == {"natural-only"}
     assert (made["x_name"].iloc[0], made["y_name"].iloc[0]) == (
         "real tested balanced_top1",
-        "sketch withheld balanced_top1",
+        "sketch held out balanced_top1",
     )
 
 
@@ -78,7 +78,7 @@ def test_classifiers_are_measured_by_classifiers_and_public_models_by_clip() -> 
     assert set(logit["kind"]) == {"clip", "supervised", "public"}
 
 
-def test_nothing_right_counts_as_half_a_picture() -> None:
+def test_nothing_right_counts_as_half_an_image() -> None:
     rows = curve("clip", "natural-only", 0, 0.0)
     for row in rows:
         if row["checkpoint"] == 0 and row["metric"] == "balanced_top1":
@@ -88,7 +88,7 @@ def test_nothing_right_counts_as_half_a_picture() -> None:
     others = [row for row in rows if row["checkpoint"] and row["metric"] == "balanced_top1"]
     x = [0.5 / 300] + [float(row["estimate"]) for row in others if row["domain"] == "real"]
     y = [0.5 / 300] + [
-        float(row["estimate"]) for row in others if (row["domain"], row["cells"]) == ("sketch", "withheld")
+        float(row["estimate"]) for row in others if (row["domain"], row["cells"]) == ("sketch", "held_out")
     ]
     assert made["expected"] == pytest.approx(float(fit_line(x, y).expected(0.5 / 300)))
     assert made["residual"] == pytest.approx(-made["expected"])
@@ -108,7 +108,7 @@ def test_without_a_curve_there_are_no_rows_and_the_log_says_why(caplog, rows, re
         made = measured(rows, reference=reference)
     assert list(made.columns) == EFFECTIVE.names and len(made) == 0
     assert len(caplog.messages) == 1
-    assert f"{count} checkpoints of natural pictures alone, a curve needs 3" in caplog.messages[0]
+    assert f"{count} checkpoints of natural images alone, a curve needs 3" in caplog.messages[0]
 
 
 def test_a_checkpoint_without_one_of_the_accuracies_is_left_out() -> None:

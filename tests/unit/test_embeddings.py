@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from domix.evaluate.embeddings import load_embeddings, save_embeddings
+from domix.embed.embeddings import load_embeddings, save_embeddings
 from tests.fakes import make_index, write_embeddings
 
 INDEX = make_index({"clipart": [1, 1, 1], "real": [1, 1, 1]}, {"clipart": [2, 0, 1], "real": [1, 1, 1]})
@@ -19,7 +19,7 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     write_embeddings(tmp_path / "first", INDEX, width=6)
     first = load_embeddings(tmp_path / "first")
     layers = {name: first.layer(name) for name in first.layers}
-    layers["stem"][0, 1] = np.nan  # a cell without pictures
+    layers["stem"][0, 1] = np.nan  # a cell without images
     save_embeddings(
         tmp_path / "second", image=first.image, rows=first.rows, text=first.text, layers=layers, meta=first.meta
     )
@@ -59,5 +59,5 @@ def test_files_are_readable_by_all_whom_the_folder_admits(tmp_path: Path) -> Non
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys, domix.evaluate.embeddings; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
+    code = "import sys, domix.embed.embeddings; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

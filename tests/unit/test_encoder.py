@@ -10,7 +10,7 @@ from open_clip.timm_model import TimmModel
 
 from domix.encoders.encoder import ImageEncoder, classifier_encoder, clip_encoder
 from domix.encoders.preprocess import square
-from domix.model import supervised
+from domix.model import classifier as supervised
 from domix.model.clip import build
 from domix.runtime.errors import DataError
 from tests.tiny import CONFIG

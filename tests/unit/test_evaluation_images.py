@@ -1,4 +1,4 @@
-"""Evaluation pictures, decoded and resized once: the very bytes that each alone would give, by one process."""
+"""Evaluation images, decoded and resized once: the very bytes that each alone would give, by one process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from domix.data.index import read_index
-from domix.data.pictures import decode_rgb
-from domix.data.shards import ShardReader
+from domix.data.loading.images import decode_rgb
+from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
 from domix.embed import evaluation_images
 from domix.embed.evaluation_images import EvaluationImages, open_images
 from domix.encoders.preprocess import square
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class CountingReader:
-    """Reads a source's pictures, and remembers which."""
+    """Reads a source's images, and remembers which."""
 
     def __init__(self, shards: Path) -> None:
         self.reader, self.reads = ShardReader(shards), list[int]()
@@ -52,8 +52,8 @@ def opened(
     return open_images(root / "cache", reader or CountingReader(shards), rows, square(32), threads=2)
 
 
-def whole(pictures: EvaluationImages) -> torch.Tensor:
-    return torch.cat(list(pictures.batches(4)))
+def whole(images: EvaluationImages) -> torch.Tensor:
+    return torch.cat(list(images.batches(4)))
 
 
 def homes(root: Path) -> list[Path]:
@@ -61,7 +61,7 @@ def homes(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("source", ["web", "draw"])
-def test_each_picture_has_the_bytes_that_it_has_alone(root: Path, source: str) -> None:
+def test_each_image_has_the_bytes_that_it_has_alone(root: Path, source: str) -> None:
     reader, found = ShardReader(root / "shards" / source), whole(opened(root, source=source))
     assert found.dtype == torch.uint8
     assert len(set(read_index(root / "shards" / source)["width"])) > 4  # padded in the making, each otherwise
@@ -72,11 +72,11 @@ def test_each_picture_has_the_bytes_that_it_has_alone(root: Path, source: str) -
 
 
 def test_batches_come_in_order_with_channels_innermost(root: Path) -> None:
-    pictures = opened(root)
-    sizes = [len(batch) for batch in pictures.batches(4)]
+    images = opened(root)
+    sizes = [len(batch) for batch in images.batches(4)]
     assert sizes == [4, 4, 4, 3]
-    assert len(pictures) == COUNT
-    assert next(pictures.batches(4)).is_contiguous(memory_format=torch.channels_last)
+    assert len(images) == COUNT
+    assert next(images.batches(4)).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_threads_and_chunks_of_any_size_give_the_same_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_second_run_decodes_nothing(root: Path) -> None:
     assert second.reads == []
 
 
-def test_some_rows_in_another_order_are_pictures_of_their_own(root: Path) -> None:
+def test_some_rows_in_another_order_are_images_of_their_own(root: Path) -> None:
     rows = read_index(root / "shards/web").iloc[[9, 2, 5]]
     some, every = opened(root, rows=rows), opened(root)
     assert torch.equal(whole(some), whole(every)[[9, 2, 5]])
@@ -138,7 +138,7 @@ def cut(home: Path) -> None:
 
 def foreign(home: Path) -> None:
     about = json.loads((home / "about.json").read_text())
-    (home / "about.json").write_text(json.dumps(about | {"pictures": "0" * 64}))
+    (home / "about.json").write_text(json.dumps(about | {"images": "0" * 64}))
 
 
 DAMAGE: list[Callable[[Path], object]] = [
@@ -152,7 +152,7 @@ DAMAGE: list[Callable[[Path], object]] = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_or_of_other_pictures_is_made_again(
+def test_what_is_damaged_or_of_other_images_is_made_again(
     root: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = whole(opened(root))
@@ -173,9 +173,9 @@ def test_a_full_disk_is_told_before_anything_is_decoded(root: Path, monkeypatch:
     assert not homes(root)
 
 
-def test_a_damaged_picture_leaves_nothing_behind(root: Path) -> None:
+def test_a_damaged_image_leaves_nothing_behind(root: Path) -> None:
     shard = root / "shards/web/00001.tar"
     shard.write_bytes(b"\0" * shard.stat().st_size)
-    with pytest.raises(DataError, match="the packed picture real/axe/web3 cannot be decoded"):
+    with pytest.raises(DataError, match="the packed image real/axe/web3 cannot be decoded"):
         opened(root)
     assert not homes(root)

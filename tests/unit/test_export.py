@@ -8,13 +8,13 @@ import shutil
 
 import pytest
 
-from domix.data import export
-from domix.data.export import DESCRIPTION, arrange, extension, records
-from domix.data.export_parquet import export_parquet
-from domix.data.export_tsv import export_tsv
-from domix.data.export_webdataset import export_webdataset
+from domix.data.export import records as export
+from domix.data.export.parquet import export_parquet
+from domix.data.export.records import DESCRIPTION, arrange, extension, records
+from domix.data.export.tsv import export_tsv
+from domix.data.export.webdataset import export_webdataset
 from domix.runtime.errors import DataError, DomixError
-from tests.exports import Reader, make_export, make_index, picture, small
+from tests.exports import Reader, image, make_export, make_index, small
 
 FORMATS = {
     "tsv": lambda fake, out, **more: export_tsv(*fake.given, out, prefix=str(out), **more),
@@ -41,7 +41,7 @@ def test_base_samples_stand_first_and_the_others_by_domain_class_and_list():
 
 
 def test_the_order_of_classes_is_that_of_the_whole_training_list():
-    """A class whose first line is a test picture's, or is not in the mixture, keeps its place in the training list."""
+    """A class whose first line is a test image's, or is not in the mixture, keeps its place in the training list."""
     drawn = [
         {"domain": "real", "class": name, "label": "abc".index(name), "split": split}
         for name, split in [("c", "test"), ("b", "train"), ("c", "train"), ("a", "train"), ("b", "train")]
@@ -70,9 +70,9 @@ def test_weights_follow_their_samples_into_the_new_order():
     assert drawn["weight"].tolist() == drawn["row"].tolist()
 
 
-def test_a_withheld_sample_is_never_exported():
+def test_a_held_out_sample_is_never_exported():
     with pytest.raises(DataError, match="must not show 'lion' in domain 'sketch'"):
-        small(withheld=("sketch", ("lion",)))
+        small(held_out=("sketch", ("lion",)))
 
 
 def test_an_empty_mixture_is_refused():
@@ -91,11 +91,11 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(key):
 @pytest.mark.parametrize(
     ("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "bmp")]
 )
-def test_the_extension_is_read_off_the_picture(kind, suffix):
-    assert extension(picture(1, kind), next(records(small().table))) == suffix
+def test_the_extension_is_read_off_the_image(kind, suffix):
+    assert extension(image(1, kind), next(records(small().table))) == suffix
 
 
-def test_a_file_that_is_no_picture_is_named():
+def test_a_file_that_is_no_image_is_named():
     with pytest.raises(DataError, match="web/00000"):
         extension(b"<html>", next(records(small().table)))
 
@@ -158,7 +158,7 @@ def test_a_failure_half_way_leaves_the_old_export_and_no_half_new_one(write, tmp
     write(small(), out)
     before = files(out)
     fake = small()
-    fake.readers["domainnet"] = Reader(fake.readers["domainnet"].pictures, error, broken=3)
+    fake.readers["domainnet"] = Reader(fake.readers["domainnet"].images, error, broken=3)
     with pytest.raises(raised, match=message):
         write(fake, out, force=True)
     assert files(out) == before

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from domix.data.export_parquet import card, export_parquet, features, runs
+from domix.data.export.parquet import card, export_parquet, features, runs
 from tests.exports import small
 
 
@@ -83,8 +83,8 @@ def test_the_card_opens_with_a_header_that_the_hub_reads(tmp_path):
     assert "| domainnet | real | 4 | 2 |" in body
 
 
-def test_the_card_names_the_withheld_cells():
-    fake = small(withheld=("sketch", ("pizza",)))
+def test_the_card_names_the_held_out_cells():
+    fake = small(held_out=("sketch", ("pizza",)))
     assert "no sample of domain `sketch` shows one of these classes: pizza." in card(fake.mixture, fake.table, {})
 
 

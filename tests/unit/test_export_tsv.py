@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
-from domix.data.export_tsv import MISSING, export_tsv
+from domix.data.export.tsv import MISSING, export_tsv
 from domix.runtime.errors import DataError
 from tests.exports import CAPTIONS, make_export, make_index, pixels, small
 
@@ -25,11 +25,11 @@ def test_pandas_reads_back_every_caption(tmp_path):
     assert table["title"].tolist()[10:] == fake.table["text"].tolist()[10:]
 
 
-def test_every_path_names_the_packed_picture(tmp_path):
+def test_every_path_names_the_packed_image(tmp_path):
     fake, out = small(), tmp_path / "out"
     export_tsv(*fake.given, out, prefix=str(out))
     paths = pd.read_csv(out / "train.tsv", sep="\t")["filepath"]
-    assert paths[0] == f"{out}/pictures/web/00000.png"
+    assert paths[0] == f"{out}/images/web/00000.png"
     for path, source, row in zip(paths, fake.table["source"], fake.table["row"], strict=True):
         assert Path(path).read_bytes() == fake.readers[source].read(row)
     assert {Path(path).suffix for path in paths} == {".png", ".jpg", ".webp"}
@@ -110,7 +110,7 @@ def test_unpacked_files_are_named_and_not_copied(tmp_path, unpacked):
     assert paths[10:12] == [f"{unpacked}/real/axe/4.png", f"{unpacked}/real/axe/6.png"]
     assert paths[-1] == f"{unpacked}/sketch/axe/3.JPEG"
     assert all(Path(path).is_file() for path in paths)
-    assert [path.name for path in (out / "pictures").iterdir()] == ["web"]
+    assert [path.name for path in (out / "images").iterdir()] == ["web"]
 
 
 @pytest.mark.parametrize(

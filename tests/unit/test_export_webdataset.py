@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from domix.data.export import records
-from domix.data.export_webdataset import export_webdataset
+from domix.data.export.records import records
+from domix.data.export.webdataset import export_webdataset
 from domix.runtime.errors import DataError, ParameterError
 from tests.exports import make_export, make_index, pixels, small
 
@@ -126,10 +126,10 @@ def test_a_sample_that_stands_twice_is_refused(tmp_path):
         export_webdataset(*fake.given, tmp_path / "out")
 
 
-def test_pictures_that_open_clip_skips_are_counted(tmp_path, caplog):
+def test_images_that_open_clip_skips_are_counted(tmp_path, caplog):
     told = export_webdataset(*small(kinds=["PNG", "GIF"]).given, tmp_path / "out")
     assert told["not_read_by_open_clip"] == 9
-    assert "9 pictures are GIF or BMP" in caplog.text
+    assert "9 images are GIF or BMP" in caplog.text
 
 
 def test_a_shard_of_nothing_is_refused(tmp_path):

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from domix.data import fetcher
-from domix.data.fetcher import Need, Progress, filled, needs
-from domix.data.loader import Batch, Batches
-from domix.data.object_store import copy
-from domix.data.packed_pictures import PackedPictures
-from domix.data.prefetch import prefetched
-from domix.data.transfer import Patience
+from domix.data.fetch.transfer import RetryPolicy
+from domix.data.loading import fetcher
+from domix.data.loading.fetcher import Need, Progress, filled, needs
+from domix.data.loading.loader import Batch, Batches
+from domix.data.loading.object_store import copy
+from domix.data.loading.packed_images import PackedImages
+from domix.data.loading.prefetch import prefetched
 from domix.runtime.errors import DataError, ParameterError
 from domix.train.fit import fit
-from tests.packed_sources import KINDS, batches_of, equal, make_job, pictures_from, write_sources
+from tests.packed_sources import KINDS, batches_of, equal, images_from, make_job, write_sources
 
-HASTY = Patience(attempts=2, first_wait=0.01, longest_wait=0.01)
+HASTY = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.01)
 SHARDS = 10  # of both sources
 
 
@@ -39,18 +39,18 @@ def urls(root: Path) -> dict[str, str]:
 
 
 def streamed(root: Path, **named: Any) -> Batches:
-    return batches_of(root, pictures_from(root, "stream", shards=urls(root)), **named)
+    return batches_of(root, images_from(root, "stream", shards=urls(root)), **named)
 
 
 @contextmanager
 def served(batches: Batches, *, workers: int = 0, processes: int = 1) -> Iterator[Iterator[Batch]]:
-    pictures = batches.pictures
-    assert isinstance(pictures, PackedPictures)
-    assert pictures.spool is not None
-    progress = Progress(pictures.spool, 0, batches.start)
+    images = batches.images
+    assert isinstance(images, PackedImages)
+    assert images.spool is not None
+    progress = Progress(images.spool, 0, batches.start)
     with (
         prefetched(batches, workers=workers, pin=False, ahead=True, tell=progress) as source,
-        filled(pictures.spool, batches, progress, "run", processes=processes, patience=HASTY),
+        filled(images.spool, batches, progress, "run", processes=processes, patience=HASTY),
     ):
         yield iter(source)
 
@@ -75,7 +75,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("named", [{}, {"start": 4}, {"start": 3, "total": 4}, {"drop_last": True}, {"batch": 23}])
 @pytest.mark.parametrize("window", [1, 3])
 def test_needs_are_what_the_batches_read(root: Path, window: int, named: dict[str, Any]) -> None:
-    batches = batches_of(root, pictures_from(root, "resident"), window=window, **named)
+    batches = batches_of(root, images_from(root, "resident"), window=window, **named)
     assert batches.order.shards is not None
     expected: dict[tuple[int, int], list[int]] = {}
     for step in range(batches.start, batches.total):
@@ -101,7 +101,7 @@ def test_the_spool_is_bounded_and_gone_at_the_end(root: Path, workers: int, wind
 
 def test_shards_are_fetched_in_the_order_of_their_use_and_each_once_an_epoch(root: Path, copied: list[str]) -> None:
     batches = streamed(root, window=1, batch=8, total=3)  # an epoch
-    spool = batches.pictures.spool
+    spool = batches.images.spool
     with served(batches) as coming:
         assert len(list(coming)) == 3
     names = [f"{spool.shards[need.shard].source}/{spool.shards[need.shard].name}" for need in needs(batches)]
@@ -124,13 +124,13 @@ def test_a_resumed_training_begins_in_its_window_and_uses_what_is_there(root: Pa
     (root / "spool/run/web/.00001.tar.tmp-1-abc").write_bytes(b"half")
     (root / "spool/run/failed").write_text("an earlier trouble")
     before = list(copied)
-    reference = batches_of(root, pictures_from(root, "resident"), batch=4, total=20, start=3)
+    reference = batches_of(root, images_from(root, "resident"), batch=4, total=20, start=3)
     batches = streamed(root, batch=4, total=20, start=3)
     with served(batches) as coming:
         first = next(coming)
         assert equal(first, reference.make(3))
         needed = {shard for need in needs(batches) for shard in [need.shard] if need.first == 3}
-        names = {f"{batches.pictures.spool.shards[n].source}/{batches.pictures.spool.shards[n].name}" for n in needed}
+        names = {f"{batches.images.spool.shards[n].source}/{batches.images.spool.shards[n].name}" for n in needed}
         assert not set(copied[len(before) :]) & left & names
         assert all(equal(one, reference.make(one.step)) for one in coming)
     assert not (root / "spool/run").exists()
@@ -160,7 +160,7 @@ def test_a_shard_that_is_cut_short_is_refused(root: Path) -> None:
 
 def test_a_shard_is_kept_until_the_last_process_has_read_it(root: Path) -> None:
     batches = streamed(root, window=1, batch=2, total=24)
-    spool = batches.pictures.spool
+    spool = batches.images.spool
     with served(batches, processes=2) as coming:
         for batch in coming:
             time.sleep(0.05)  # in which a shard may be deleted
@@ -194,7 +194,7 @@ def test_ending_early_waits_for_no_server(root: Path, monkeypatch: pytest.Monkey
 )
 def test_what_cannot_be_streamed_is_refused(root: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ParameterError, match=says):
-        pictures_from(root, "stream", **changes)
+        images_from(root, "stream", **changes)
 
 
 def test_streaming_needs_windows(root: Path, tmp_path: Path) -> None:
@@ -204,17 +204,17 @@ def test_streaming_needs_windows(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_shards_need_not_lie_beside_the_index(root: Path) -> None:
-    reference = batches_of(root, pictures_from(root, "resident"))
+    reference = batches_of(root, images_from(root, "resident"))
     for source in KINDS:
         (root / "elsewhere" / source).mkdir(parents=True)
         for path in (root / "shards" / source).glob("*.tar"):
             path.rename(root / "elsewhere" / source / path.name)
     elsewhere = {source: f"file:{root}/elsewhere/{source}" for source in KINDS}
-    batches = batches_of(root, pictures_from(root, "stream", shards=elsewhere))
+    batches = batches_of(root, images_from(root, "stream", shards=elsewhere))
     with served(batches) as coming:
         assert all(equal(one, other) for one, other in zip(coming, reference, strict=True))
     with pytest.raises(DataError, match=r"the shard .* is missing"):
-        pictures_from(root, "shards")
+        images_from(root, "shards")
 
 
 def test_a_full_disk_is_told_in_a_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

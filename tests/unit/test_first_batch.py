@@ -1,4 +1,4 @@
-"""The picture of the first batch shows what the model reads, pixel by pixel, with the right words below."""
+"""The image of the first batch shows what the model reads, pixel by pixel, with the right words below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from domix.data import augment
+from domix.data.loading import augment
 from domix.model import clip
 from domix.train import first_batch
 from domix.train.job import Job
@@ -30,26 +30,26 @@ def drawn(job: Job) -> np.ndarray:
 @pytest.mark.parametrize(("batch", "shown"), [(8, 8), (16, 16), (20, 16), (40, 16)])
 def test_it_shows_the_first_samples_of_step_0_as_a_training_reads_them(batch: int, shown: int) -> None:
     job = make_job(60, batch=batch, samples=batch * 2)
-    rows, pictures = first_batch.first_pictures(job)
+    rows, images = first_batch.first_images(job)
     targets = job.task.targets(job.task.build(0))
     real = job.batches(targets, start=0).make(0)
-    exact = augment.crop_resize(real.pictures, augment.Boxes(*real.boxes), 32, mirror=real.mirror)
-    assert torch.equal(pictures, exact[:shown].byte().permute(0, 2, 3, 1))
+    exact = augment.crop_resize(real.images, augment.Boxes(*real.boxes), 32, hflip=real.hflip)
+    assert torch.equal(images, exact[:shown].byte().permute(0, 2, 3, 1))
     captions: Any = job.task
-    tokens = clip.tokenizer(CONFIG)([captions.captions[row] for row in rows])  # the words belong to the pictures
+    tokens = clip.tokenizer(CONFIG)([captions.captions[row] for row in rows])  # the words belong to the images
     assert torch.equal(tokens[:, : targets.shape[1]], real.targets[:shown])
 
 
 def test_every_pixel_is_drawn_as_a_square_of_its_colour() -> None:
     job = make_job()
-    _, pictures = first_batch.first_pictures(job)
-    large = np.repeat(np.repeat(pictures.numpy(), 7, axis=1), 7, axis=2)  # 224 // 32
+    _, images = first_batch.first_images(job)
+    large = np.repeat(np.repeat(images.numpy(), 7, axis=1), 7, axis=2)  # 224 // 32
     sheet = drawn(job)
     left, across = first_batch.MARGIN, 224 + first_batch.GAP
-    for number, picture in enumerate(large):
+    for number, image in enumerate(large):
         column = sheet[:, left + number % 4 * across :][:, :224]
-        places = [top for top in range(len(column) - 223) if (column[top] == picture[0]).all()]
-        assert any((column[top : top + 224] == picture).all() for top in places), number
+        places = [top for top in range(len(column) - 223) if (column[top] == image[0]).all()]
+        assert any((column[top : top + 224] == image).all() for top in places), number
 
 
 def test_equal_trainings_give_equal_bytes_and_others_do_not() -> None:
@@ -71,6 +71,6 @@ def test_captions_of_any_kind_are_drawn(caption: str) -> None:
         assert image.size[0] > 500
 
 
-def test_a_large_picture_is_shown_at_its_size() -> None:
+def test_a_large_image_is_shown_at_its_size() -> None:
     config = CONFIG | {"vision_cfg": CONFIG["vision_cfg"] | {"image_size": 320}}
     assert drawn(make_job(config=config)).shape[1] == 2 * first_batch.MARGIN + 4 * 320 + 3 * first_batch.GAP

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from domix.data.loader import Batches
+from domix.data.loading.loader import Batches
 from domix.model.checkpoint import load_tensors
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import read_json
-from domix.runtime.tracking import NullTracker
+from domix.runtime.tracking.tracker import NullTracker
 from domix.train.clip_module import ClipModule
 from domix.train.fit import fit
 from domix.train.job import Job
@@ -103,7 +103,7 @@ def test_training_is_deterministic_and_depends_on_the_seed(tmp_path: Path) -> No
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    job = make_job(8, samples=8 * 60, lr=1e-2, mirror=0.0, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0])
+    job = make_job(8, samples=8 * 60, lr=1e-2, hflip=0.0, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0])
     log = rows(run(job, tmp_path))
     assert float(log[-1]["loss"]) < 0.5 * float(log[0]["loss"])
 

@@ -1,4 +1,4 @@
-"""Pictures: every colour mode, EXIF, resizing, poses, hashes."""
+"""Images: every colour mode, EXIF, resizing, poses, hashes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domix.data import images
+from domix.data.store import images
 from domix.runtime.seeds import numpy_generator
 from tests.fixtures import draw, encoded
 
@@ -16,10 +16,10 @@ RED = (255, 0, 0)
 
 
 def corner(data: bytes) -> tuple[int, ...]:
-    """Return the decoded picture's top left pixel."""
-    picture = images.decode(data)
-    assert picture.mode == "RGB"
-    return picture.getpixel((0, 0))
+    """Return the decoded image's top left pixel."""
+    image = images.decode(data)
+    assert image.mode == "RGB"
+    return image.getpixel((0, 0))
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_every_colour_mode_becomes_rgb_over_white(mode, colour, kind, expected):
 
 
 def test_transparent_palette_entries_become_white():
-    picture = Image.new("P", (4, 4), 0)
-    picture.putpalette([0, 0, 255, *RED])
-    assert corner(encoded(picture, "PNG", transparency=0)) == (255, 255, 255)
-    assert corner(encoded(picture, "GIF")) == (0, 0, 255)
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([0, 0, 255, *RED])
+    assert corner(encoded(image, "PNG", transparency=0)) == (255, 255, 255)
+    assert corner(encoded(image, "GIF")) == (0, 0, 255)
 
 
 def test_transparent_colour_of_an_rgb_png_becomes_white():
@@ -59,16 +59,16 @@ def test_first_frame_of_an_animation_is_taken():
 
 
 def test_exif_orientation_is_applied():
-    picture = Image.new("RGB", (8, 4), "white")
-    picture.putpixel((0, 0), RED)
+    image = Image.new("RGB", (8, 4), "white")
+    image.putpixel((0, 0), RED)
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90 degrees clockwise to view"
-    upright = images.decode(encoded(picture, "PNG", exif=exif))
+    upright = images.decode(encoded(image, "PNG", exif=exif))
     assert upright.size == (4, 8)
     assert upright.getpixel((3, 0)) == RED
 
 
-def test_damaged_exif_data_do_not_cost_the_picture():
+def test_damaged_exif_data_do_not_cost_the_image():
     data = encoded(Image.new("RGB", (4, 4), RED), "WEBP", lossless=True, exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
     assert corner(data) == RED
 
@@ -82,10 +82,10 @@ def test_resizing_sets_the_short_side_and_never_enlarges(size, short, expected):
 
 
 def test_encoding_loses_nothing_and_is_repeatable():
-    picture = draw("real", "apple", 0)
-    data = images.encode(picture)
-    assert data == images.encode(picture)
-    assert images.decode(data).tobytes() == picture.tobytes()
+    image = draw("real", "apple", 0)
+    data = images.encode(image)
+    assert data == images.encode(image)
+    assert images.decode(data).tobytes() == image.tobytes()
 
 
 def test_phash_equals_the_published_algorithm():
@@ -93,47 +93,47 @@ def test_phash_equals_the_published_algorithm():
     from scipy.fftpack import dct
 
     for number in range(8):
-        picture = draw("sketch", "lion", number, size=40)
-        grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS))
+        image = draw("sketch", "lion", number, size=40)
+        grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS))
         low = dct(dct(grey, axis=0), axis=1)[:8, :8]
         bits = "".join("01"[int(bit)] for bit in (low > np.median(low)).flatten())
-        assert images.phash(picture) == f"{int(bits, 2):016x}"
+        assert images.phash(image) == f"{int(bits, 2):016x}"
 
 
-def test_phash_is_near_for_a_resized_picture_and_far_for_another():
+def test_phash_is_near_for_a_resized_image_and_far_for_another():
     def distance(a: Image.Image, b: Image.Image) -> int:
         return (int(images.phash(a), 16) ^ int(images.phash(b), 16)).bit_count()
 
-    picture, other = draw("real", "apple", 0, size=96), draw("real", "bed", 0, size=96)
-    assert distance(picture, picture.resize((48, 48))) <= 4
-    assert distance(picture, other) >= 12
+    image, other = draw("real", "apple", 0, size=96), draw("real", "bed", 0, size=96)
+    assert distance(image, image.resize((48, 48))) <= 4
+    assert distance(image, other) >= 12
 
 
-def test_phash_of_a_flat_picture_is_sixteen_digits():
+def test_phash_of_a_flat_image_is_sixteen_digits():
     assert len(images.phash(Image.new("RGB", (5, 5), "white"))) == 16
 
 
 def test_pose_depends_on_its_generator_alone():
-    picture = draw("real", "apple", 0, size=48)
-    poses = [images.pose(picture, numpy_generator(0, "key", number)).tobytes() for number in (1, 1, 2)]
+    image = draw("real", "apple", 0, size=48)
+    poses = [images.pose(image, numpy_generator(0, "key", number)).tobytes() for number in (1, 1, 2)]
     assert poses[0] == poses[1] != poses[2]
 
 
 def test_pose_keeps_the_size_and_fills_with_white():
     black = Image.new("RGB", (60, 40), "black")
     posed = [images.pose(black, numpy_generator(0, number)) for number in range(30)]
-    assert {picture.size for picture in posed} == {(60, 40)}
-    assert any(picture.getpixel((0, 0)) == (255, 255, 255) for picture in posed)
-    assert all(picture.getpixel((30, 20)) == (0, 0, 0) for picture in posed)
+    assert {image.size for image in posed} == {(60, 40)}
+    assert any(image.getpixel((0, 0)) == (255, 255, 255) for image in posed)
+    assert all(image.getpixel((30, 20)) == (0, 0, 0) for image in posed)
 
 
 def test_poses_stay_within_their_bounds():
     """A dot right of the centre: where it lands tells mirroring, tilt, size and shift."""
     angles, lengths, sides = [], [], []
-    picture = Image.new("RGB", (100, 100), "white")
-    picture.paste("black", (78, 48, 83, 53))
+    image = Image.new("RGB", (100, 100), "white")
+    image.paste("black", (78, 48, 83, 53))
     for number in range(200):
-        dark = 255.0 - np.asarray(images.pose(picture, numpy_generator(0, number)).convert("L"), dtype=float)
+        dark = 255.0 - np.asarray(images.pose(image, numpy_generator(0, number)).convert("L"), dtype=float)
         y, x = (np.indices(dark.shape) * dark).sum(axis=(1, 2)) / dark.sum() - 49.5
         angles.append(np.degrees(np.arctan2(y, abs(x))))
         lengths.append(np.hypot(x, y))
@@ -155,11 +155,11 @@ def test_pose_without_change_is_the_identity():
             middle = 1.0 if low > 0 else 0.0
             return middle if size is None else np.full(size, middle)
 
-    picture = draw("real", "apple", 0, size=31)
-    assert images.pose(picture, Still()).tobytes() == picture.tobytes()
+    image = draw("real", "apple", 0, size=31)
+    assert images.pose(image, Still()).tobytes() == image.tobytes()
 
 
 def test_decoding_leaves_no_open_file():
     data = io.BytesIO(encoded(draw("real", "bed", 1)))
-    picture = images.decode(data.getvalue())
-    assert picture.getpixel((0, 0)) == draw("real", "bed", 1).getpixel((0, 0))
+    image = images.decode(data.getvalue())
+    assert image.getpixel((0, 0)) == draw("real", "bed", 1).getpixel((0, 0))

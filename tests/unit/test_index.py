@@ -8,9 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from domix.data import index as index_module
-from domix.data.index import COLUMNS, INDEX, PLACES, make_index, open_places, read_index, write_index, write_rows
-from domix.data.shards import ShardWriter, make_block
+from domix.data.store import index as index_module
+from domix.data.store.index import (
+    COLUMNS,
+    INDEX,
+    PLACES,
+    make_index,
+    open_places,
+    read_index,
+    write_index,
+    write_rows,
+)
+from domix.data.store.shards import ShardWriter, make_block
 from domix.runtime.errors import DataError
 
 
@@ -20,7 +29,7 @@ def folder(tmp_path):
     with ShardWriter(tmp_path / "00000.tar") as writer:
         rows = [
             {"key": f"real/axe/{i}", "source": "toy", "domain": "real", "class": "axe", "label": 0, "split": "train"}
-            | writer.add(make_block(f"real/axe/{i}", "png", b"picture", {}))._asdict()
+            | writer.add(make_block(f"real/axe/{i}", "png", b"image", {}))._asdict()
             | {"width": 4, "height": 4, "sha256": "0" * 64, "phash": "0" * 16}
             for i in range(3)
         ]

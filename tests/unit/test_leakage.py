@@ -69,13 +69,13 @@ def unit(rng: np.random.Generator, count: int, width: int = 6) -> np.ndarray:
 @pytest.mark.parametrize("block", [1, 7, 400])
 def test_the_nearest_are_those_of_a_full_sort_however_samples_come(block):
     rng = np.random.default_rng(0)
-    withheld, image = unit(rng, 9), unit(rng, 200)
+    held_out, image = unit(rng, 9), unit(rng, 200)
     label, group, classes = rng.integers(0, 3, 9), rng.integers(0, 4, 200), rng.integers(-1, 3, 200)
-    search = Nearest(withheld, label, groups=4, similarity=0.8, keep=5)
+    search = Nearest(held_out, label, groups=4, similarity=0.8, keep=5)
     for start in range(0, 200, block):
         part = slice(start, start + block)
         search.add(image[part], np.arange(200)[part], group[part], classes[part])
-    likeness = withheld @ image.T
+    likeness = held_out @ image.T
     close = likeness >= 0.8
     same = close & (label[:, None] == classes)
     for number in range(4):

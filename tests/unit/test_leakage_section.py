@@ -29,7 +29,7 @@ def study(folder, **kwargs) -> Audit:
 def test_nothing_found_is_said_in_one_clear_sentence(tmp_path):
     made = study(tmp_path, copies=0)
     said = leakage.verdict(made)
-    assert said.startswith("No copy found: of the 30 withheld clipart pictures, none") and said.count(".") == 1
+    assert said.startswith("No copy found: of the 30 held-out clipart images, none") and said.count(".") == 1
     assert leakage.advice(made, "none") == ""
 
 
@@ -40,7 +40,7 @@ def test_possible_copies_are_counted_once_for_all_mixtures(tmp_path, copies, sai
     made = study(tmp_path, copies=copies)
     assert said in leakage.verdict(made)
     assert "1 by an equal file" in leakage.verdict(made)
-    assert ("1 by a nearly equal picture" in leakage.verdict(made)) == (copies == 2)
+    assert ("1 by a nearly equal image" in leakage.verdict(made)) == (copies == 2)
     assert "mixing.drop" in leakage.advice(made, "none") and "already" in leakage.advice(made, "exact")
 
 
@@ -75,7 +75,7 @@ def test_copies_come_first_among_the_examples_then_the_likest(tmp_path):
     assert all(len(item.matches) == 3 for item in shown)
 
 
-def test_pictures_that_were_not_compared_by_look_are_admitted(tmp_path):
+def test_images_that_were_not_compared_by_look_are_admitted(tmp_path):
     made = study(tmp_path)
     assert "7 training samples were compared by file only" in leakage.left_out(made)
     made.facts["flat_samples"] = 0

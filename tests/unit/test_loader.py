@@ -10,19 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from domix.data.loader import Augmentation, Batch, Batches, Order, augmented
-from domix.data.pictures import Pictures
+from domix.data.loading.images import Images
+from domix.data.loading.loader import Augmentation, Batch, Batches, Order, augmented
 from domix.runtime.errors import DataError
-from tests.tiny import make_pictures
+from tests.tiny import make_images
 
-AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), mirror=0.5)
+AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
 
 
 def make_batches(count: int = 10, *, ragged: bool = False, **named: Any) -> Batches:
     settings: dict[str, Any] = {"batch": 4, "total": 10} | named
     tokens = torch.arange(count, dtype=torch.int32)[:, None]
     order = Order(count=count, seed=settings.pop("seed", 0))
-    return Batches(make_pictures(count, ragged=ragged), tokens, AUGMENTATION, order, **settings)
+    return Batches(make_images(count, ragged=ragged), tokens, AUGMENTATION, order, **settings)
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -46,7 +46,7 @@ def test_the_parts_of_a_batch_are_its_samples_in_order() -> None:
     batch = make_batches(ragged=True).make(3)
     parts = batch.parts(2)
     assert [part.step for part in parts] == [3, 3]
-    for name in ("pictures", "targets", "mirror"):
+    for name in ("images", "targets", "hflip"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
     assert torch.equal(torch.cat([part.boxes for part in parts], dim=1), batch.boxes)
 
@@ -71,25 +71,25 @@ def test_seeds_steps_and_epochs_differ() -> None:
 def test_processes_share_the_batch_of_one_process() -> None:
     whole = make_batches().make(2)
     shares = [make_batches(rank=rank, world_size=2).make(2) for rank in (0, 1)]
-    for name in ("pictures", "targets", "mirror"):
+    for name in ("images", "targets", "hflip"):
         assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
     assert torch.equal(torch.cat([share.boxes for share in shares], dim=1), whole.boxes)
 
 
-def test_pictures_and_captions_stay_together() -> None:
+def test_images_and_captions_stay_together() -> None:
     batches = make_batches(ragged=True)
     batch = batches.make(1)
-    for picture, row in zip(batch.pictures, batch.targets[:, 0].tolist(), strict=True):
-        height, width = batches.pictures.sizes[row].tolist()
-        assert torch.equal(picture[:, :height, :width], batches.pictures[row])
-        assert not picture[:, height:].any()
-        assert not picture[:, :, width:].any()
+    for image, row in zip(batch.images, batch.targets[:, 0].tolist(), strict=True):
+        height, width = batches.images.sizes[row].tolist()
+        assert torch.equal(image[:, :height, :width], batches.images[row])
+        assert not image[:, height:].any()
+        assert not image[:, :, width:].any()
 
 
-def test_crops_lie_within_ragged_pictures() -> None:
+def test_crops_lie_within_ragged_images() -> None:
     batches = make_batches(ragged=True)
     for batch in batches:
-        sizes = batches.pictures.sizes[batch.targets[:, 0]]
+        sizes = batches.images.sizes[batch.targets[:, 0]]
         top, left, height, width = batch.boxes
         assert (height > 0).all()
         assert (width > 0).all()
@@ -101,7 +101,7 @@ def test_crops_lie_within_ragged_pictures() -> None:
 
 def test_padding_does_not_change_what_the_model_sees() -> None:
     batch = make_batches(ragged=True).make(0)
-    padded = batch._replace(pictures=torch.nn.functional.pad(batch.pictures, (0, 9, 0, 17), value=255))
+    padded = batch._replace(images=torch.nn.functional.pad(batch.images, (0, 9, 0, 17), value=255))
     grey_level = 1 / (255 * 0.25)
     assert (augmented(batch, 32) - augmented(padded, 32)).abs().max() <= grey_level
 
@@ -112,21 +112,21 @@ def encode(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_pictures_are_decoded_in_order_by_several_threads() -> None:
+def test_images_are_decoded_in_order_by_several_threads() -> None:
     generator = np.random.default_rng(0)
     arrays = [generator.integers(0, 256, (20 + i % 3, 30, 3), dtype=np.uint8) for i in range(150)]
     sizes = torch.tensor([array.shape[:2] for array in arrays])
-    pictures = Pictures.decode(lambda row: encode(arrays[row]), [str(i) for i in range(150)], sizes, threads=3)
-    assert all(np.array_equal(pictures[i].permute(1, 2, 0).numpy(), array) for i, array in enumerate(arrays))
-    assert pictures.nbytes == sum(array.nbytes for array in arrays)
+    images = Images.decode(lambda row: encode(arrays[row]), [str(i) for i in range(150)], sizes, threads=3)
+    assert all(np.array_equal(images[i].permute(1, 2, 0).numpy(), array) for i, array in enumerate(arrays))
+    assert images.nbytes == sum(array.nbytes for array in arrays)
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "size"])
-def test_a_damaged_picture_is_named(damage: str) -> None:
+def test_a_damaged_image_is_named(damage: str) -> None:
     good = encode(np.zeros((40, 40, 3), np.uint8) + np.arange(40, dtype=np.uint8)[:, None])
     bad = {"empty": b"", "text": b"<html>", "truncated": good[:60], "size": encode(np.zeros((8, 8, 3), np.uint8))}
     files = [good, bad[damage], good]
-    with pytest.raises(DataError, match=r"the (packed )?picture real/cat/b .*delete the shards and run dvc repro"):
-        Pictures.decode(
+    with pytest.raises(DataError, match=r"the (packed )?image real/cat/b .*delete the shards and run dvc repro"):
+        Images.decode(
             lambda row: files[row], ["real/cat/a", "real/cat/b", "real/cat/c"], torch.full((3, 2), 40), threads=2
         )

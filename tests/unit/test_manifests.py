@@ -11,9 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from domix.data.archive import Entry
-from domix.data.fetch import fetch_files
-from domix.data.manifests import (
+from domix.data.archives.archive import Entry
+from domix.data.archives.manifests import (
     Item,
     Manifest,
     Remote,
@@ -24,6 +23,7 @@ from domix.data.manifests import (
     read_files,
     write_files,
 )
+from domix.data.fetch.fetching import fetch_files
 from domix.runtime.errors import DataError
 from domix.runtime.progress import Meter, Progress
 from tests.fixtures import make_domainnet_set

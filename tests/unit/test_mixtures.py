@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.data.cells import count_cells, make_split
-from domix.data.composition import compose, format_table, write_summary
-from domix.data.mixing import base_rows, build_mixture
-from domix.data.mixture_names import parse_mixture
-from domix.data.mixtures import (
+from domix.data.mixtures.cells import count_cells, make_split
+from domix.data.mixtures.composition import compose, format_table, write_summary
+from domix.data.mixtures.mixing import base_rows, build_mixture
+from domix.data.mixtures.mixture import (
     Mixture,
-    assert_withheld,
+    assert_held_out,
     describe_rows,
     drop_rows,
     read_mixture,
     write_mixture,
 )
-from domix.data.selection import quotas
+from domix.data.mixtures.names import parse_mixture
+from domix.data.mixtures.selection import quotas
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.tables import read_metadata, read_table, write_table
@@ -78,7 +78,7 @@ def test_base_sources_are_contained_whole_with_captions_of_their_own():
     assert made.digest != alone.digest
 
 
-def test_base_samples_of_withheld_cells_are_refused(tmp_path):
+def test_base_samples_of_held_out_cells_are_refused(tmp_path):
     base = BASE.assign(**{"domain": "sketch", "class": "lion"})
     made = build("cg-high", base={"web": base.loc[base["split"] == "train", "row"].to_numpy()})
     with pytest.raises(DataError, match=r"must not show 'lion' in domain 'sketch'.*6 samples.*'web'"):
@@ -102,14 +102,14 @@ def test_a_leaked_sample_is_found_on_writing_and_when_opened(name, tmp_path):
         write_mixture(tmp_path / "m", bad, {"emoji": INDEX})
     assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match="sketch"):
-        assert_withheld(describe_rows(bad.rows, {"emoji": INDEX}), bad)
+        assert_held_out(describe_rows(bad.rows, {"emoji": INDEX}), bad)
 
 
 def test_upper_bounds_show_the_tested_cells_and_may():
     made = build("cg-high-all")
     rows = describe_rows(made.rows, {"emoji": INDEX})
     assert ((rows["domain"] == "sketch") & (rows["class"] == "lion")).any()
-    assert_withheld(rows, made)
+    assert_held_out(rows, made)
 
 
 def test_rows_are_described_in_their_order():
@@ -179,12 +179,12 @@ def test_the_table_tells_what_every_mixture_holds():
     mixtures = [build("natural-only"), build("leave-out-domain", {"web": base_rows("web", BASE)}), build("cg-high-all")]
     heading, natural, out, high = format_table([compose(mixture, CELLS) for mixture in mixtures], CELLS).splitlines()
     assert heading.split() == [
-        *("mixture", "alias", "samples", "emoji", "web", "clipart", "painting", "real", "sketch", "withheld")
+        *("mixture", "alias", "samples", "emoji", "web", "clipart", "painting", "real", "sketch", "held_out")
     ]
     assert natural.split() == ["natural-only", "lso-real-only", "22", "22", "0", "0", "0", "22", "0", "-"]
     assert out.split()[:5] == ["leave-out-domain", "lso-cpr-nosketchclasses", "41", "35", "6"]
     assert out.endswith("sketch: the domain") and high.endswith("-")
-    assert len({line.index(word) for line, word in ((heading, "withheld"), (out, "sketch: the"))}) == 1
+    assert len({line.index(word) for line, word in ((heading, "held_out"), (out, "sketch: the"))}) == 1
 
 
 def test_dropped_samples_are_gone_and_counted(tmp_path):
@@ -272,9 +272,9 @@ def test_a_split_that_does_not_fit_the_data_is_refused(changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_class_without_a_test_picture_in_the_test_domain_is_refused():
+def test_a_class_without_a_test_image_in_the_test_domain_is_refused():
     index = make_index({"real": [2, 2], "sketch": [2, 2]}, {"real": [1, 1], "sketch": [0, 1]})
-    with pytest.raises(ParameterError, match="'class_0' has no test picture in domain 'sketch'"):
+    with pytest.raises(ParameterError, match="'class_0' has no test image in domain 'sketch'"):
         make_split(count_cells(index), test_domain="sketch", natural_domain="real", test_classes=["class_0"])
 
 

@@ -18,12 +18,13 @@ from mlflow import MlflowClient
 from mlflow.models import Model
 from torch.nn import functional as F
 
-from domix.data.augment import centre_boxes, crop_resize, normalise
-from domix.model import clip, mlflow_model
+from domix.data.loading.augment import centre_boxes, crop_resize, normalise
+from domix.encoders import mlflow_model
+from domix.model import clip
 from domix.model.checkpoint import CONFIG, WEIGHTS, load_model, save_weights
-from domix.runtime import mlflow_store
 from domix.runtime.files import sha256_file, write_json
-from domix.runtime.registry import Registry
+from domix.runtime.tracking import mlflow_store
+from domix.runtime.tracking.registry import Registry
 from tests import tiny
 
 MIXTURE = {"name": "cg-low", "digest": "12ab"}
@@ -121,17 +122,17 @@ def test_the_signature_and_the_requirements_are_explicit(store: Store) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_it_gives_our_encoders_embeddings(store: Store, version: int) -> None:
     loaded = mlflow.pyfunc.load_model(str(store.folder(str(version))))
-    pictures = np.random.default_rng(0).integers(0, 256, (130, 40, 50, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (130, 40, 50, 3), dtype=np.uint8)
     captions = ["a drawing of a bear", "an apple, & \u732b"]
     model: Any = load_model(store.models[version - 1])[0]
     with torch.inference_mode():
         sizes = torch.tensor([[40, 50]] * 130)
-        inputs = crop_resize(torch.from_numpy(pictures).permute(0, 3, 1, 2), centre_boxes(sizes), 32)
+        inputs = crop_resize(torch.from_numpy(images).permute(0, 3, 1, 2), centre_boxes(sizes), 32)
         image = F.normalize(model.encode_image(normalise(inputs)), dim=-1)
         text = F.normalize(model.encode_text(clip.tokenizer(tiny.CONFIG)(captions)), dim=-1)
-    np.testing.assert_allclose(loaded.predict(pictures), image.numpy(), atol=1e-6)
-    np.testing.assert_allclose(loaded.predict(pictures[:0], params={"captions": captions}), text.numpy(), atol=1e-6)
-    assert loaded.predict(pictures[:0]).shape == (0, 16)
+    np.testing.assert_allclose(loaded.predict(images), image.numpy(), atol=1e-6)
+    np.testing.assert_allclose(loaded.predict(images[:0], params={"captions": captions}), text.numpy(), atol=1e-6)
+    assert loaded.predict(images[:0]).shape == (0, 16)
 
 
 LOAD = """

@@ -108,7 +108,7 @@ def test_a_vocabulary_too_small_for_the_tokenizer_is_refused() -> None:
         clip.tokenizer(config)
 
 
-def test_pictures_are_square() -> None:
+def test_images_are_square() -> None:
     assert clip.image_size({"vision_cfg": {"image_size": [64, 64]}}) == 64
     with pytest.raises(ParameterError, match="must be square"):
         clip.image_size({"vision_cfg": {"image_size": [64, 32]}})

@@ -1,4 +1,4 @@
-"""Mixtures of the user's own: what each key of a recipe does, that nothing withheld slips in, and mistakes."""
+"""Mixtures of the user's own: what each key of a recipe does, that nothing held out slips in, and mistakes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domix import config
-from domix.config import RecipeSpec
-from domix.data.cells import count_cells, make_split
-from domix.data.composition import count_shown
-from domix.data.mixing import build_mixture
-from domix.data.mixture_names import parse_mixture, parse_mixtures
-from domix.data.mixtures import Mixture, assert_withheld, describe_rows, read_mixture, write_mixture
-from domix.data.selection import common_size
+from domix.data.mixtures.cells import count_cells, make_split
+from domix.data.mixtures.composition import count_shown
+from domix.data.mixtures.mixing import build_mixture
+from domix.data.mixtures.mixture import Mixture, assert_held_out, describe_rows, read_mixture, write_mixture
+from domix.data.mixtures.names import parse_mixture, parse_mixtures
+from domix.data.mixtures.selection import common_size
+from domix.data.mixtures.settings import RecipeSpec
 from domix.runtime.errors import DataError, ParameterError
+from domix.settings.load import load
 from tests.fakes import make_index
 
 CLASSES = ["axe", "lion", "pizza", "yo_yo"]
@@ -30,7 +30,7 @@ def build(**spec) -> Mixture:
     recipe = parse_mixture("mine", SPLIT, base=["web"], recipes={"mine": RecipeSpec(**spec)})
     mixture = build_mixture(recipe, CELLS, SPLIT, source="emoji", base=BASE)
     rows = mixture.rows[mixture.rows["source"] == "emoji"]
-    assert_withheld(describe_rows(rows, {"emoji": INDEX}), mixture)
+    assert_held_out(describe_rows(rows, {"emoji": INDEX}), mixture)
     assert INDEX.set_index("row").loc[rows["row"], "split"].eq("train").all()
     chosen = np.isin(CELLS.row, rows["row"])
     assert (CELLS.rank[chosen] < count_shown(mixture, CELLS).ravel()[CELLS.code[chosen]]).all()  # prefixes
@@ -52,9 +52,9 @@ def test_tested_cells_are_shown_only_where_the_recipe_says_so():
     assert shown(domains={"sketch": 1.0}, show_test_classes=True) == {"sketch": [4, 5, 6, 7]}
     assert shown(domains={"sketch": 1.0}, show_test_classes=0.5) == {"sketch": [2, 3, 6, 7]}
     assert shown(domains={"sketch": 0.5}, show_test_classes=0.5) == {"sketch": [1, 2, 3, 4]}
-    assert build(domains={"sketch": 1.0}).withheld == ("sketch", ("axe", "lion"))
-    assert build(domains={"real": 1.0}).withheld == ("sketch", tuple(CLASSES))
-    assert build(domains={"sketch": 1.0}, show_test_classes=0.1).withheld is None
+    assert build(domains={"sketch": 1.0}).held_out == ("sketch", ("axe", "lion"))
+    assert build(domains={"real": 1.0}).held_out == ("sketch", tuple(CLASSES))
+    assert build(domains={"sketch": 1.0}, show_test_classes=0.1).held_out is None
 
 
 def test_classes_and_cells_are_left_out():
@@ -149,8 +149,8 @@ def test_recipes_are_read_from_params():
     text = PARAMS.read_text(encoding="utf-8")
     assert text.count("\nrecipes: {}") == 1
     own = "\nrecipes:\n  mine:\n    domains: {real: 1, sketch: 0.5}\n    caps: {'*': 9}\n    show_test_classes: true\n"
-    spec = config.load(text.replace("\nrecipes: {}", own)).recipes["mine"]
+    spec = load(text.replace("\nrecipes: {}", own)).recipes["mine"]
     assert spec == RecipeSpec(domains={"real": 1.0, "sketch": 0.5}, caps={"*": 9}, show_test_classes=True)
     for change in ("domain: {real: 1}", "domains: {real: 0}", "domains: {real: 1}, size: 0", "domains: {real: yes}"):
         with pytest.raises(ParameterError, match=r"recipes\.mine"):
-            config.load(text.replace("\nrecipes: {}", f"\nrecipes: {{mine: {{{change}}}}}"))
+            load(text.replace("\nrecipes: {}", f"\nrecipes: {{mine: {{{change}}}}}"))

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from domix.data import images
-from domix.data.index import read_index
-from domix.data.shards import ShardReader
 from domix.data.sources import NO_LABEL, RawSample
+from domix.data.store import images
+from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
@@ -48,19 +48,19 @@ def test_index_names_every_sample_in_order(drawn, tmp_path):
     assert set(index["class"]) == {"axe", "ice cream"}
 
 
-def test_test_pictures_are_the_drawings_shrunk_and_training_pictures_their_poses(drawn, tmp_path):
+def test_test_images_are_the_drawings_shrunk_and_training_images_their_poses(drawn, tmp_path):
     pack_set(drawn, tmp_path / "out")
     index = read_index(tmp_path / "out").set_index("key")
     original = draw("sketch", "ice cream", 1)
     with ShardReader(tmp_path / "out") as shards:
 
-        def picture(key: str) -> bytes:
+        def image(key: str) -> bytes:
             return Image.open(io.BytesIO(shards.read(int(index.loc[key, "row"])))).convert("RGB").tobytes()
 
         key = "sketch/ice_cream/artist1"
-        assert picture(key) == images.resize_short(original, 16).tobytes()
+        assert image(key) == images.resize_short(original, 16).tobytes()
         posed = images.pose(original, numpy_generator(0, key, 2))
-        assert picture(f"{key}-pose2") == images.resize_short(posed, 16).tobytes()
+        assert image(f"{key}-pose2") == images.resize_short(posed, 16).tobytes()
 
 
 def test_index_holds_size_digest_and_hash(drawn, tmp_path):
@@ -94,14 +94,14 @@ def test_an_empty_part_leaves_no_shard_and_the_others_keep_their_names(tmp_path)
         assert Image.open(io.BytesIO(shards.read(0))).size == (16, 16)
 
 
-def test_smaller_pictures_stay_as_they_are(tmp_path):
+def test_smaller_images_stay_as_they_are(tmp_path):
     pack_samples([sample("a", encoded(Image.new("RGB", (8, 40))))], tmp_path / "out")
     index = read_index(tmp_path / "out")
     assert (index.loc[0, "width"], index.loc[0, "height"]) == (8, 40)
 
 
 def packed_file(data: bytes, tmp_path, **settings) -> bytes:
-    """Pack one picture file and return the packed one."""
+    """Pack one image file and return the packed one."""
     pack_samples([sample("a", data)], tmp_path / "out", **settings)
     with ShardReader(tmp_path / "out") as shards:
         return shards.read(0)
@@ -144,10 +144,10 @@ def test_size_0_rewrites_files_that_decoders_read_differently(tmp_path, data):
 
 
 def test_jpeg_is_smaller_and_close(tmp_path):
-    picture = draw("real", "axe", 0, size=64).resize((64, 64), Image.Resampling.BICUBIC)
-    written = packed_file(encoded(picture), tmp_path, size=32, format="jpeg")
+    image = draw("real", "axe", 0, size=64).resize((64, 64), Image.Resampling.BICUBIC)
+    written = packed_file(encoded(image), tmp_path, size=32, format="jpeg")
     assert written.startswith(b"\xff\xd8\xff")
-    wanted = np.asarray(images.resize_short(picture, 32), dtype=float)
+    wanted = np.asarray(images.resize_short(image, 32), dtype=float)
     assert np.abs(np.asarray(Image.open(io.BytesIO(written)), dtype=float) - wanted).mean() < 3
     with tarfile.open(tmp_path / "out" / "00000.tar") as tar:
         assert tar.getnames()[1] == "a.jpg"
@@ -166,7 +166,7 @@ def test_captions_that_samples_bring_are_kept(tmp_path):
     assert set(index["label"]) == {NO_LABEL}
 
 
-def test_bad_pictures_are_left_out_counted_and_named(tmp_path, caplog):
+def test_bad_images_are_left_out_counted_and_named(tmp_path, caplog):
     good = sample("good", encoded(draw("real", "axe", 0)))
     bad = [sample(f"bad{i}", b"") for i in range(7)]
     parts = [Held(tuple(bad[:4])), Held((*bad[4:], sample("text", b"text"), good))]
@@ -175,17 +175,17 @@ def test_bad_pictures_are_left_out_counted_and_named(tmp_path, caplog):
     assert (stats.read, stats.packed) == (9, 1)
     assert read_json(tmp_path / "out" / "stats.json")["rejected"] == {
         "empty file": {"count": 7, "examples": [f"bad{i}" for i in range(5)]},
-        "not a picture": {"count": 1, "examples": ["text"]},
+        "not an image": {"count": 1, "examples": ["text"]},
     }
-    assert "left out 8 of 9 pictures of toy: 7 empty file" in caplog.text
+    assert "left out 8 of 9 images of toy: 7 empty file" in caplog.text
 
 
 @pytest.mark.parametrize(("share", "fails"), [(0.49, True), (0.5, False)])
-def test_share_of_bad_pictures_decides(tmp_path, share, fails):
+def test_share_of_bad_images_decides(tmp_path, share, fails):
     found = [sample("good", encoded(draw("real", "axe", 0))), sample("bad", b"")]
     if fails:
         with pytest.raises(
-            DataError, match=r"1 of 2 pictures of toy are bad, more than pack.max_bad_share 0.49: 1 empty"
+            DataError, match=r"1 of 2 images of toy are bad, more than pack.max_bad_share 0.49: 1 empty"
         ):
             pack_samples(found, tmp_path / "out", max_bad_share=share)
     else:

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from domix.cli import plan, probe
 from domix.runtime.errors import DomixError
+from domix.train.cost.work import Work
 from domix.train.machine import Machine
-from domix.train.work import Work
 from tests.commands import domix
 from tests.tiny import WORDS, write_project
 
@@ -103,12 +103,12 @@ def test_classifiers_are_planned_beside(project: Path, capsys: pytest.CaptureFix
 def test_other_test_domains_are_worked_out_from_the_sources(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = project / "artifacts/shards/emoji/index.parquet"
     index = pd.read_parquet(path)
-    index.loc[index["row"] < 2, "split"] = "test"  # a real and a sketched one of the class that is withheld
+    index.loc[index["row"] < 2, "split"] = "test"  # a real and a sketched one of the class that is held out
     index.to_parquet(path)
     change(project, natural_domain="sketch", mixtures=["natural-only"], test_domain="real")
     domix(None, "plan", "--rate", "2", "--test-domains", "real")
     row = cells(capsys.readouterr().out, "  real        natural-only")
-    assert row[2:4] == ["3", "32"]  # of 24 pictures 11 are sketches for training: three epochs, in whole batches
+    assert row[2:4] == ["3", "32"]  # of 24 images 11 are sketches for training: three epochs, in whole batches
 
 
 @pytest.mark.parametrize(

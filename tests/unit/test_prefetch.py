@@ -14,38 +14,38 @@ import psutil
 import pytest
 import torch
 
-from domix.data.loader import Batches, Order
-from domix.data.pictures import Pictures
-from domix.data.prefetch import SIGNALS, prefetched
+from domix.data.loading.images import Images
+from domix.data.loading.loader import Batches, Order
+from domix.data.loading.prefetch import SIGNALS, prefetched
 from domix.runtime.errors import DataError, DomixError, Interrupted
 from domix.train.fit import fit
 from domix.train.session import Session
 from tests.packed_sources import AUGMENTATION, equal, make_job, write_sources
-from tests.tiny import make_pictures
+from tests.tiny import make_images
 
 COUNT = 20
 BAD = 13  # a row
 
 
-class Watched(Pictures):
-    """Pictures that remember how often they were cut, and may break."""
+class Watched(Images):
+    """Images that remember how often they were cut, and may break."""
 
     def __init__(self, broken: bool = False) -> None:
-        whole = make_pictures(COUNT)
+        whole = make_images(COUNT)
         super().__init__(whole.sizes, whole._buffer)
         self.broken, self.cuts = broken, 0
 
     def cut(self, rows: torch.Tensor) -> torch.Tensor:
         self.cuts += 1
         if self.broken and BAD in rows.tolist():
-            raise DataError("the packed picture real/axe/13 cannot be decoded")
+            raise DataError("the packed image real/axe/13 cannot be decoded")
         return super().cut(rows)
 
 
-def batches_of(pictures: Pictures | None = None, *, total: int = 12) -> Batches:
+def batches_of(images: Images | None = None, *, total: int = 12) -> Batches:
     tokens = torch.arange(COUNT, dtype=torch.int32)[:, None]
     order = Order(count=COUNT, seed=0)
-    return Batches(pictures or Watched(), tokens, AUGMENTATION, order, batch=4, total=total)
+    return Batches(images or Watched(), tokens, AUGMENTATION, order, batch=4, total=total)
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_batches_come_in_order(workers: int, ahead: bool) -> None:
 
 @pytest.mark.parametrize(("ahead", "made"), [(False, 3), (True, 4)])
 def test_a_thread_is_one_batch_ahead_and_no_more(ahead: bool, made: int) -> None:
-    pictures, others = Watched(), set(threading.enumerate())  # other tests' pools may not have been collected yet
-    with prefetched(batches_of(pictures), workers=0, pin=False, ahead=ahead) as feed:
+    images, others = Watched(), set(threading.enumerate())  # other tests' pools may not have been collected yet
+    with prefetched(batches_of(images), workers=0, pin=False, ahead=ahead) as feed:
         coming = iter(feed)
         for _ in range(3):
             next(coming)
-    assert pictures.cuts == made  # the block's end has waited for the thread
+    assert images.cuts == made  # the block's end has waited for the thread
     assert not set(threading.enumerate()) - others
 
 
@@ -101,12 +101,12 @@ def test_what_is_made_ahead_is_bounded() -> None:
 
 @pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize(("workers", "ahead"), [(0, False), (0, True), (2, False)])
-def test_a_damaged_picture_is_told_as_it_is(workers: int, ahead: bool) -> None:
+def test_a_damaged_image_is_told_as_it_is(workers: int, ahead: bool) -> None:
     batches = batches_of(Watched(broken=True))
     bad = next(step for step in range(12) if BAD in batches.rows(step).tolist())
     found = []
     with (
-        pytest.raises(DataError, match=r"^the packed picture real/axe/13 cannot be decoded$"),
+        pytest.raises(DataError, match=r"^the packed image real/axe/13 cannot be decoded$"),
         prefetched(batches, workers=workers, pin=False, ahead=ahead) as feed,
     ):
         for batch in feed:
@@ -117,7 +117,7 @@ def test_a_damaged_picture_is_told_as_it_is(workers: int, ahead: bool) -> None:
 @pytest.mark.usefixtures("no_orphans")
 def test_a_killed_worker_is_told_in_a_sentence() -> None:
     with (
-        pytest.raises(DomixError, match=r"^a process that decodes pictures died .*lower trainer\.workers; run it"),
+        pytest.raises(DomixError, match=r"^a process that decodes images died .*lower trainer\.workers; run it"),
         prefetched(batches_of(total=100_000), workers=2, pin=False, ahead=False) as feed,
     ):
         for batch in feed:
@@ -139,7 +139,7 @@ def test_a_worker_that_dies_while_it_hands_a_batch_over_is_told_likewise(
                 time.sleep(0.01)
         raise error
 
-    kind, says = (DomixError, "^a process that decodes pictures died") if killed else (type(error), None)
+    kind, says = (DomixError, "^a process that decodes images died") if killed else (type(error), None)
     with (
         pytest.raises(kind, match=says),
         prefetched(batches_of(total=100_000), workers=1, pin=False, ahead=False) as feed,
@@ -186,12 +186,12 @@ def test_workers_leave_the_random_numbers_of_the_training_alone() -> None:
 
 @pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_training_ends_with_the_sentence_of_a_damaged_picture(tmp_path: Path, workers: int) -> None:
+def test_a_training_ends_with_the_sentence_of_a_damaged_image(tmp_path: Path, workers: int) -> None:
     write_sources(tmp_path)
     path = tmp_path / "shards/web/00002.tar"
     path.write_bytes(path.read_bytes().replace(b"\xff\xd8\xff", b"<html>", 1))
     job = make_job(tmp_path, loader="shards", workers=workers)
-    with pytest.raises(DataError, match=r"^the packed picture real/axe/web6 cannot be decoded .* run dvc repro$"):
+    with pytest.raises(DataError, match=r"^the packed image real/axe/web6 cannot be decoded .* run dvc repro$"):
         fit(job, out=tmp_path / "out", resume=tmp_path / "resume", about={})
     assert not (tmp_path / "out").exists()
 

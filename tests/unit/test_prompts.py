@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 
-from domix.evaluate.prompts import SETS, render_prompts, templates
-from domix.evaluation_params import TEMPLATE_SETS
+from domix.embed.prompts import SETS, render_prompts, templates
+from domix.embed.settings import TEMPLATE_SETS
 from domix.runtime.errors import ParameterError
 
 

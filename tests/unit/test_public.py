@@ -1,4 +1,4 @@
-"""Models of others: found and loaded from every kind of place, with the activation and pictures of their training."""
+"""Models of others: found and loaded from every kind of place, with the activation and images of their training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from domix.data.augment import CLIP_MEAN, CLIP_STD
+from domix.data.loading.augment import CLIP_MEAN, CLIP_STD
+from domix.encoders.hub import Caches, find_tag
+from domix.encoders.public import load_public
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
-from domix.model.hub import Caches, find_tag
-from domix.model.public import load_public
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from tests.public_models import (
     INCEPTION,
@@ -285,16 +285,16 @@ FAULTS: dict[str, tuple[Place, str]] = {
         lambda p: (bare(p), architecture(p, CONFIG)),
         r"another model's: visual\.conv1\.weight is 16x3x8x8 there and 2x3x3x3 in the architecture \(154 differ\)",
     ),
-    "pictures resized in an unknown way": (
+    "images resized in an unknown way": (
         lambda p: (saved(p, preprocess_cfg={"resize_mode": "fit"}), None),
         "asks for images with resize_mode 'fit', but only shortest or longest or squash is done here",
     ),
     "nearest pixels": (lambda p: (saved(p, preprocess_cfg={"interpolation": "nearest"}), None), "'nearest'"),
-    "pictures of another size": (lambda p: (saved(p, preprocess_cfg={"size": 64}), None), "size 64, but only 32"),
+    "images of another size": (lambda p: (saved(p, preprocess_cfg={"size": 64}), None), "size 64, but only 32"),
     "a mean of one number": (lambda p: (saved(p, preprocess_cfg={"mean": 0.5}), None), "mean is 0.5, not three"),
-    "oblong pictures": (
+    "oblong images": (
         lambda p: (saved(p, model_cfg=VIT | {"vision_cfg": VIT["vision_cfg"] | {"image_size": [32, 64]}}), None),
-        "pictures must be square",
+        "images must be square",
     ),
 }
 
@@ -328,13 +328,13 @@ def test_nonsense_in_a_description_is_told_in_a_sentence(section: str, tmp_path:
 
 
 @pytest.mark.parametrize("value", [-1, "x", [], {"x": 1}], ids=str)
-def test_nonsense_about_pictures_is_told_in_a_sentence(value: Any, tmp_path: Path) -> None:
+def test_nonsense_about_images_is_told_in_a_sentence(value: Any, tmp_path: Path) -> None:
     for key in ("mean", "std", "size", "interpolation", "resize_mode"):
         with pytest.raises(DomixError) as caught:
             load_public(saved(tmp_path, preprocess_cfg={key: value}))
         assert "\n" not in str(caught.value)
 
 
-def test_a_word_for_a_description_of_pictures(tmp_path: Path) -> None:
+def test_a_word_for_a_description_of_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the description of the model .* makes no sense: AttributeError"):
         load_public(saved(tmp_path, preprocess_cfg="x"))

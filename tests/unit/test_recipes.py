@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import pytest
 
-from domix.data.aliases import alias
-from domix.data.cells import Split
-from domix.data.mixture_names import parse_mixture, parse_mixtures, reference_names
-from domix.data.recipes import WHOLE
+from domix.data.mixtures.aliases import alias
+from domix.data.mixtures.cells import Split
+from domix.data.mixtures.names import parse_mixture, parse_mixtures, reference_names
+from domix.data.mixtures.recipes import WHOLE
 from domix.runtime.errors import ParameterError
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")

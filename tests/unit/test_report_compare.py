@@ -31,11 +31,11 @@ def test_differences_are_the_second_less_the_first(tmp_path):
     before = experiment(tmp_path, "before", seeds=[0, 1])
     after = experiment(tmp_path, "after", accuracy={"cg-high": (0.9, 0.4, 0.4)}, mixtures=["natural-only", "cg-high"])
     rows = compare.metric_rows(before, after).set_index(["mixture", "place", "metric"])
-    mine = rows.loc[("cg-high", "withheld", "balanced_top1")]
-    seeds = before.metrics.query("mixture == 'cg-high' and cells == 'withheld' and metric == 'balanced_top1'")
+    mine = rows.loc[("cg-high", "held_out", "balanced_top1")]
+    seeds = before.metrics.query("mixture == 'cg-high' and cells == 'held_out' and metric == 'balanced_top1'")
     assert mine["estimate_a"] == pytest.approx(seeds["estimate"].mean()) and mine["seeds_a"] == 2
     assert mine["difference"] == pytest.approx(mine["estimate_b"] - mine["estimate_a"]) and mine["difference"] > 0.3
-    assert rows.loc[("cg-low", "withheld", "balanced_top1")][["estimate_b", "difference"]].isna().all()
+    assert rows.loc[("cg-low", "held_out", "balanced_top1")][["estimate_b", "difference"]].isna().all()
     classes = compare.class_rows(before, after)
     assert (classes["difference"] != 0).all() and classes["difference"].abs().is_monotonic_decreasing
 
@@ -44,8 +44,8 @@ def test_places_are_named_by_their_part_in_the_study(tmp_path):
     before, after = (experiment(tmp_path, domain, test_domain=domain) for domain in ("clipart", "sketch"))
     rows = compare.metric_rows(before, after)
     both = rows.dropna(subset=["estimate_a", "estimate_b"])
-    assert {"withheld", "seen", "natural", "test domain"} <= set(both["place"])
-    assert list(dict.fromkeys(rows["place"]))[:3] == ["withheld", "seen", "natural"]
+    assert {"held_out", "seen", "natural", "test domain"} <= set(both["place"])
+    assert list(dict.fromkeys(rows["place"]))[:3] == ["held_out", "seen", "natural"]
     assert "The test domains differ" in compare.render(before, after)
 
 
@@ -69,17 +69,17 @@ def study(tmp_path_factory):
     return load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, supervised=SUPERVISED)
 
 
-def test_every_model_has_a_card_that_says_what_was_withheld(study):
+def test_every_model_has_a_card_that_says_what_was_held_out(study):
     cards = {card.name: card for card in modelcards.model_cards(study, {"emoji": "some licence"})}
     assert list(cards) == [f"{m}-s0" for m in study.mixtures] + [f"supervised-{m}-s0" for m in SUPERVISED]
     facts = {term: text for _, section in cards["cg-high-s0"].sections for term, text in section}
-    assert facts["Withheld in clipart"].startswith("6 of the 6 test classes")
+    assert facts["Held out in clipart"].startswith("6 of the 6 test classes")
     assert facts["Licence of emoji"] == "some licence" and "SHA-256" in facts["Weights"]
-    assert "Blind spots" in facts and "Withheld, less natural-only" in facts
+    assert "Blind spots" in facts and "Held out, less natural-only" in facts
     seen = {term for _, section in cards["cg-high-all-s0"].sections for term, _ in section}
     assert "Blind spots" not in seen
-    own = study.metrics.query("mixture == 'cg-high' and domain == 'clipart' and cells == 'withheld'")
-    line = next(row for row in cards["cg-high-s0"].measured if row[1] == "withheld")
+    own = study.metrics.query("mixture == 'cg-high' and domain == 'clipart' and cells == 'held_out'")
+    line = next(row for row in cards["cg-high-s0"].measured if row[1] == "held_out")
     assert line[3].startswith(f"{own['estimate'].iloc[0] * 100:.1f}") and line[5] == str(own["n"].iloc[0])
 
 

@@ -15,7 +15,7 @@ from domix.report.tables import other_models, plot_data, summary
 from domix.runtime.errors import DataError
 from domix.runtime.tables import read_table, write_table
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
-from tests.fake_report import CONFIDENCE, MIXTURES, Fake, picture
+from tests.fake_report import CONFIDENCE, MIXTURES, Fake, image
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def study(fake):
 def test_confused_pairs_are_counted_and_ordered():
     said = [("cat", "dog", 2), ("cat", "dog", 5), ("cat", "cat", 1), ("hat", "cap", 9), ("hat", "cup", 2)]
     rows = pd.DataFrame(said, columns=["class", "predicted", "rank"]).assign(row=range(5))
-    pairs = drilldown.confused(rows, picture)
+    pairs = drilldown.confused(rows, image)
     assert [(p.truth, p.said, p.count, p.of) for p in pairs] == [
         ("cat", "dog", 2, 3),
         ("hat", "cap", 1, 2),
@@ -46,8 +46,8 @@ def test_confused_pairs_are_counted_and_ordered():
     assert ("cat", 1, 1, 3) in [(a.name, a.given, a.right, a.bear) for a in given]
 
 
-def test_most_improved_pictures_are_read_now_and_were_not_before(study):
-    views = {view.mixture: view for view in drilldown.mixtures(study, picture)}
+def test_most_improved_images_are_read_now_and_were_not_before(study):
+    views = {view.mixture: view for view in drilldown.mixtures(study, image)}
     assert views["natural-only"].improved == [] and views["natural-only"].worsened == []
     improved = views["cg-high-all"].improved
     assert improved and all(change.after == 1 < change.before for change in improved)
@@ -61,8 +61,8 @@ def test_most_improved_pictures_are_read_now_and_were_not_before(study):
     assert views["cg-low"].measured["real"][0] == row.drop(["mixture", "domain", "cells"]).to_dict()
 
 
-def test_every_class_shows_its_pictures_and_what_was_said(study):
-    views = drilldown.classes(study, picture)
+def test_every_class_shows_its_images_and_what_was_said(study):
+    views = drilldown.classes(study, image)
     assert [view.name for view in views] == sorted(name.replace("_", " ") for name in study.test_classes)
     assert all(len(view.examples) == view.n for view in views)
     assert all([guess[0] for guess in e.guesses] == MIXTURES for view in views for e in view.examples)
@@ -80,17 +80,17 @@ def test_other_models_stand_beside_and_never_among_the_mixtures(study):
     own = summary.results(study)
     assert not set(flat) & set(own)
     assert (
-        flat["supervised.cg-high.withheld.balanced_top1"] == own["cg-high.withheld.balanced_top1"]
+        flat["supervised.cg-high.held_out.balanced_top1"] == own["cg-high.held_out.balanced_top1"]
     )  # as they are made
     assert flat["public.public-small.natural.n"] == own["cg-high.natural.n"]
 
 
 def test_over_several_seeds_the_headline_covers_their_choice(study):
     flat = summary.results(study) | other_models.results(study)
-    row = study.further.mixtures.query("kind == 'clip' and mixture == 'cg-low' and cells == 'withheld'").iloc[0]
-    assert flat["cg-low.withheld.balanced_top1.low"] == pytest.approx(row["low"], abs=5e-5)
-    assert flat["cg-low.withheld.seeds"] == 2
-    assert flat["cg-low.withheld.minus_baseline.detectable"] == 0.071
+    row = study.further.mixtures.query("kind == 'clip' and mixture == 'cg-low' and cells == 'held_out'").iloc[0]
+    assert flat["cg-low.held_out.balanced_top1.low"] == pytest.approx(row["low"], abs=5e-5)
+    assert flat["cg-low.held_out.seeds"] == 2
+    assert flat["cg-low.held_out.minus_baseline.detectable"] == 0.071
 
 
 def test_one_seed_adds_nothing_over_seeds(tmp_path):
@@ -107,7 +107,7 @@ def test_a_model_asked_for_that_was_not_evaluated_is_named(fake):
 
 
 def test_learning_curves_need_checkpoints(study, tmp_path):
-    assert [name for name, _ in learning.learning(study)] == ["withheld", "seen", "natural"]
+    assert [name for name, _ in learning.learning(study)] == ["held_out", "seen", "natural"]
     assert [mixture for mixture, _ in learning.learning(study)[0][1]] == MIXTURES
     made = Fake(tmp_path, classes=12, test_classes=6)
     assert learning.learning(load_results(made.write(), made.mixtures, made.seeds, CONFIDENCE)) == []
@@ -145,7 +145,7 @@ def test_robustness_is_a_row_a_set_model_and_label_space(study):
 
 def test_curves_for_dvc_are_of_the_pages_panels(study):
     frame = plot_data.frames(study)["curves"]
-    assert set(frame["pictures"]) == {"withheld", "seen", "natural"} and set(frame["checkpoint"]) == {0, 1, 2, 3}
+    assert set(frame["images"]) == {"held_out", "seen", "natural"} and set(frame["checkpoint"]) == {0, 1, 2, 3}
 
 
 def test_an_unfinished_study_holds_what_is_complete(tmp_path):

@@ -36,34 +36,34 @@ def test_results_are_flat_rounded_and_free_of_the_test_domain(tmp_path):
 def test_results_repeat_the_evaluation(tmp_path):
     made = study(tmp_path)
     flat = summary.results(made)
-    rows = made.metrics.query("mixture == 'cg-high' and domain == 'clipart' and cells == 'withheld'")
+    rows = made.metrics.query("mixture == 'cg-high' and domain == 'clipart' and cells == 'held_out'")
     row = rows[rows["metric"] == "balanced_top1"].iloc[0]
-    assert flat["cg-high.withheld.balanced_top1"] == pytest.approx(row["estimate"], abs=5e-5)
-    assert flat["cg-high.withheld.balanced_top1.low"] == pytest.approx(row["low"], abs=5e-5)
-    assert flat["cg-high.withheld.n"] == row["n"]
+    assert flat["cg-high.held_out.balanced_top1"] == pytest.approx(row["estimate"], abs=5e-5)
+    assert flat["cg-high.held_out.balanced_top1.low"] == pytest.approx(row["low"], abs=5e-5)
+    assert flat["cg-high.held_out.n"] == row["n"]
     natural = made.metrics.query("mixture == 'cg-low' and domain == 'real' and cells == 'all'").iloc[0]
     assert flat["cg-low.natural.balanced_top1"] == pytest.approx(natural["estimate"], abs=5e-5)
 
 
 def test_gap_is_measured_from_the_baseline_to_the_upper_bound(tmp_path):
     flat = summary.results(study(tmp_path))
-    low, mine, high = (flat[f"{m}.withheld.balanced_top1"] for m in ("natural-only", "cg-high", "cg-high-all"))
-    assert flat["cg-high.withheld.gap_closed"] == pytest.approx((mine - low) / (high - low), abs=0.01)
-    assert "natural-only.withheld.gap_closed" not in flat and "cg-high-all.withheld.gap_closed" not in flat
+    low, mine, high = (flat[f"{m}.held_out.balanced_top1"] for m in ("natural-only", "cg-high", "cg-high-all"))
+    assert flat["cg-high.held_out.gap_closed"] == pytest.approx((mine - low) / (high - low), abs=0.01)
+    assert "natural-only.held_out.gap_closed" not in flat and "cg-high-all.held_out.gap_closed" not in flat
     assert summary.gap_closed(0.2, 0.3, 0.3) is None
 
 
 def test_results_without_baseline_have_no_comparisons(tmp_path):
     flat = summary.results(study(tmp_path, mixtures=["cg-high", "cg-high-all"]))
-    assert "cg-high.withheld.balanced_top1" in flat
+    assert "cg-high.held_out.balanced_top1" in flat
     assert not any("baseline" in key or "gap" in key for key in flat)
 
 
 def test_several_seeds_average_their_ends_and_keep_their_spread(tmp_path):
     made = study(tmp_path, seeds=[0, 1, 2])
-    mine = made.metrics.query("mixture == 'cg-low' and domain == 'clipart' and cells == 'withheld'")
+    mine = made.metrics.query("mixture == 'cg-low' and domain == 'clipart' and cells == 'held_out'")
     mine = mine[mine["metric"] == "balanced_top1"]
-    row = summary.pick(summary.estimates(made), "cg-low", "clipart", "withheld")
+    row = summary.pick(summary.estimates(made), "cg-low", "clipart", "held_out")
     assert row is not None
     assert (row["estimate"], row["low"]) == (pytest.approx(mine["estimate"].mean()), pytest.approx(mine["low"].mean()))
     assert (row["seeds"], row["seed_low"], row["seed_high"]) == (3, mine["estimate"].min(), mine["estimate"].max())
@@ -160,17 +160,17 @@ def test_classes_run_from_best_to_worst_of_the_mixtures_without_them(tmp_path):
     assert means.is_monotonic_decreasing
 
 
-def test_the_study_in_one_picture_is_a_valid_svg_of_all_mixtures(tmp_path):
+def test_the_study_in_one_image_is_a_valid_svg_of_all_mixtures(tmp_path):
     text = study_card.draw(study(tmp_path, mixtures=["natural-only", "cg-high"]), page.source("style.css"))
     root = ElementTree.fromstring(text)
     words = [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"natural-only", "cg-high", "withheld"} <= set(words)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"natural-only", "cg-high", "held_out"} <= set(words)
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_cells_say_what_is_withheld(tmp_path):
+def test_cells_say_what_is_held_out(tmp_path):
     drawn = {mixture: svg(figure) for mixture, figure in cells.cells(study(tmp_path))}
-    assert [">withheld<" in drawn[m] for m in MIXTURES] == [True, True, True, True, False]
+    assert [">held_out<" in drawn[m] for m in MIXTURES] == [True, True, True, True, False]
 
 
 def test_cells_write_the_samples_a_class(tmp_path):
@@ -185,10 +185,10 @@ def test_cells_write_the_samples_a_class(tmp_path):
 def test_accuracies_are_those_of_the_page_s_panels(tmp_path):
     made = study(tmp_path, seeds=[0, 1])
     figures = accuracies.accuracies(made)
-    assert list(figures) == ["withheld", "seen", "natural"]
-    row = summary.pick(summary.estimates(made), "cg-high", "clipart", "withheld")
-    assert row is not None and f">{row['estimate'] * 100:.1f}<" in svg(figures["withheld"])
-    assert "<title>upper bound</title>" in svg(figures["withheld"])
+    assert list(figures) == ["held_out", "seen", "natural"]
+    row = summary.pick(summary.estimates(made), "cg-high", "clipart", "held_out")
+    assert row is not None and f">{row['estimate'] * 100:.1f}<" in svg(figures["held_out"])
+    assert "<title>upper bound</title>" in svg(figures["held_out"])
     assert "<title>upper bound</title>" not in svg(figures["seen"])
     assert all("<title>chance 2.5\u00a0%</title>" in svg(figure) for figure in figures.values())
 

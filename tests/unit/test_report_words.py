@@ -29,7 +29,7 @@ def test_a_shown_difference_is_called_one_and_placed_below_the_upper_bound(tmp_p
     compare(made, "cg-high", "cg-high-all", -0.2, 0.05, 0.0001)
     said = words.conclude(made)
     assert said.verdict.startswith(
-        "In part: a model that saw clipart pictures of other classes only (cg-high) reads more"
+        "In part: a model that saw clipart images of other classes only (cg-high) reads more"
     )
     assert "a paired difference of +15.0 points" in said.answer and "p < 0.001" in said.answer
 
@@ -81,7 +81,7 @@ def test_missing_comparison_is_admitted(tmp_path):
     made = study(tmp_path)
     vars(made)["paired"] = made.paired.iloc[:0]
     said = words.conclude(made)
-    assert said.verdict == "Not compared" and "not compared picture by picture" in said.answer
+    assert said.verdict == "Not compared" and "not compared image by image" in said.answer
 
 
 def test_leave_out_domain_takes_the_focus_where_there_is_no_cg_high(tmp_path):
@@ -112,7 +112,7 @@ def test_seeds_are_mentioned(tmp_path):
 
 def test_mixtures_are_described_from_their_counts(tmp_path):
     made = study(tmp_path, test_domain="sketch")
-    assert words.shown(made, "natural-only") == "real pictures only"
+    assert words.shown(made, "natural-only") == "real images only"
     assert words.shown(made, "leave-out-domain") == "every domain but sketch"
     assert words.shown(made, "cg-low") == "real and sketch; in sketch none of the test classes"
     assert words.shown(made, "cg-high").startswith("every domain; in sketch none")
@@ -129,5 +129,5 @@ def test_numbers_are_written_with_real_minus_signs_and_bound_units():
 
 def test_mixtures_called_by_their_alias_keep_their_part(tmp_path):
     alias = {"lso-real-only": "natural-only", "lso-all": "cg-high"}
-    said = words.conclude(study(tmp_path, mixtures=["lso-real-only", "lso-all", "natural-pictures"], standard=alias))
+    said = words.conclude(study(tmp_path, mixtures=["lso-real-only", "lso-all", "natural-images"], standard=alias))
     assert said.answer.startswith("lso-all names") and "for lso-real-only" in said.answer

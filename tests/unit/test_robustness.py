@@ -31,7 +31,7 @@ def blocks(scores: np.ndarray, size: int = 7) -> list[np.ndarray]:
 
 
 def by_a_loop(scores: np.ndarray, label: np.ndarray, subset: Any, answers: Any) -> tuple[list[int], list[int]]:
-    """Sort the labels of each picture, wrong ones first where they are equal, and look where a right one stands."""
+    """Sort the labels of each image, wrong ones first where they are equal, and look where a right one stands."""
     predicted, rank = [], []
     for row, own in zip(scores, label, strict=True):
         right = {int(own)} if answers is None else set(answers[own])
@@ -92,7 +92,7 @@ def test_views_in_one_pass_are_those_of_single_passes():
     views = [View("a"), View("b", [0, 1, 2], None), View("c", [0, 1], None, label < 2), View("d", None, ANSWERS)]
     together = classify_views(blocks(scores), label, views)
     for view, judged in zip(views, together, strict=True):
-        some = slice(None) if view.pictures is None else view.pictures
+        some = slice(None) if view.images is None else view.images
         alone = classify_set([scores[some]], label[some], subset=view.subset, answers=view.answers)
         for name in ("label", "predicted", "rank"):
             np.testing.assert_array_equal(getattr(judged, name), getattr(alone, name))
@@ -104,8 +104,8 @@ def test_a_label_without_a_right_answer():
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_scores_of_more_or_fewer_pictures(count):
-    with pytest.raises(DataError, match=f"there are scores of {count} pictures, but labels of 3"):
+def test_scores_of_more_or_fewer_images(count):
+    with pytest.raises(DataError, match=f"there are scores of {count} images, but labels of 3"):
         classify_set([scores_with_ties(count)], np.zeros(3, dtype=np.int64))
 
 
@@ -218,12 +218,12 @@ def test_a_set_that_was_not_embedded(models):
     assert "sets/own is missing: run the stage embed" in message
 
 
-def test_models_that_were_tested_on_different_pictures(models):
+def test_models_that_were_tested_on_different_images(models):
     def change(home: Path) -> None:
         rows = pd.read_parquet(home / "rows.parquet").assign(row=[2, 1, 0])
         write_table(home / "rows.parquet", rows)
 
-    assert "were tested on different pictures of own: run dvc repro" in damaged(change, models)
+    assert "were tested on different images of own: run dvc repro" in damaged(change, models)
 
 
 def test_scores_that_are_not_finite(models):

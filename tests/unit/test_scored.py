@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.embeddings import check_index, checkpoints_of, load_embeddings, load_scored, sets_of, write_about
+from domix.embed.embeddings import check_index, checkpoints_of, load_embeddings, load_scored, sets_of, write_about
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file, write_json
 from tests.fakes import make_index, write_embeddings
@@ -50,7 +50,7 @@ def classifier(tmp_path: Path) -> Path:
     return folder
 
 
-def test_blocks_are_the_products_of_pictures_and_prototypes(run: Path) -> None:
+def test_blocks_are_the_products_of_images_and_prototypes(run: Path) -> None:
     scored, made = load_scored(run, "clip"), load_embeddings(run)
     blocks = list(scored.blocks(4))
     assert [len(block) for block in blocks] == [4, 4, 3]
@@ -99,10 +99,10 @@ def meta(**changes: object) -> Callable[[Path], None]:
 FAULTS = {
     "no scores": (lambda folder: (folder / "scores.npy").unlink(), "scores.npy is missing"),
     "cut": (lambda folder: (folder / "scores.npy").write_bytes(b"\x93NUMPY"), "scores.npy is damaged"),
-    "a picture too few": (change("scores.npy", lambda a: a[1:]), "has 10 rows, but there are 11 pictures"),
+    "an image too few": (change("scores.npy", lambda a: a[1:]), "has 10 rows, but there are 11 images"),
     "a class too few": (change("scores.npy", lambda a: a[:, 1:]), "has scores of 2 classes, but names 3"),
     "double precision": (change("scores.npy", lambda a: a.astype(float)), "is float64"),
-    "no picture": (
+    "no image": (
         lambda folder: [change("scores.npy", lambda a: a[:0])(folder), write_about(folder, INDEX[:0], {})],
         "lacks model_sha256",
     ),
@@ -153,12 +153,12 @@ def test_what_was_not_embedded_is_told(run: Path, where: dict[str, object], mess
         load_scored(run, "clip", **where)  # ty: ignore[invalid-argument-type] (one of two)
 
 
-def test_embeddings_of_other_pictures_than_the_index_lists_are_refused(classifier: Path, tmp_path: Path) -> None:
+def test_embeddings_of_other_images_than_the_index_lists_are_refused(classifier: Path, tmp_path: Path) -> None:
     index = tmp_path / "index.parquet"
     INDEX.to_parquet(index)
     check_index(classifier, index)  # does not say of which
     meta(index_sha256=sha256_file(index))(classifier)
     check_index(classifier, index)
     INDEX.assign(key=INDEX["key"].str.upper()).to_parquet(index)
-    with pytest.raises(DataError, match=r"classifier was made of other pictures than .*index.parquet lists: run dvc"):
+    with pytest.raises(DataError, match=r"classifier was made of other images than .*index.parquet lists: run dvc"):
         check_index(classifier, index)

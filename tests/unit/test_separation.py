@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from domix.analyses.separation.measures import distance_table, separability_table, umap_points, umap_table
-from domix.evaluate.embeddings import Embeddings, load_embeddings, save_embeddings
+from domix.embed.embeddings import Embeddings, load_embeddings, save_embeddings
 from domix.runtime.errors import DataError
 from tests.fakes import make_index, write_embeddings
 
@@ -18,7 +18,7 @@ UMAP: dict[str, Any] = {"neighbours": 10, "min_distance": 0.1, "densmap": False,
 
 
 def shifted(folder: Path, amount: float, test: dict | int = 4, classes: int = 10) -> Embeddings:
-    """Embeddings of pictures near their class's prototype, sketches moved by `amount` in a direction of their own."""
+    """Embeddings of images near their class's prototype, sketches moved by `amount` in a direction of their own."""
     write_embeddings(folder / "flat", make_index({n: [1] * classes for n in DOMAINS}, test), width=12, right=always)
     flat = load_embeddings(folder / "flat")
     layers = {name: flat.layer(name) for name in flat.layers}
@@ -81,12 +81,12 @@ def test_a_domain_of_one_class_has_no_separability(tmp_path: Path, caplog: pytes
 @pytest.mark.slow
 def test_map_is_the_same_each_time_and_keeps_groups_together(tmp_path: Path) -> None:
     embeddings = shifted(tmp_path, 3.0)
-    first = umap_table(embeddings, pictures=25, **UMAP)
+    first = umap_table(embeddings, images=25, **UMAP)
     assert list(first) == ["row", "domain", "class", "x", "y"]
     assert first["domain"].value_counts().to_dict() == dict.fromkeys(DOMAINS, 25)
-    assert first.equals(umap_table(embeddings, pictures=25, **UMAP))
+    assert first.equals(umap_table(embeddings, images=25, **UMAP))
     other: dict[str, Any] = {**UMAP, "seed": 4}
-    assert not first.equals(umap_table(embeddings, pictures=25, **other))
+    assert not first.equals(umap_table(embeddings, images=25, **other))
     points = first[["x", "y"]].to_numpy()
     sketch = (first["domain"] == "sketch").to_numpy()
     apart = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(len(points))
@@ -101,6 +101,6 @@ def test_densmap_gives_finite_points_of_its_own() -> None:
     assert not np.allclose(plain, dense)
 
 
-def test_too_few_pictures_for_the_neighbours_are_named() -> None:
+def test_too_few_images_for_the_neighbours_are_named() -> None:
     with pytest.raises(DataError, match=r"there are 10 and 10: lower analyses\.separation\.neighbours"):
         umap_points(np.eye(10, dtype=np.float32), **UMAP)

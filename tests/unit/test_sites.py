@@ -1,4 +1,4 @@
-"""Which places of an image tower count as its layers, and how an activation becomes one vector a picture."""
+"""Which places of an image tower count as its layers, and how an activation becomes one vector an image."""
 
 from __future__ import annotations
 

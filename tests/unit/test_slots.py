@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from domix.runtime.heartbeat import Heartbeat, read_heartbeat
 from domix.runtime.slots import Command, Runner, Slot, State, Verdict
+from domix.runtime.tracking.heartbeat import Heartbeat, read_heartbeat
 
 NOTE = "import os, sys, time; print('slot', os.environ.get('SLOT'), flush=True)\n"
 # Saves on SIGINT, as a training does, unless it has been told to be deaf.

@@ -13,7 +13,7 @@ import pytest
 from domix.data.sources import NO_LABEL
 from domix.data.sources.corpus import Corpus
 from domix.runtime.errors import DataError
-from tests.source_trees import check_source, make_tar, make_tree, picture, read
+from tests.source_trees import check_source, image, make_tar, make_tree, read
 
 TEXTS = {"000000000": 'a "quoted" cat', "000000001": "NA", "000000002": "tab\there, \U0001f600\nnew line"}
 
@@ -23,7 +23,7 @@ def facts(text: str | None, status: str = "success") -> bytes:
 
 
 def pair(key: str, text: str, kind: str = "jpg") -> dict[str, bytes]:
-    return {f"{key}.{kind}": picture(f"{key}.{kind}"), f"{key}.txt": text.encode(), f"{key}.json": facts(text)}
+    return {f"{key}.{kind}": image(f"{key}.{kind}"), f"{key}.txt": text.encode(), f"{key}.json": facts(text)}
 
 
 def shard(start: int = 0) -> dict[str, bytes]:
@@ -59,22 +59,22 @@ def test_tar_files(tmp_path):
     ]
     assert [s.text for s in found] == [*TEXTS.values()] * 3
     assert [s.split for s in found] == ["train"] * 6 + ["test"] * 3
-    assert found[1].data == picture("000000001.jpg")
+    assert found[1].data == image("000000001.jpg")
     assert Corpus("cc3m").files(tmp_path) == ["00000.tar", "00001.tar", "val/00000.tar"]
     assert len(Corpus("cc3m").parts(tmp_path, size=1, poses=1)) == 3
 
 
 def test_kinds_of_members(tmp_path):
     members = {
-        "./a/1.png": picture("1.png"),
+        "./a/1.png": image("1.png"),
         "./a/1.txt": b"only a text",
-        "a/2.webp": picture("2.png"),
+        "a/2.webp": image("2.png"),
         "a/2.json": facts("only facts"),
-        "a/3.seg.png": picture("3.png"),
+        "a/3.seg.png": image("3.png"),
         "a/3.txt": b"two dots",
-        "a/4.JPG": picture("4.jpg"),
+        "a/4.JPG": image("4.jpg"),
         "a/4.txt": b"\xff latin",
-        "a/5.jpg": picture("5.jpg"),
+        "a/5.jpg": image("5.jpg"),
         "a/5.json": b'{"caption": "\\ud83d half"}',
         "README": b"",
         "a/.hidden": b"",
@@ -96,7 +96,7 @@ def test_pairs_that_are_left_out_are_counted_in_the_log_once_a_part(tmp_path, ca
         "000000011.jpg": b"x",
         "000000011.txt": b" \n",
         "000000012.json": facts("failed", "failed_to_download"),
-        "000000013.json": facts("no picture"),
+        "000000013.json": facts("no image"),
         "000000014.jpg": b"x",
         "000000014.json": b"[1",
         "000000015.jpg": b"x",
@@ -108,7 +108,7 @@ def test_pairs_that_are_left_out_are_counted_in_the_log_once_a_part(tmp_path, ca
     with caplog.at_level(logging.WARNING):
         assert len(read(Corpus("cc3m"), tmp_path)) == 3
     assert [record.getMessage() for record in caplog.records] == [
-        f"left out 7 of 10 pairs of {tmp_path}/00000.tar: 1 not downloaded, 4 without a caption, 2 without a picture"
+        f"left out 7 of 10 pairs of {tmp_path}/00000.tar: 1 not downloaded, 4 without a caption, 2 without an image"
     ]
 
 
@@ -144,7 +144,7 @@ def test_parquet_and_files(tmp_path):
     found = corpus(tmp_path)
     assert [s.text for s in found] == [*TEXTS.values()] * 2
     assert [s.key for s in found] == [f"{prefix}00000/{key}" for prefix in ("", "val/") for key in TEXTS]
-    assert found[2].data == picture("00000/000000002.jpg")
+    assert found[2].data == image("00000/000000002.jpg")
     assert [s.split for s in found] == ["train"] * 3 + ["test"] * 3
     assert Corpus("cc3m").files(tmp_path) == ["00000.parquet", "val/00000.parquet", "00000", "val/00000"]
 
@@ -166,7 +166,7 @@ def test_parquet_files_that_do_not_fit(tmp_path):
     parquet(tmp_path / "00000.parquet", ROWS)
     fails(tmp_path, "00000 cannot be read")
     make_tree(tmp_path, "00000/000000000.jpg")
-    fails(tmp_path, "names 000000001, of which .*00000 holds no picture")
+    fails(tmp_path, "names 000000001, of which .*00000 holds no image")
     parquet(tmp_path / "00000.parquet", [{"url": "x"}])
     fails(tmp_path, "has no column caption: it is not img2dataset's")
     (tmp_path / "00000.parquet").write_bytes(b"PAR1")
@@ -182,9 +182,9 @@ def table(path: Path, *rows: str, header: str = "filepath\ttitle") -> None:
 
 
 def test_tables(tmp_path):
-    make_tree(tmp_path, "pictures/a.jpg", "pictures/a.png", "b c.jpg")
-    table(tmp_path / "cc3m-train.tsv", 'pictures/a.jpg\ta "cat', "pictures/a.png\tNA", "b c.jpg\ttab\there\r")
-    table(tmp_path / "cc3m-val.tsv", f"{tmp_path}/pictures/a.jpg\t'\"")
+    make_tree(tmp_path, "images/a.jpg", "images/a.png", "b c.jpg")
+    table(tmp_path / "cc3m-train.tsv", 'images/a.jpg\ta "cat', "images/a.png\tNA", "b c.jpg\ttab\there\r")
+    table(tmp_path / "cc3m-val.tsv", f"{tmp_path}/images/a.jpg\t'\"")
     make_tree(tmp_path / "val", "d.jpg")
     table(tmp_path / "val/more.tsv", "d.jpg\tnull")
     found = corpus(tmp_path)
@@ -195,7 +195,7 @@ def test_tables(tmp_path):
         ("cc3m-val/000000002", "'\"", "test"),
         ("val/more/000000002", "null", "test"),
     ]
-    assert found[1].data == picture("pictures/a.png")
+    assert found[1].data == image("images/a.png")
     assert found[3].data == found[0].data
     assert Corpus("cc3m").files(tmp_path) == ["cc3m-train.tsv", "cc3m-val.tsv", "val/more.tsv"]
 

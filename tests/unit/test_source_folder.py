@@ -1,4 +1,4 @@
-"""Any tree of pictures: splits, labels, keys; lists that do not fit; links."""
+"""Any tree of images: splits, labels, keys; lists that do not fit; links."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from domix.data.sources.folder import Tree, split_by_path
 from domix.runtime.errors import DataError
-from tests.source_trees import check_source, make_tree, picture, read
+from tests.source_trees import check_source, image, make_tree, read
 
 PATHS = [
     f"{domain}/{name}/{number}.{kind}"
@@ -21,7 +21,7 @@ PATHS = [
 
 
 def lists(root: Path, labels: dict[str, int] | None = None) -> Path:
-    """Write lists, not in the order of the names; of four pictures, three are for training and one for testing."""
+    """Write lists, not in the order of the names; of four images, three are for training and one for testing."""
     labels = labels or {"ice_cream": 7, "Axe": 3, "t-shirt": 5}
     for domain in ("photo", "drawing"):
         rows = {"train": "", "test": ""}
@@ -52,7 +52,7 @@ def test_a_tree_without_lists(tmp_path):
     assert {s.class_name: s.label for s in found} == {"Axe": 0, "ice cream": 1, "t-shirt": 2}
     paths = list(Tree().listing(tmp_path, poses=1)["path"])
     assert sorted(paths) == sorted(PATHS)
-    assert [(s.key, s.data) for s in found] == [(path.rpartition(".")[0], picture(path)) for path in paths]
+    assert [(s.key, s.data) for s in found] == [(path.rpartition(".")[0], image(path)) for path in paths]
     assert Tree().files(tmp_path) == ["drawing", "photo"]
 
 
@@ -84,7 +84,7 @@ def test_keys_stay_apart_where_file_names_hardly_differ(tmp_path):
     assert {"b_", "c_d"} & {key.rpartition("/")[2] for key in keys} == set()
 
 
-def test_what_is_no_picture_is_left_out_and_mentioned(tmp_path, caplog):
+def test_what_is_no_image_is_left_out_and_mentioned(tmp_path, caplog):
     make_tree(tmp_path, *PATHS, "photo/Axe/deeper/1.png", "photo/loose.png", "photo/Axe/.hidden.png")
     (tmp_path / "photo/Axe/Thumbs.db").write_bytes(b"x")
     (tmp_path / "photo/empty").mkdir()
@@ -97,7 +97,7 @@ def test_what_is_no_picture_is_left_out_and_mentioned(tmp_path, caplog):
 
 
 def test_nothing_there(tmp_path):
-    fails(tmp_path, "holds no pictures <domain>/<class>/<file>")
+    fails(tmp_path, "holds no images <domain>/<class>/<file>")
     fails(tmp_path / "nowhere", "nowhere cannot be read")
 
 
@@ -223,7 +223,7 @@ def test_names_that_are_no_text(tmp_path):
     fails(tmp_path, "is no proper file name: rename it")
 
 
-def test_a_picture_that_vanished_or_grew_beyond_measure(tmp_path):
+def test_an_image_that_vanished_or_grew_beyond_measure(tmp_path):
     parts = Tree().parts(make_tree(tmp_path, *PATHS), size=100, poses=1)
     path = tmp_path / Tree().listing(tmp_path, poses=1)["path"][0]
     path.unlink()

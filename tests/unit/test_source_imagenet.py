@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.classes.imagenet import imagenet_classes
 from domix.data.sources.imagenet import ImageNet
 from domix.runtime.errors import DataError
-from tests.source_trees import WNIDS, check_source, make_tar, make_tree, picture, read, tar_bytes
+from tests.source_trees import WNIDS, check_source, image, make_tar, make_tree, read, tar_bytes
 
 TRAIN = [f"train/{wnid}/{wnid}_{number}.JPEG" for wnid in WNIDS for number in (10, 9)]
 VAL = {f"ILSVRC2012_val_0000000{number}.JPEG": wnid for number, wnid in enumerate(reversed(WNIDS), start=1)}
@@ -33,7 +33,7 @@ def train_tar(root: Path) -> Path:
     members = {}
     for wnid in reversed(WNIDS):
         paths = [path for path in TRAIN if wnid in path]
-        members[f"{wnid}.tar"] = tar_bytes({path.rpartition("/")[2]: picture(path) for path in paths})
+        members[f"{wnid}.tar"] = tar_bytes({path.rpartition("/")[2]: image(path) for path in paths})
     make_tar(root / "ILSVRC2012_img_train.tar", members)
     return root
 
@@ -41,20 +41,20 @@ def train_tar(root: Path) -> Path:
 def val_folders(root: Path) -> Path:
     for name, wnid in VAL.items():
         (root / "val" / wnid).mkdir(parents=True)
-        (root / "val" / wnid / name).write_bytes(picture(name))
+        (root / "val" / wnid / name).write_bytes(image(name))
     return root
 
 
 def val_flat(root: Path, labels: str = "LOC_val_solution.csv", text: str = KAGGLE) -> Path:
     (root / "val").mkdir()
     for name in VAL:
-        (root / "val" / name).write_bytes(picture(name))
+        (root / "val" / name).write_bytes(image(name))
     (root / labels).write_text(text)
     return root
 
 
 def val_tar(root: Path) -> Path:
-    make_tar(root / "ILSVRC2012_img_val.tar", {name: picture(name) for name in VAL})
+    make_tar(root / "ILSVRC2012_img_val.tar", {name: image(name) for name in VAL})
     (root / "LOC_val_solution.csv").write_text(KAGGLE)
     return root
 
@@ -110,7 +110,7 @@ def test_every_way_to_lie_on_disk_gives_the_same_samples(
     assert [(s.key, path, s.split) for s, path in zip(found, listing["path"], strict=True)] == expected
     assert {s.domain for s in found} == {"imagenet"}
     for sample, path in zip(found, listing["path"], strict=True):
-        assert sample.data == picture(path if sample.split == "train" else path.rpartition("/")[2])
+        assert sample.data == image(path if sample.split == "train" else path.rpartition("/")[2])
         known = imagenet_classes()[path.split("/")[1]]
         assert (sample.class_name, sample.label) == (known.text, known.label)
 
@@ -188,8 +188,8 @@ def test_labels_that_are_missing(tmp_path):
         ("LOC_val_solution.csv", "", "does not hold rows `ImageId,PredictionString`"),
         ("LOC_val_solution.csv", KAGGLE + KAGGLE[-100:], "does not hold rows|are not in"),
         ("LOC_val_solution.csv", KAGGLE.replace(WNIDS[0], "n99999999"), "names n99999999, which is none"),
-        ("LOC_val_solution.csv", KAGGLE[: KAGGLE.rindex("ILSVRC")], "1 pictures of .*val are not in .*LOC_val"),
-        ("imagenet_2012_validation_synset_labels.txt", SYNSETS * 2, "3 pictures of .*labels.txt are not in .*val"),
+        ("LOC_val_solution.csv", KAGGLE[: KAGGLE.rindex("ILSVRC")], "1 images of .*val are not in .*LOC_val"),
+        ("imagenet_2012_validation_synset_labels.txt", SYNSETS * 2, "3 images of .*labels.txt are not in .*val"),
         ("val.txt", CAFFE + "ILSVRC2012_val_00000001.JPEG 5\n", "line 4 is not `<file> <label from 0 to 999>`"),
         ("val.txt", CAFFE.replace(" 0\n", " 1000\n"), "line 3 is not `<file> <label from 0 to 999>`"),
     ],

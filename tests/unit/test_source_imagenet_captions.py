@@ -1,4 +1,4 @@
-"""ImageNet-Captions: the text rule, the join with ImageNet's pictures, the split, large and damaged JSON."""
+"""ImageNet-Captions: the text rule, the join with ImageNet's images, the split, large and damaged JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.classes.imagenet import imagenet_classes
 from domix.data.sources import imagenet_captions
 from domix.data.sources.imagenet_captions import (
     ImageNetCaptions,
@@ -23,7 +23,7 @@ from domix.data.sources.imagenet_captions import (
     read_objects,
 )
 from domix.runtime.errors import DataError
-from tests.source_trees import WNIDS, check_source, make_tar, make_tree, picture, read, tar_bytes
+from tests.source_trees import WNIDS, check_source, image, make_tar, make_tree, read, tar_bytes
 
 SPLIT = "imagenet_captions_train_val_split.json"
 NAMES = {wnid: [f"{wnid}_{number}.JPEG" for number in (10, 9, 7, 2)] for wnid in WNIDS}
@@ -33,7 +33,7 @@ def row(name: str, **fields: object) -> dict[str, object]:
     return {"filename": name, "wnid": name[:9], "title": name, "description": "", "tags": []} | fields
 
 
-ROWS = [row(name) for wnid in reversed(WNIDS) for name in NAMES[wnid][1:]]  # every class has a picture without text
+ROWS = [row(name) for wnid in reversed(WNIDS) for name in NAMES[wnid][1:]]  # every class has an image without text
 
 
 def write_json(root: Path, rows: object = ROWS, *, packed: bool = False) -> Path:
@@ -54,7 +54,7 @@ def folders(root: Path) -> Path:
 
 def tars(root: Path) -> Path:
     members = {
-        f"{wnid}.tar": tar_bytes({name: picture(f"train/{wnid}/{name}") for name in NAMES[wnid]}) for wnid in WNIDS
+        f"{wnid}.tar": tar_bytes({name: image(f"train/{wnid}/{name}") for name in NAMES[wnid]}) for wnid in WNIDS
     }
     make_tar(root / "ILSVRC2012_img_train.tar", members)
     return root
@@ -115,12 +115,12 @@ def test_captions_that_are_no_text(fields):
 # Samples ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pictures", [folders, tars])
+@pytest.mark.parametrize("images", [folders, tars])
 @pytest.mark.parametrize("below", ["", "imagenet"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_joins_texts_and_pictures(tmp_path, pictures, below, packed):
+def test_joins_texts_and_images(tmp_path, images, below, packed):
     write_json(tmp_path / "root", packed=packed)
-    pictures(tmp_path / "root" / below)
+    images(tmp_path / "root" / below)
     found = check_source(ImageNetCaptions(), tmp_path / "root")
     expected = sorted(
         ((default_split(r["filename"]) == "test", r["wnid"], r["filename"]) for r in ROWS), key=lambda key: key
@@ -128,12 +128,12 @@ def test_joins_texts_and_pictures(tmp_path, pictures, below, packed):
     assert [(s.split == "test", *s.key.split("/")) for s in found] == [(t, w, n[:-5]) for t, w, n in expected]
     for sample, (_, wnid, name) in zip(found, expected, strict=True):
         known = imagenet_classes()[wnid]
-        assert sample.data == picture(f"train/{wnid}/{name}")
+        assert sample.data == image(f"train/{wnid}/{name}")
         assert (sample.text, sample.class_name, sample.label) == (name, known.text, known.label)
         assert sample.domain == "imagenet-captions"
 
 
-def test_pictures_behind_a_link(tmp_path):
+def test_images_behind_a_link(tmp_path):
     folders(tmp_path / "elsewhere")
     write_json(tmp_path / "root")
     (tmp_path / "root/imagenet").symlink_to(tmp_path / "elsewhere")
@@ -167,13 +167,13 @@ def test_rows_without_text_and_second_rows_are_left_out_and_mentioned(tmp_path, 
     assert (
         f"left out 1 empty captions of {tmp_path}/imagenet_captions.json, for one of n01440764_10.JPEG" in caplog.text
     )
-    assert "left out 1 second captions of a picture" in caplog.text
+    assert "left out 1 second captions of an image" in caplog.text
 
 
 def test_parts_carry_their_own_rows_only(tmp_path):
     long = [r | {"description": "x" * 10_000} for r in ROWS]
-    for pictures in (folders, tars):
-        parts = ImageNetCaptions().parts(pictures(write_json(tmp_path / pictures.__name__, long)), size=3, poses=1)
+    for images in (folders, tars):
+        parts = ImageNetCaptions().parts(images(write_json(tmp_path / images.__name__, long)), size=3, poses=1)
         assert all(30_000 < len(pickle.dumps(part)) < 33_000 for part in parts)
         assert len(parts) == 3
 
@@ -264,20 +264,20 @@ def test_bad_splits(tmp_path, split, pattern):
 
 def test_nothing_there(tmp_path):
     fails(tmp_path, r"holds neither imagenet_captions\.zip nor imagenet_captions\.json: run dvc repro fetch")
-    fails(write_json(tmp_path), "lacks ImageNet's training pictures: lay or link there a folder imagenet")
+    fails(write_json(tmp_path), "lacks ImageNet's training images: lay or link there a folder imagenet")
 
 
-def test_missing_pictures(tmp_path):
+def test_missing_images(tmp_path):
     folders(write_json(tmp_path))
     for name in NAMES[WNIDS[0]][1:3]:
         (tmp_path / "train" / WNIDS[0] / name).unlink()
-    fails(tmp_path, r"lacks 2 pictures that have captions, for one n01440764/n01440764_7\.JPEG: complete it")
+    fails(tmp_path, r"lacks 2 images that have captions, for one n01440764/n01440764_7\.JPEG: complete it")
 
 
-def test_missing_classes_and_pictures_in_tar_files(tmp_path):
+def test_missing_classes_and_images_in_tar_files(tmp_path):
     write_json(tmp_path)
     path = tmp_path / "ILSVRC2012_img_train.tar"
     make_tar(path, {f"{wnid}.tar": tar_bytes({}) for wnid in WNIDS[1:]})
     fails(tmp_path, "lacks 1 classes with captions, for one n01440764")
     make_tar(path, {f"{wnid}.tar": tar_bytes({}) for wnid in WNIDS})
-    fails(tmp_path, "pictures that .*train.tar should hold in n01440764 are missing, for one n01440764/n01440764_")
+    fails(tmp_path, "images that .*train.tar should hold in n01440764 are missing, for one n01440764/n01440764_")

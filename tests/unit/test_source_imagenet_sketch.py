@@ -6,17 +6,17 @@ import zipfile
 
 import pytest
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.classes.imagenet import imagenet_classes
 from domix.data.sources.imagenet_sketch import ImageNetSketch
 from domix.runtime.errors import DataError
 from tests.fixtures import write_zip
-from tests.source_trees import WNIDS, check_source, make_tree, picture, read
+from tests.source_trees import WNIDS, check_source, image, make_tree, read
 
 PATHS = [f"sketch/{wnid}/sketch_{number}.JPEG" for wnid in WNIDS for number in (10, 9, 1)]
 
 
 def in_zip(root):
-    write_zip(root / "ImageNet-Sketch.zip", {path: picture(path) for path in reversed(PATHS)} | {"sketch/README": b"x"})
+    write_zip(root / "ImageNet-Sketch.zip", {path: image(path) for path in reversed(PATHS)} | {"sketch/README": b"x"})
 
 
 def in_folder(root):
@@ -35,7 +35,7 @@ def test_every_way_to_lie_on_disk_gives_the_same_samples(tmp_path, make):
     make(tmp_path)
     found = check_source(ImageNetSketch(), tmp_path)
     assert [s.key for s in found] == [path[len("sketch/") : -5] for path in sorted(PATHS)]
-    assert [s.data for s in found] == [picture(path) for path in sorted(PATHS)]
+    assert [s.data for s in found] == [image(path) for path in sorted(PATHS)]
     assert list(ImageNetSketch().listing(tmp_path, poses=1)["path"]) == sorted(PATHS)
     assert {(s.domain, s.split) for s in found} == {("imagenet-sketch", "train")}
     for sample in found:

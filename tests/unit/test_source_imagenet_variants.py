@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.imagenet_subsets import subset_labels, subset_wnids
-from domix.data.manifests import load_manifest
+from domix.data.archives.manifests import load_manifest
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.classes.imagenet_subsets import subset_labels, subset_wnids
 from domix.data.sources import get_source
 from domix.data.sources.imagenet_variants import LAYOUTS
 from domix.runtime.errors import DataError
-from tests.source_trees import check_source, make_tar, make_tree, picture, read
+from tests.source_trees import check_source, image, make_tar, make_tree, read
 
 DIRECTORIES = {  # of three classes each, in label order
     "imagenet-v2": ("2", "10", "999"),
@@ -43,7 +43,7 @@ def without_folder(root: Path, name: str) -> None:
 
 
 def in_archive(root: Path, name: str) -> None:
-    members = {path: picture(path) for path in reversed(paths(name))}
+    members = {path: image(path) for path in reversed(paths(name))}
     make_tar(root / LAYOUTS[name].archives[0], {f"{LAYOUTS[name].folder}/README.txt": b"read me"} | members)
 
 
@@ -54,7 +54,7 @@ def test_every_way_to_lie_on_disk_gives_the_same_samples(tmp_path, name, make):
     found = check_source(get_source(name), tmp_path)
     expected = [path for d in DIRECTORIES[name] for path in sorted(paths(name)) if f"/{d}/" in path]
     assert list(get_source(name).listing(tmp_path, poses=1)["path"]) == expected
-    assert [sample.data for sample in found] == [picture(path) for path in expected]
+    assert [sample.data for sample in found] == [image(path) for path in expected]
     assert [sample.label for sample in found] == [label for label in LABELS[name] for _ in FILES]
     texts = [known.text for known in imagenet_classes().values()]
     assert [sample.class_name for sample in found] == [texts[sample.label] for sample in found]
@@ -130,7 +130,7 @@ def test_nothing_there(tmp_path, name):
 def test_a_directory_that_is_no_class(tmp_path, name, directory, make):
     make(tmp_path, name)
     if make is in_archive:
-        members = {path: picture(path) for path in [*paths(name), f"{LAYOUTS[name].folder}/{directory}/a.jpg"]}
+        members = {path: image(path) for path in [*paths(name), f"{LAYOUTS[name].folder}/{directory}/a.jpg"]}
         make_tar(tmp_path / LAYOUTS[name].archives[0], members)
     else:
         make_tree(tmp_path / (LAYOUTS[name].folder if make is in_folder else ""), f"{directory}/a.jpg")
@@ -138,11 +138,11 @@ def test_a_directory_that_is_no_class(tmp_path, name, directory, make):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_class_without_pictures(tmp_path, name):
+def test_a_class_without_images(tmp_path, name):
     in_folder(tmp_path, name)
     for path in (tmp_path / LAYOUTS[name].folder / DIRECTORIES[name][1]).iterdir():
         path.rename(path.with_suffix(".txt"))
-    fails(name, tmp_path, f"holds no pictures in {DIRECTORIES[name][1]}: complete ImageNet-")
+    fails(name, tmp_path, f"holds no images in {DIRECTORIES[name][1]}: complete ImageNet-")
 
 
 def test_a_class_in_two_directories(tmp_path):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domix.data import images
 from domix.data.sources import Answering, get_source
 from domix.data.sources.objectnet import ObjectNet, read_classes
+from domix.data.store import images
 from domix.runtime.errors import DataError
 from tests.objectnet import CLASSES, LABELS_OF, make_objectnet, mapping_lines, write_mappings
 from tests.packing import pack_parts
@@ -47,8 +47,8 @@ def test_other_sources_have_no_answers():
 
 @pytest.mark.parametrize("size", [0, 8, 64])
 def test_the_frame_is_cut_off_before_packing(tmp_path, size):
-    from domix.data.index import read_index
-    from domix.data.shards import ShardReader
+    from domix.data.store.index import read_index
+    from domix.data.store.shards import ShardReader
 
     root = make_objectnet(tmp_path / "raw")
     parts = ObjectNet().parts(root, size=4, poses=1)
@@ -66,7 +66,7 @@ def test_the_frame_is_cut_off_before_packing(tmp_path, size):
             assert not (np.asarray(packed) == (255, 0, 0)).all(axis=2).any()
 
 
-def test_a_picture_that_is_all_frame_is_bad(tmp_path):
+def test_an_image_that_is_all_frame_is_bad(tmp_path):
     root = make_objectnet(tmp_path / "raw")
     Image.new("RGB", (20, 4)).save(root / "images/t-shirt/a0.png")
     stats = pack_parts(ObjectNet().parts(root, size=10, poses=1), tmp_path / "out", max_bad_share=0.5)
@@ -132,10 +132,10 @@ def test_numbers_that_are_no_order_of_the_labels(tmp_path):
     fails(tmp_path, "does not number the labels 0 to 999, each once")
 
 
-def test_a_class_without_pictures(tmp_path):
+def test_a_class_without_images(tmp_path):
     make_objectnet(tmp_path)
     for path in (tmp_path / "images/alarm_clock").iterdir():
         path.unlink()
-    fails(tmp_path, "alarm_clock holds no pictures of the class 'Alarm clock': complete ObjectNet")
+    fails(tmp_path, "alarm_clock holds no images of the class 'Alarm clock': complete ObjectNet")
     (tmp_path / "images/alarm_clock").rmdir()
-    fails(tmp_path, "alarm_clock holds no pictures of the class 'Alarm clock'")
+    fails(tmp_path, "alarm_clock holds no images of the class 'Alarm clock'")

@@ -39,7 +39,7 @@ def test_any_beginning_of_a_training_cell_shows_as_many_artists_as_it_can(tmp_pa
     assert cell == [f"real/axe/artist{artist}-pose{pose}" for pose in (1, 2) for artist in (0, 1)]
 
 
-def test_test_pictures_are_the_drawings_as_drawn(tmp_path):
+def test_test_images_are_the_drawings_as_drawn(tmp_path):
     found = [s for s in samples(make_domainnet_set(tmp_path, domains=["real"], classes=["axe"])) if s.split == "test"]
     assert [(s.key, s.drawing, s.pose) for s in found] == [
         (f"real/axe/artist{i}", f"real/axe/artist{i}", 0) for i in (0, 1)

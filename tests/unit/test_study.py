@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.data.cells import Split
+from domix.data.mixtures.cells import Split
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_json
 from domix.study import Run, Study, list_runs, read_study

@@ -187,15 +187,15 @@ def test_studies_may_differ_in_what_does_not_change_numbers(finished: Path, tmp_
     assert len(runs_in(collect(of_sweep(root, "made")))) == 16
 
 
-def test_studies_of_other_pictures_are_refused(finished: Path, tmp_path: Path) -> None:
+def test_studies_of_other_images_are_refused(finished: Path, tmp_path: Path) -> None:
     root = copy_of(finished, tmp_path)
     lock = folder_of(root, "sketch") / "dvc.lock"
     lock.write_text(lock.read_text().replace("1234", "5678"))
-    with pytest.raises(DataError, match="differ in the packed pictures, so that"):
+    with pytest.raises(DataError, match="differ in the packed images, so that"):
         collect(of_sweep(root, "made"))
     lock.unlink()
     study = collect(of_sweep(root, "made"))
-    assert study.notes == ["sweep made, sketch: no lock file says which pictures it packed."]
+    assert study.notes == ["sweep made, sketch: no lock file says which images it packed."]
 
 
 @pytest.mark.parametrize(("key", "told"), [("classes", "the classes"), ("test_classes", "the test classes")])

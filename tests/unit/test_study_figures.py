@@ -90,7 +90,7 @@ def test_a_full_study_has_every_figure(full: Collection) -> None:
     assert names(interpolation.exposure_figures(full)) == ["exposure-interpolation"]
     assert names(effective.figures(full)) == ["effective-robustness"]
     assert names(heat_map.figures(full)) == ["classes-clipart", "classes-sketch"]
-    assert names(learning_curves.figures(full)) == ["learning-withheld", "learning-natural"]
+    assert names(learning_curves.figures(full)) == ["learning-held_out", "learning-natural"]
 
 
 def test_the_main_figure_leaves_out_what_the_interpolations_show(full: Collection) -> None:
@@ -99,7 +99,7 @@ def test_the_main_figure_leaves_out_what_the_interpolations_show(full: Collectio
     assert [text for text in texts_of(figure) if text in full.domains] == ["clipart", "sketch"]
     points = {round(values(line, "y")[0], 9) for line in lines_of(figure) if str(line.get_marker()) in "sDvo"}
     rows = full.tables["mixtures"]
-    rows = rows[(rows["cells"] == "withheld") & (rows["metric"] == "balanced_top1") & rows["mixture"].isin(MIXTURES)]
+    rows = rows[(rows["cells"] == "held_out") & (rows["metric"] == "balanced_top1") & rows["mixture"].isin(MIXTURES)]
     assert points == set(rows["estimate"].round(9))
 
 

@@ -53,7 +53,7 @@ def test_the_result_table_holds_the_evaluations_numbers(root: Path, study: Colle
     for domain in ASKED.test_domains:
         frame = pd.read_parquet(artifacts(root, domain) / "eval" / "mixtures.parquet")
         for _, row in frame.iterrows():
-            if row["domain"] != domain or row["cells"] != "withheld":
+            if row["domain"] != domain or row["cells"] != "held_out":
                 continue
             expected += 1
             found = table[(table["test_domain"] == domain) & (table["kind"] == row["kind"])]
@@ -70,7 +70,7 @@ def test_the_relative_gap_is_that_of_the_formula(root: Path, study: Collection) 
     bounds = {"cg-low": "cg-low-all", "cg-low+painting": "cg-low-all", "cg-low-all": "cg-low-all"}
     for domain in ASKED.test_domains:
         per_class = pd.read_parquet(artifacts(root, domain) / "eval" / "per_class.parquet")
-        mine = per_class[per_class["withheld"] & (per_class["kind"] == "clip")]
+        mine = per_class[per_class["held_out"] & (per_class["kind"] == "clip")]
         balanced = {}
         for mixture in ASKED.mixtures:
             shares = []

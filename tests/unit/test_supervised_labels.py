@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.labels import Labels, finer_classes, label_samples
-from domix.data.mixtures import Mixture
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.mixtures.labels import Labels, finer_classes, label_samples
+from domix.data.mixtures.mixture import Mixture
 from domix.runtime.errors import DataError
 
 TEXTS = [known.text for known in imagenet_classes().values()]
@@ -37,7 +37,7 @@ def label(rows: list[tuple[str, int]] | None = None, **indices: pd.DataFrame) ->
     frame = pd.DataFrame(rows, columns=["source", "row"]).astype({"source": "category"})
     fields: dict[str, Any] = {"alias": "m", "standard_name": "m", "caption": "standard", "domains": ("real", "sketch")}
     counts = {source: int((frame["source"] == source).sum()) for source in indices}
-    mixture = Mixture(name="m", withheld=None, parameters={"source": "styles"}, samples=counts, rows=frame, **fields)
+    mixture = Mixture(name="m", held_out=None, parameters={"source": "styles"}, samples=counts, rows=frame, **fields)
     return label_samples(mixture, indices)
 
 

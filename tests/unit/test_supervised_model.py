@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from domix.encoders.sites import site_modules
-from domix.model import clip, supervised
+from domix.model import classifier as supervised
+from domix.model import clip
 from domix.model.checkpoint import save_weights
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
@@ -20,7 +21,7 @@ ENCODERS = [RESNET, NORMLESS, TIMM]
 NAMES = ["resnet", "vit", "timm"]
 
 
-def pictures(encoder: dict[str, Any], count: int = 3) -> torch.Tensor:
+def images(encoder: dict[str, Any], count: int = 3) -> torch.Tensor:
     size = encoder["image_size"]
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
@@ -49,7 +50,7 @@ def test_weights_depend_on_the_seed_alone(encoder: dict[str, Any]) -> None:
 
 def test_clips_logits_are_a_linear_layer_over_relu() -> None:
     model: Any = supervised.build(RESNET, outputs=5, seed=0).eval()
-    given = pictures(RESNET)
+    given = images(RESNET)
     embedding, features = model.visual(given), model.features(given)
     assert embedding.min() < 0
     assert torch.equal(features, embedding.clamp(min=0))
@@ -63,7 +64,7 @@ def test_timms_logits_are_its_own() -> None:
     model: Any = supervised.build(TIMM, outputs=5, seed=0).eval()
     with torch.no_grad():
         model.visual.head.weight.normal_(generator=torch.Generator().manual_seed(0))  # timm's is zero
-    given = pictures(TIMM)
+    given = images(TIMM)
     logits = model(given)
     assert logits.shape == (3, 5)
     assert logits.min() < 0
@@ -78,7 +79,7 @@ def test_a_model_comes_back_from_its_folder(tmp_path: Path, encoder: dict[str, A
     loaded, config = supervised.load_classifier(tmp_path)
     assert not loaded.training
     assert config["classes"] == [*"abcd", None]
-    given = pictures(encoder)
+    given = images(encoder)
     assert torch.equal(loaded(given), model.eval()(given))
 
 
@@ -110,7 +111,7 @@ def test_encoders_are_named() -> None:
         ("rn50_clip", "mini", r"did you mean rn50-clip"),
         ("hf-hub:timm/resnet18", "mini", r"there is no encoder 'hf-hub:timm/resnet18'"),
         ("+", "mini", r"known are clip, rn50-clip, vit-b-32-clip, vit-b-32-timm and timm's models"),
-        ("vit_base_patch16_sapiens2", "mini", r"reads pictures \(3, 1024, 768\), not square ones"),
+        ("vit_base_patch16_sapiens2", "mini", r"reads images \(3, 1024, 768\), not square ones"),
         ("clip", "RN51", r"model\.name: there is no model 'RN51'; did you mean RN50"),
     ],
 )

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from domix.data.loader import Batch, Batches
+from domix.data.loading.loader import Batch, Batches
 from domix.model.checkpoint import load_tensors
-from domix.model.supervised import load_classifier
+from domix.model.classifier import load_classifier
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import read_json
 from domix.train.fit import fit
@@ -72,7 +72,7 @@ def test_every_seed_is_a_seed(tmp_path: Path) -> None:
 
 
 def test_training_learns_what_it_is_shown(tmp_path: Path) -> None:
-    still: dict[str, Any] = {"mirror": 0.0, "crop_scale": [1.0, 1.0], "crop_ratio": [1.0, 1.0]}
+    still: dict[str, Any] = {"hflip": 0.0, "crop_scale": [1.0, 1.0], "crop_ratio": [1.0, 1.0]}
     log = rows(run(make_job(8, samples=8 * 60, milestones=[50], **still), tmp_path))
     assert log[0]["accuracy"] < 0.8
     assert log[-1]["accuracy"] == 1
@@ -153,7 +153,7 @@ def test_lower_precision_keeps_weights_and_loss_in_float32(tmp_path: Path) -> No
 
 def first_batch(job: Job) -> Batch:
     batch = next(iter(job.batches(job.task.targets(None), start=0)))
-    return batch._replace(pictures=torch.rand(len(batch.pictures), 3, job.task.size, job.task.size))
+    return batch._replace(images=torch.rand(len(batch.images), 3, job.task.size, job.task.size))
 
 
 def test_cross_entropy_is_computed_in_float32() -> None:
@@ -163,7 +163,7 @@ def test_cross_entropy_is_computed_in_float32() -> None:
     batch = first_batch(job)
     with torch.autocast("cpu", torch.bfloat16):
         told = module.step([batch])
-        logits = model(batch.pictures)
+        logits = model(batch.images)
     assert logits.dtype == torch.bfloat16
     exact = F.cross_entropy(logits.double(), batch.targets)
     assert told["loss"].dtype == torch.float32

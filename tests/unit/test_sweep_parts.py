@@ -21,12 +21,13 @@ from domix.cli.sweeps import slots as places
 from domix.cli.sweeps.plan import Entry, Sweep, judge, reason, stage_code, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study, bring_up_to_date
-from domix.config import Params, load
 from domix.project import common
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.files import write_json
 from domix.runtime.settings import replace
 from domix.runtime.slots import Job, Slot, State, Verdict
+from domix.settings.load import load
+from domix.settings.params import Params
 from tests.commands import domix
 from tests.tiny import REPOSITORY
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from domix.runtime.errors import DataError
-from domix.train import throughput
-from domix.train.throughput import Cost, Measured
+from domix.train.cost import throughput
+from domix.train.cost.throughput import Cost, Measured
 
 
 @pytest.mark.parametrize(

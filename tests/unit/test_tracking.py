@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from domix.runtime import mlflow_store, mlflow_tracker, system_metrics, tracking
 from domix.runtime.errors import ParameterError
-from domix.runtime.tensorboard import TensorboardTracker
+from domix.runtime.tracking import mlflow_store, mlflow_tracker, system_metrics
+from domix.runtime.tracking import tracker as tracking
+from domix.runtime.tracking.tensorboard import TensorboardTracker
 
 TAGS = {"git_commit": "0" * 40, "dvc_stage": "train@cg-low-s0"}
 
@@ -78,8 +79,8 @@ def test_a_run_is_recorded_in_the_root_whatever_the_working_directory(
 SEVERAL = """
 import sys
 from pathlib import Path
-from domix.runtime.mlflow_store import open_tracker
-from domix.runtime.mlflow_tracker import MlflowTracker
+from domix.runtime.tracking.mlflow_store import open_tracker
+from domix.runtime.tracking.mlflow_tracker import MlflowTracker
 tracker = open_tracker(
     enabled=True, uri=None, root=Path(sys.argv[1]), experiment="domix", run_name=sys.argv[2], tags={}
 )
@@ -123,7 +124,7 @@ def test_a_store_that_cannot_be_opened_costs_one_warning(
     assert isinstance(tracker, tracking.NullTracker)
     tracker.metrics({"loss": 1.0}, 1)
     tracker.finish(succeeded=True)
-    (record,) = [record for record in caplog.records if record.name == "domix.runtime.mlflow_store"]
+    (record,) = [record for record in caplog.records if record.name == "domix.runtime.tracking.mlflow_store"]
     assert "work goes on without a record" in record.getMessage()
     assert "\n" not in record.getMessage()
 
@@ -185,13 +186,13 @@ def events(folder: Path) -> Any:
 
 
 def test_tensorboard_has_the_same_curves_once_however_often_a_run_is_started(tmp_path: Path) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (5, 3), "red").save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (5, 3), "red").save(image, "PNG")
     for _ in range(2):
         tracker = TensorboardTracker(tmp_path / "run")
         tracker.params({"lr": 0.003})
-        tracker.file("first_batch.png", picture.getvalue())
-        tracker.file("notes.txt", b"not a picture")
+        tracker.file("first_batch.png", image.getvalue())
+        tracker.file("notes.txt", b"not an image")
         for step, loss in ((5, 2.5), (10, 1.5)):
             tracker.metrics({"loss": loss, "validation/image_to_text_r1": loss / 10}, step)
         tracker.finish(succeeded=True)
@@ -263,11 +264,11 @@ def test_a_reminder_of_no_run_of_this_store_starts_a_new_one(root: Path, known: 
 
 def test_files_are_kept_with_the_run(root: Path) -> None:
     tracker = start(root)
-    tracker.file("first_batch.png", b"a picture")
+    tracker.file("first_batch.png", b"an image")
     tracker.finish(succeeded=True)
     (run,) = recorded(root)
     path = root / mlflow_store.ARTIFACTS / run.info.run_id / "artifacts" / "first_batch.png"
-    assert path.read_bytes() == b"a picture"
+    assert path.read_bytes() == b"an image"
 
 
 # -- several at once
@@ -275,7 +276,7 @@ def test_files_are_kept_with_the_run(root: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from domix.runtime.mlflow_store import open_tracker
+from domix.runtime.tracking.mlflow_store import open_tracker
 tracker = open_tracker(
     enabled=True, uri=None, root=Path(sys.argv[1]), experiment="domix", run_name=sys.argv[2], tags={},
     watch_machine=True,

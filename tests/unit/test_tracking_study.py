@@ -7,9 +7,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from domix.runtime import mlflow_store
-from domix.runtime.registry import Registry
-from domix.runtime.tracking import NullTracker, Tracker
+from domix.runtime.tracking import mlflow_store
+from domix.runtime.tracking.registry import Registry
+from domix.runtime.tracking.tracker import NullTracker, Tracker
 
 
 def record(root: Path, name: str, **named: Any) -> Tracker:
@@ -47,14 +47,14 @@ def test_a_study_adopts_the_trainings_of_its_models(tmp_path: Path) -> None:
     kept, plain = train("kept", "aa", Registry("domix", save)), train("plain", "bb", None)
     other = train("of-another-study", "cc", None)
     study = record(tmp_path, "emoji: sketch", tags={"study": "emoji: sketch"})
-    study.metrics({"withheld/cg-high": 0.5}, step=0)
+    study.metrics({"held_out/cg-high": 0.5}, step=0)
     for weights, value in (("aa", 0.1), ("bb", 0.2), ("dd", 0.3)):
-        study.adopt(weights, {"results/withheld": value})
+        study.adopt(weights, {"results/held_out": value})
     study.finish(succeeded=True)
     client = store(tmp_path)
     runs = {run.info.run_id: run for run in recorded(tmp_path)}
     for child, value in ((kept, 0.1), (plain, 0.2)):
-        assert runs[child].data.metrics == {"results/withheld": value}
+        assert runs[child].data.metrics == {"results/held_out": value}
         assert runs[child].data.tags["mlflow.parentRunId"] == study.run_id  # ty: ignore
         assert runs[child].data.tags["study"] == "emoji: sketch"
         assert runs[child].info.status == "FINISHED"
@@ -62,13 +62,13 @@ def test_a_study_adopts_the_trainings_of_its_models(tmp_path: Path) -> None:
     (linked,) = client.get_run(study.run_id).inputs.model_inputs  # ty: ignore
     assert linked.model_id == runs[kept].outputs.model_outputs[0].model_id
     (measured,) = client.get_logged_model(linked.model_id).metrics
-    assert (measured.key, measured.value) == ("results/withheld", 0.1)
-    assert runs[study.run_id].data.metrics == {"withheld/cg-high": 0.5}  # ty: ignore
+    assert (measured.key, measured.value) == ("results/held_out", 0.1)
+    assert runs[study.run_id].data.metrics == {"held_out/cg-high": 0.5}  # ty: ignore
 
 
 def test_a_training_that_cannot_be_adopted_costs_nothing(tmp_path: Path) -> None:
     tracker = record(tmp_path, "cg-low-s0")
-    tracker.adopt("none", {"results/withheld": 0.1})
+    tracker.adopt("none", {"results/held_out": 0.1})
     tracker.metrics({"loss": 1.0}, step=0)
     tracker.finish(succeeded=True)
     NullTracker().adopt("none", {})

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from domix.evaluate.passes import trained_epochs
+from domix.embed.passes import trained_epochs
 from domix.runtime.errors import DataError
 
 

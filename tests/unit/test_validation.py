@@ -1,4 +1,4 @@
-"""What is measured while CLIP trains: on the right pictures, by the right formulas, leaving no trace in the model."""
+"""What is measured while CLIP trains: on the right images, by the right formulas, leaving no trace in the model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
-from domix.data.mixtures import Mixture
-from domix.data.samples import Opened
+from domix.data.loading.samples import Opened
+from domix.data.mixtures.mixture import Mixture
 from domix.runtime.errors import DataError, Interrupted
 from domix.runtime.tables import write_table
-from domix.runtime.tracking import NullTracker
-from domix.train import subsets
+from domix.runtime.tracking.tracker import NullTracker
 from domix.train.fit import fit
 from domix.train.job import Job
 from domix.train.session import Validator
-from domix.train.validation import Validation, evaluating, retrieval
+from domix.train.validation import subsets
+from domix.train.validation.clip import Validation, evaluating, retrieval
 from tests.tiny import CONFIG, make_job
 from tests.unit.test_fit import DROPPING, stop_at
 
@@ -29,22 +29,22 @@ CLASSES = ["apple", "bear", "castle"]
 PROMPTS = [f"a picture of a {name}." for name in CLASSES]
 MEASURED = {
     "n_seen", "loss", "image_to_text_r1", "image_to_text_r5", "image_to_text_r10", "text_to_image_r1",
-    "text_to_image_r5", "text_to_image_r10", "seen_top1", "seen_balanced_top1", "n_withheld", "withheld_top1",
-    "withheld_balanced_top1", "withheld_balanced_top1_among_test",
+    "text_to_image_r5", "text_to_image_r10", "seen_top1", "seen_balanced_top1", "n_held_out", "held_out_top1",
+    "held_out_balanced_top1", "held_out_balanced_top1_among_test",
 }  # fmt: skip
 
 
 def subset(count: int, *, labels: list[int] | None = None, captions: bool = True) -> subsets.Subset:
-    pictures = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(count)).byte()
+    images = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(count)).byte()
     chosen = np.array(labels if labels is not None else [row % 3 for row in range(count)])
     texts = [f"a drawing of a {CLASSES[label]}" for label in chosen] if captions else None
-    return subsets.Subset(pictures, chosen, texts)
+    return subsets.Subset(images, chosen, texts)
 
 
 def make(**named: Any) -> Validation:
     given = {"prompts": PROMPTS, "test_labels": np.array([0, 2])} | named
-    withheld = given.pop("withheld", subset(4, labels=[0, 2, 0, 2], captions=False))
-    return Validation(CONFIG, given.pop("seen", subset(6)), withheld, **given)
+    held_out = given.pop("held_out", subset(4, labels=[0, 2, 0, 2], captions=False))
+    return Validation(CONFIG, given.pop("seen", subset(6)), held_out, **given)
 
 
 def run(job: Job, folder: Path, validation: Validation | None, every: int = 3, **named: Any) -> Path:
@@ -96,7 +96,7 @@ def test_curves_are_written_and_told_with_a_last_row_and_their_numbers_change(tm
     assert len({row["loss"] for row in rows}) == 3
     assert told["validation/loss"] == [5, 10, 12]
     assert {"validation/" + name for name in MEASURED} <= set(told)
-    assert [(row["n_seen"], row["n_withheld"]) for row in rows] == [("6", "4")] * 3
+    assert [(row["n_seen"], row["n_held_out"]) for row in rows] == [("6", "4")] * 3
 
 
 def test_curves_resume_without_gaps_or_doubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_measurements_that_begin_only_after_a_stop_leave_no_trouble(
     with monkeypatch.context() as patch:
         stop_at(patch, 7)
         with pytest.raises(Interrupted):
-            run(make_job(), tmp_path, make(withheld=None))
+            run(make_job(), tmp_path, make(held_out=None))
     rows = curve(run(make_job(), tmp_path, make()))
-    assert [row["n_withheld"] for row in rows] == ["", "", "4", "4"]
+    assert [row["n_held_out"] for row in rows] == ["", "", "4", "4"]
 
 
 def test_the_model_is_left_module_by_module_as_it_was() -> None:
@@ -156,9 +156,9 @@ def test_lower_precision_measures_nearly_the_same(precision: Any) -> None:
 @pytest.mark.parametrize(
     ("named", "missing"),
     [
-        ({"withheld": None}, {"withheld", "n_withheld"}),
+        ({"held_out": None}, {"held_out", "n_held_out"}),
         ({"seen": None}, {"n_seen", "loss", "image", "text", "seen"}),
-        ({"prompts": []}, {"seen", "withheld"}),
+        ({"prompts": []}, {"seen", "held_out"}),
         ({"seen": subset(6, captions=False)}, {"loss", "image", "text"}),
         ({"seen": replace(subset(6), labels=np.full(6, -1))}, {"seen"}),
     ],
@@ -180,14 +180,14 @@ def test_a_model_that_has_diverged_finds_nothing_and_nothing_infinite_is_told() 
     assert len(right) == 6
 
 
-def test_captions_that_read_alike_count_as_one_and_as_a_hit_for_each_of_their_pictures() -> None:
+def test_captions_that_read_alike_count_as_one_and_as_a_hit_for_each_of_their_images() -> None:
     image = np.eye(4, dtype=np.float32)
     text = np.array([[0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
     found = retrieval(image, text, np.array([0, 0, 1, 2]))
     assert (found["image_to_text_r1"], found["text_to_image_r1"]) == (1, 1)
-    # The first caption now is nearest to the third picture, and nearest of those of its own at the third place.
+    # The first caption now is nearest to the third image, and nearest of those of its own at the third place.
     found = retrieval(image, np.array([[0.1, 0, 0.7, 0.6], [0, 0, 1, 0], [0, 0, 0, 1]]), np.array([0, 0, 1, 2]))
-    assert found["image_to_text_r1"] == 0.75  # the second picture is as near to all captions: ties go against it
+    assert found["image_to_text_r1"] == 0.75  # the second image is as near to all captions: ties go against it
     assert found["text_to_image_r1"] == pytest.approx(2 / 3)
     assert found["text_to_image_r5"] == 1
 
@@ -197,7 +197,7 @@ def test_a_model_that_says_the_same_of_everything_gets_nothing_right() -> None:
     assert set(found.values()) == {0.0}
 
 
-# -- which pictures
+# -- which images
 
 
 class Reader:
@@ -226,7 +226,7 @@ def cells_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def opened(shown: list[tuple[str, str]], *, corpus: bool = False, main: bool = True, **parameters: Any) -> Opened:
-    """Return a mixture that holds the training pictures of some cells, and perhaps of a corpus without classes."""
+    """Return a mixture that holds the training images of some cells, and perhaps of a corpus without classes."""
     indices = {"emoji": index(MAIN, "emoji"), "corpus": index(CORPUS, "corpus")}
     indices = {name: frame for name, frame in indices.items() if (main if name == "emoji" else corpus)}
     train = [frame[frame["split"] == "train"].assign(source=name) for name, frame in indices.items()]
@@ -237,7 +237,7 @@ def opened(shown: list[tuple[str, str]], *, corpus: bool = False, main: bool = T
         standard_name="m",
         caption="standard",
         domains=("real", "sketch"),
-        withheld=None,
+        held_out=None,
         parameters={"source": "emoji"} | parameters,
         samples=dict.fromkeys(indices, 1),
         rows=pd.DataFrame(),
@@ -250,40 +250,40 @@ TEST: dict[str, Any] = {"test_domain": "sketch", "test_classes": ["apple"]}
 ALL = [(domain, name) for domain in ("real", "sketch") for name in CLASSES]
 
 
-def test_seen_pictures_are_test_pictures_of_shown_cells_alone() -> None:
+def test_seen_images_are_test_images_of_shown_cells_alone() -> None:
     shown = [("real", "apple"), ("sketch", "bear")]
     rows = subsets.choose_seen(opened(shown, corpus=True, **TEST), 100, 0)
     assert set(cells_of(rows)) == set(shown)
     assert set(rows["split"]) == {"test"}
     assert len(rows) == 4
-    assert set(cells_of(subsets.choose_withheld(opened(shown, **TEST), 100, 0))) == {("sketch", "apple")}
+    assert set(cells_of(subsets.choose_held_out(opened(shown, **TEST), 100, 0))) == {("sketch", "apple")}
 
 
 def test_an_upper_bound_has_the_same_test_cells_and_does_not_count_them_as_seen() -> None:
     rows = subsets.choose_seen(opened(ALL, **TEST), 100, 0)
     assert set(cells_of(rows)) == set(ALL) - {("sketch", "apple")}
-    assert set(cells_of(subsets.choose_withheld(opened(ALL, **TEST), 100, 0))) == {("sketch", "apple")}
+    assert set(cells_of(subsets.choose_held_out(opened(ALL, **TEST), 100, 0))) == {("sketch", "apple")}
 
 
 def test_a_mixture_that_knows_no_test_domain_has_no_test_cells() -> None:
     natural = opened([("real", name) for name in CLASSES])
-    assert subsets.choose_withheld(natural, 100, 0).empty
+    assert subsets.choose_held_out(natural, 100, 0).empty
     assert set(cells_of(subsets.choose_seen(natural, 100, 0))) == {("real", name) for name in CLASSES}
 
 
 @pytest.mark.parametrize("main", [True, False])
-def test_without_shown_cells_the_other_sources_test_pictures_are_seen_without_classes(main: bool) -> None:
+def test_without_shown_cells_the_other_sources_test_images_are_seen_without_classes(main: bool) -> None:
     rows = subsets.choose_seen(opened([], corpus=True, main=main, **TEST), 100, 0)
     assert rows["source"].tolist() == ["corpus"] * 2
     assert rows["label"].tolist() == [-1] * 2
     assert subsets.class_names(opened([], corpus=True, main=main)) == (CLASSES if main else [])
 
 
-def test_no_test_pictures_at_all_are_no_error() -> None:
+def test_no_test_images_at_all_are_no_error() -> None:
     assert subsets.choose_seen(opened([], **TEST), 100, 0).empty
     streamed = replace(opened(ALL, **TEST), readers={})  # the shards lie elsewhere
     assert subsets.choose_seen(streamed, 100, 0).empty
-    assert subsets.choose_withheld(streamed, 100, 0).empty
+    assert subsets.choose_held_out(streamed, 100, 0).empty
     assert subsets.prepare(pd.DataFrame(), {}, size=32, threads=1) is None
 
 

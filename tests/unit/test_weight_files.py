@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from domix.model.weight_files import read_tensors
+from domix.encoders.weight_files import read_tensors
 from domix.runtime.errors import DataError
 
 TENSORS = {"a": torch.arange(3.0), "b.c": torch.ones(2, 2, dtype=torch.float16)}

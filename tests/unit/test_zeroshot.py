@@ -27,21 +27,21 @@ def test_ranks_by_hand():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 9), st.integers(1, 12))
-def test_right_means_rank_one_whatever_the_block(seed, pictures, classes, block):
+def test_right_means_rank_one_whatever_the_block(seed, images, classes, block):
     rng = np.random.default_rng(seed)
-    image = rng.integers(-2, 3, (pictures, 3)).astype(np.float32)
+    image = rng.integers(-2, 3, (images, 3)).astype(np.float32)
     text = rng.integers(-2, 3, (classes, 3)).astype(np.float32)
-    label = rng.integers(0, classes, pictures)
+    label = rng.integers(0, classes, images)
     predicted, rank = rank_true(image, text, label, block=block)
     scores = image @ text.T
-    for i in range(pictures):
+    for i in range(images):
         others = np.delete(scores[i], label[i])
         assert rank[i] == 1 + (others >= scores[i, label[i]]).sum()
         assert (predicted[i] == label[i]) == (rank[i] == 1)
         assert scores[i, predicted[i]] == scores[i].max()
 
 
-def test_no_pictures_give_no_ranks_and_no_accuracy():
+def test_no_images_give_no_ranks_and_no_accuracy():
     predicted, rank = rank_true(np.ones((0, 4), np.float32), np.ones((3, 4), np.float32), np.zeros(0, np.int64))
     assert len(predicted) == len(rank) == 0
     nothing = np.zeros(0, dtype=np.int64)
@@ -51,12 +51,12 @@ def test_no_pictures_give_no_ranks_and_no_accuracy():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 9), st.integers(1, 4))
-def test_ranks_of_several_right_classes_are_those_of_counting_one_by_one(seed, pictures, classes, answers):
+def test_ranks_of_several_right_classes_are_those_of_counting_one_by_one(seed, images, classes, answers):
     rng = np.random.default_rng(seed)
-    scores = rng.integers(-2, 3, (pictures, classes)).astype(np.float32)
-    right = rng.integers(0, classes, (pictures, answers))
+    scores = rng.integers(-2, 3, (images, classes)).astype(np.float32)
+    right = rng.integers(0, classes, (images, answers))
     predicted, rank = rank_right(scores.copy(), right)
-    for i in range(pictures):
+    for i in range(images):
         best = max(scores[i, k] for k in right[i])
         ahead = [k for k in range(classes) if k not in right[i] and scores[i, k] >= best]
         assert rank[i] == 1 + len(ahead)

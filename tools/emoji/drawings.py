@@ -18,8 +18,8 @@ Drawings = Callable[[Object], str | None]
 """Gives an artist's drawing of an object as SVG, or None where the artist has not drawn it."""
 
 FONT_FILE = "400Regular/NotoEmoji_400Regular.ttf"
-FONT_MARGIN = 1.08  # side of the picture over the longer side of the glyph
-VARIATION_SELECTOR = "FE0F"  # asks for a coloured picture; fonts name glyphs without it
+FONT_MARGIN = 1.08  # side of the image over the longer side of the glyph
+VARIATION_SELECTOR = "FE0F"  # asks for a coloured image; fonts name glyphs without it
 
 
 class Package:

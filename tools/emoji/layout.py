@@ -21,7 +21,7 @@ def member_name(domain: str, thing: Object, artist: str) -> str:
 
 
 def zip_bytes(members: dict[str, bytes]) -> bytes:
-    """Pack members, sorted, uncompressed (they are compressed pictures), with fixed times and rights."""
+    """Pack members, sorted, uncompressed (they are compressed images), with fixed times and rights."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):

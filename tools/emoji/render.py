@@ -18,13 +18,13 @@ def render(svg: str, side: int = SIDE) -> bytes:
     # Without the system's fonts: they would cost 50 ms a call, and text drawn with them would differ between machines.
     drawing = resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side, background="white", skip_system_fonts=True)
     with Image.open(io.BytesIO(bytes(drawing))) as drawn:
-        picture = drawn.convert("RGB")
-    if picture.size != (side, side):  # a drawing that is not square keeps its proportions
+        image = drawn.convert("RGB")
+    if image.size != (side, side):  # a drawing that is not square keeps its proportions
         square = Image.new("RGB", (side, side), "white")
-        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-        picture = square
-    if len(set(picture.tobytes())) == 1:
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = square
+    if len(set(image.tobytes())) == 1:
         raise ValueError("the drawing came out blank")
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", lossless=True, quality=80, method=6)  # quality 100: 1 % smaller, 50 times slower
+    image.save(buffer, "WEBP", lossless=True, quality=80, method=6)  # quality 100: 1 % smaller, 50 times slower
     return buffer.getvalue()

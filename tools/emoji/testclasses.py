@@ -1,4 +1,4 @@
-"""Which classes of the bundled set are withheld from the test domain: the rule behind test_classes/emoji.txt."""
+"""Which classes of the bundled set are held out from the test domain: the rule behind test_classes/emoji.txt."""
 
 from __future__ import annotations
 

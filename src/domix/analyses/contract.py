@@ -28,7 +28,7 @@ from domix.study import Run, Study
 if TYPE_CHECKING:
     import pandas as pd
 
-    from domix.evaluate.embeddings import Embeddings
+    from domix.embed.embeddings import Embeddings
     from domix.figures.figure import Figure
 
 Needs = Literal["embeddings", "activations", "encoder"]
@@ -71,7 +71,7 @@ class RunInputs:
         Raises:
             DataError: they are missing or damaged, or of other classes or domains than the study.
         """
-        from domix.evaluate.embeddings import load_embeddings
+        from domix.embed.embeddings import load_embeddings
 
         found = load_embeddings(self.embeddings_folder)
         self.study.require_same(found.domains, found.classes, found.folder)

@@ -88,7 +88,7 @@ def export(
         Literal["csv", "reference"] | None,
         typer.Option(help="tsv: quoted so that pandas and open_clip read every caption (csv), or unquoted."),
     ] = None,
-    pictures: Annotated[
+    images: Annotated[
         list[str] | None,
         typer.Option(metavar="SOURCE=FOLDER", help="tsv: name a source's unpacked files there, and write none."),
     ] = None,
@@ -114,7 +114,7 @@ def export(
             out=out,
             force=force,
             dialect=dialect,
-            pictures=pictures or (),
+            images=images or (),
             prefix=prefix,
             shard_samples=shard_samples,
             seed=seed,

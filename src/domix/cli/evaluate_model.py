@@ -1,6 +1,6 @@
 """`domix evaluate-model`: accuracy of one model, trained here or not, outside the pipeline: docs/any-model.md.
 
-It prints a table and writes nothing but what is kept in .cache: decoded pictures and embeddings.
+It prints a table and writes nothing but what is kept in .cache: decoded images and embeddings.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from domix.data.classes import load_test_classes
-from domix.evaluate.embed import ClipSubject, embed_clip
-from domix.evaluate.embeddings import load_scored
+from domix.data.classes.test_classes import load_test_classes
+from domix.embed.clip import ClipSubject, embed_clip
+from domix.embed.embeddings import load_scored
+from domix.embed.public import open_public
 from domix.evaluate.outcomes import Plan, ScoredModel, classify
-from domix.evaluate.public import open_public
 from domix.evaluate.robustness import robustness_table
 from domix.evaluate.tables import metric_table
 from domix.project.common import ARTIFACTS, SETS
@@ -28,7 +28,7 @@ ROW, COLUMN = ["domain", "cells", "n", "n_classes"], "metric"
 
 
 def main(params: Params, name: str, architecture: str | None = None, source: str | None = None) -> None:
-    """Embed a source's test pictures with a model and print its accuracies."""
+    """Embed a source's test images with a model and print its accuracies."""
     subject = open_asked(params, name, architecture)
     study = params.sources[0]
     sets = [] if source in (None, study) else [source]
@@ -61,7 +61,7 @@ def open_asked(params: Params, model: str, architecture: str | None) -> ClipSubj
 
 
 def table_of(params: Params, model: ScoredModel, sets: list[str]) -> str:
-    """Return the estimates with their intervals, one row a group of pictures, one column a metric, as text."""
+    """Return the estimates with their intervals, one row a group of images, one column a metric, as text."""
     plan = plan_of(params, model)
     if sets:
         found, rows = robustness_table([model], sets, plan), ["set", "labels", "n", "n_classes"]
@@ -78,7 +78,7 @@ def table_of(params: Params, model: ScoredModel, sets: list[str]) -> str:
 
 
 def plan_of(params: Params, model: ScoredModel) -> Plan:
-    """Return what is measured: as the stage evaluate does, of the pictures that were embedded."""
+    """Return what is measured: as the stage evaluate does, of the images that were embedded."""
     meta = load_scored(model.folder, model.run.kind).meta
     return Plan(
         study=Study(

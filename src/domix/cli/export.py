@@ -10,19 +10,19 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from domix.data.export import arrange
-from domix.data.export_parquet import export_parquet
-from domix.data.export_tsv import export_tsv
-from domix.data.export_webdataset import export_webdataset
-from domix.data.manifests import load_manifest
-from domix.data.samples import open_mixture
+from domix.data.archives.manifests import load_manifest
+from domix.data.export.parquet import export_parquet
+from domix.data.export.records import arrange
+from domix.data.export.tsv import export_tsv
+from domix.data.export.webdataset import export_webdataset
+from domix.data.loading.samples import open_mixture
 from domix.project.common import ARTIFACTS
 from domix.runtime.errors import ParameterError
 
 Format = Literal["tsv", "webdataset", "parquet"]
 Dialect = Literal["csv", "reference"]
 OPTIONS: dict[str, tuple[str, ...]] = {  # format -> the options that it has of its own
-    "tsv": ("dialect", "pictures", "prefix"),
+    "tsv": ("dialect", "images", "prefix"),
     "webdataset": ("shard_samples", "seed"),
     "parquet": (),
 }
@@ -38,7 +38,7 @@ class Asked:
     out: Path
     force: bool = False
     dialect: Dialect | None = None
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     prefix: str | None = None
     shard_samples: int | None = None
     seed: int | None = None
@@ -51,7 +51,7 @@ def main(asked: Asked) -> None:
         ParameterError: an option belongs to another format.
     """
     check_options(asked)
-    originals = _originals(asked.pictures)
+    originals = _originals(asked.images)
     out = asked.out.resolve()
     opened = open_mixture(
         ARTIFACTS / "mixtures" / f"{asked.mixture}.parquet",
@@ -99,5 +99,5 @@ def check_options(asked: Asked) -> None:
 def _originals(pairs: Sequence[str]) -> dict[str, Path]:
     for pair in pairs:
         if not all(pair.partition("=")):
-            raise ParameterError(f"--pictures {pair!r} is not SOURCE=FOLDER, as in domainnet=/data/domainnet")
+            raise ParameterError(f"--images {pair!r} is not SOURCE=FOLDER, as in domainnet=/data/domainnet")
     return {source: Path(folder) for source, _, folder in (pair.partition("=") for pair in pairs)}

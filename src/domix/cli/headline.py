@@ -11,7 +11,7 @@ from domix.project.common import RUN_PAGE, load_params
 from domix.report.load.study import load_results
 from domix.report.tables import summary, words
 
-COLUMNS = ("withheld", "seen", "natural")
+COLUMNS = ("held_out", "seen", "natural")
 
 
 def headline(root: Path) -> str:
@@ -28,7 +28,7 @@ def headline(root: Path) -> str:
         cells = [_accuracy(cast("pd.Series | None", row[column])) for column in COLUMNS]
         lines.append(_row(str(row["mixture"]), cells))
     lines += [
-        f"(balanced accuracy, {study.confidence * 100:g} % interval: {study.test_domain}, classes withheld and seen; "
+        f"(balanced accuracy, {study.confidence * 100:g} % interval: {study.test_domain}, classes held out and seen; "
         f"{study.natural_domain}, all classes)",
         "",
         f"The report: {(root / 'artifacts' / 'report' / 'index.html').resolve()}",

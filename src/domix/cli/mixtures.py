@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from domix.data import additions
-from domix.data.composition import compose, format_table
-from domix.data.mixture_names import reference_names
+from domix.data.mixtures import additions
+from domix.data.mixtures.composition import compose, format_table
+from domix.data.mixtures.names import reference_names
 from domix.project.mixtures import build, load, parse
 from domix.settings.params import Params
 

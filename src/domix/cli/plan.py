@@ -1,8 +1,8 @@
 """`domix plan`: what the trainings of params.yaml will take, before they start.
 
-Operations are counted, not measured: domix.train.work. Hours suppose that the rate holds all the time, that several
-devices do not hinder each other, and that pictures are at hand as fast as they are trained on; they leave out what
-comes before and after (decoding into memory, compiling, embedding, evaluation). Sizes of mixtures are those that
+Operations are counted, not measured: domix.train.cost.work. Hours suppose that the rate holds all the time, that
+several devices do not hinder each other, and that images are at hand as fast as they are trained on; they leave out
+what comes before and after (decoding into memory, compiling, embedding, evaluation). Sizes of mixtures are those that
 `dvc repro mixtures` has written, or they are worked out from the packed sources.
 """
 
@@ -19,25 +19,25 @@ from typing import Any
 import torch
 
 from domix.cli.probe import probe
-from domix.data.captions import ROWS
-from domix.data.composition import compose
-from domix.data.labels import Labels
-from domix.data.pictures import Pictures
+from domix.data.captions.captions import ROWS
+from domix.data.loading.images import Images
+from domix.data.mixtures.composition import compose
+from domix.data.mixtures.labels import Labels
 from domix.model import clip
-from domix.model.supervised import load_encoder
+from domix.model.classifier import load_encoder
 from domix.project.common import ARTIFACTS
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.settings import replace
 from domix.settings.params import Params
-from domix.train import throughput
 from domix.train.clip_module import ClipTask
+from domix.train.cost import throughput
+from domix.train.cost.throughput import Cost
+from domix.train.cost.work import Work, clip_work, count, training_bytes, weight_bytes
 from domix.train.job import Job
 from domix.train.machine import choose
 from domix.train.settings import Recipe
 from domix.train.supervised_module import SupervisedTask
-from domix.train.throughput import Cost
-from domix.train.work import Work, clip_work, count, training_bytes, weight_bytes
 
 IMAGENET = 1000  # classes that a classifier has besides, where mixtures contain a base corpus
 PETA = 1e15
@@ -169,7 +169,7 @@ def _supervised(params: Params, classes: int, samples: int) -> Kind:
     )
     with torch.device("meta"):
         model = task.build(0)
-    work = count(model, lambda whole, pictures: whole(pictures), torch.empty(1, 3, task.size, task.size))
+    work = count(model, lambda whole, images: whole(images), torch.empty(1, 3, task.size, task.size))
     title = f"classifiers {task.name}: {_giga(work.forward)} GFLOP forward for an image, {outputs} outputs"
     return Kind(title, task, recipe, recipe.mixtures, model, work, 1)
 
@@ -193,8 +193,8 @@ def lines(params: Params, kind: Kind, found: Sizes, domains: Sequence[str], rate
     """
     made = []
     for domain, mixture in itertools.product(domains, kind.mixtures):
-        pictures = Pictures(torch.zeros((found.samples[domain, mixture], 2), dtype=torch.long))  # of no size
-        job = Job(task=kind.task, recipe=kind.recipe, trainer=params.trainer, seed=0, pictures=pictures)
+        images = Images(torch.zeros((found.samples[domain, mixture], 2), dtype=torch.long))  # of no size
+        job = Job(task=kind.task, recipe=kind.recipe, trainer=params.trainer, seed=0, images=images)
         samples = job.total * kind.recipe.batch
         made.append(
             Line(

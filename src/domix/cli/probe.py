@@ -1,4 +1,4 @@
-"""How fast a training runs here: a few seconds of it, exactly as a stage trains, on pictures of noise."""
+"""How fast a training runs here: a few seconds of it, exactly as a stage trains, on images of noise."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from domix.data.pictures import Pictures
+from domix.data.loading.images import Images
 from domix.runtime.errors import DataError
 from domix.runtime.settings import replace
-from domix.runtime.tracking import NullTracker
+from domix.runtime.tracking.tracker import NullTracker
+from domix.train.cost.throughput import matmul_flops, measure
+from domix.train.cost.work import Work
 from domix.train.fit import fit
 from domix.train.job import Job, Task
 from domix.train.machine import Machine, choose
 from domix.train.settings import Recipe, Trainer
-from domix.train.throughput import matmul_flops, measure
-from domix.train.work import Work
 
 FOREVER = 10**7  # steps
 SMALLEST = 8  # samples a step, on a machine that is too slow for the whole batch
@@ -58,13 +58,13 @@ class _Watch(NullTracker):
             raise _Enough
 
 
-def noise(count: int, side: int) -> Pictures:
-    """Return pictures of noise, so many, square."""
-    pictures = Pictures(torch.full((count, 2), side))
+def noise(count: int, side: int) -> Images:
+    """Return images of noise, so many, square."""
+    images = Images(torch.full((count, 2), side))
     generator = torch.Generator().manual_seed(0)
     for row in range(count):
-        pictures[row].random_(0, 256, generator=generator)
-    return pictures
+        images[row].random_(0, 256, generator=generator)
+    return images
 
 
 def probe(task: Task, recipe: Recipe, trainer: Trainer, work: Work, *, side: int, seconds: float) -> Probe:
@@ -73,7 +73,7 @@ def probe(task: Task, recipe: Recipe, trainer: Trainer, work: Work, *, side: int
     Args:
         task: with at least as many targets as a batch has samples.
         work: what a sample costs.
-        side: of the pictures, in pixels.
+        side: of the images, in pixels.
 
     Raises:
         DataError: not a single step was finished.
@@ -95,7 +95,7 @@ def probe(task: Task, recipe: Recipe, trainer: Trainer, work: Work, *, side: int
         checkpoints=[],
     )
     count = len(task.targets(task.build(0)))
-    job = Job(task=task, recipe=short, trainer=alone, seed=0, pictures=noise(count, side))
+    job = Job(task=task, recipe=short, trainer=alone, seed=0, images=noise(count, side))
     watch = _Watch(seconds)
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domix.data.picture_cache import digest_of_pictures
-from domix.data.pictures import decode_sized
-from domix.data.samples import Reader
+from domix.data.loading.image_cache import digest_of_images
+from domix.data.loading.images import decode_sized
+from domix.data.loading.samples import Reader
 from domix.encoders.preprocess import Preprocess
 from domix.runtime.ahead import ahead
 from domix.runtime.arrays import new_array
@@ -84,7 +84,7 @@ def open_images(
     how = {"size": list(preprocess.size), "interpolation": preprocess.interpolation}
     how |= {"resize_mode": preprocess.resize_mode, "fill": preprocess.fill}
     about: dict[str, Any] = {
-        "images": digest_of_pictures(rows),
+        "images": digest_of_images(rows),
         "count": len(rows),
         "code": code_digest(__name__),
     } | how

@@ -27,9 +27,9 @@ TEMPLATE_SETS = ("clip", "openai", "domain-only", "domain-free")
 
 
 class Embed(Settings):
-    """How evaluation pictures and class prompts are embedded."""
+    """How evaluation images and class prompts are embedded."""
 
-    batch: int = Field(gt=0, description="pictures a step")
+    batch: int = Field(gt=0, description="images a step")
     templates: str | list[str] = Field(
         description=(
             "prompt templates: clip (OpenAI's 80 and six more), openai (the 80), domain-only (those of clip that name a"
@@ -38,7 +38,7 @@ class Embed(Settings):
     )
     checkpoints: bool = Field(description="embed the checkpoints that a training kept, too: learning curves")
     sets: list[str] = Field(
-        description="further sources whose test pictures are embedded and classified: ImageNet and its variants"
+        description="further sources whose test images are embedded and classified: ImageNet and its variants"
     )
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from domix.data.shards import ShardReader
+from domix.data.store.shards import ShardReader
 from domix.runtime.ahead import ahead
 
 if TYPE_CHECKING:

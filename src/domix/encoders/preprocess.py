@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from domix.data.augment import CLIP_MEAN, CLIP_STD
+from domix.data.loading.augment import CLIP_MEAN, CLIP_STD
 from domix.runtime.errors import DataError
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ RESOURCE = Path(__file__).parent / "resources"
 IMAGENET = "imagenet"
 SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a")
 MEANS = {"mean of 5": SHIFTS, "mean of 4": SHIFTS[:-1]}
-# ImageNet's pictures of the classes that a shift has: the column of the accuracy on them
+# ImageNet's images of the classes that a shift has: the column of the accuracy on them
 MATCHED = {shift: f"imagenet on the classes of {shift}" for shift in ("imagenet-r", "objectnet", "imagenet-a")}
-PICTURES = {IMAGENET: 50_000, "imagenet-v2": 10_000, "imagenet-r": 30_000, "imagenet-sketch": 50_889} | {
+IMAGES = {IMAGENET: 50_000, "imagenet-v2": 10_000, "imagenet-r": 30_000, "imagenet-sketch": 50_889} | {
     "objectnet": 18_574,
     "imagenet-a": 7_500,
 }
@@ -128,7 +128,7 @@ def shipped_trends(*, matched: bool = False, pivot: bool = False) -> dict[str, T
     """Return the trends whose coefficients ship with Domix, by shift: logit axes.
 
     Args:
-        matched: expect from the accuracy on ImageNet's pictures of the shift's classes, where a shift has not all.
+        matched: expect from the accuracy on ImageNet's images of the shift's classes, where a shift has not all.
         pivot: two lines for ImageNet-A, below and above the ResNet-50 for which it was made (not if `matched`).
     """
     tree = read_json(RESOURCE / "effective_robustness.json")
@@ -202,9 +202,9 @@ def effective_table(table: pd.DataFrame, trends: Mapping[str, Trend]) -> pd.Data
 
 
 def _interval(accuracy: Floats, shift: str) -> tuple[Floats, Floats]:
-    if shift not in PICTURES:
+    if shift not in IMAGES:
         return np.full(len(accuracy), np.nan), np.full(len(accuracy), np.nan)
-    n = np.full(len(accuracy), PICTURES[shift])
+    n = np.full(len(accuracy), IMAGES[shift])
     return clopper_pearson(np.rint(accuracy * n), n, CONFIDENCE)
 
 

@@ -1,18 +1,18 @@
-"""Resampling an evaluation: classes, the pictures of each, and the seeds of training.
+"""Resampling an evaluation: classes, the images of each, and the seeds of training.
 
-Pictures of one class are alike, so that they are not independent draws. The bootstrap is therefore hierarchical: it
-draws classes with replacement, and within each drawn class its pictures with replacement; a class drawn m times brings
-m independent draws of its pictures. Seeds are drawn with replacement beside them, not within: all seeds of a mixture
-are tested on the same pictures, so that a resample has one draw of pictures and one of seeds, and takes every drawn
-seed on every drawn picture (crossed factors: Owen 2007, "The pigeonhole bootstrap").
+Images of one class are alike, so that they are not independent draws. The bootstrap is therefore hierarchical: it
+draws classes with replacement, and within each drawn class its images with replacement; a class drawn m times brings
+m independent draws of its images. Seeds are drawn with replacement beside them, not within: all seeds of a mixture
+are tested on the same images, so that a resample has one draw of images and one of seeds, and takes every drawn
+seed on every drawn image (crossed factors: Owen 2007, "The pigeonhole bootstrap").
 
 Two ways to draw, of the same distribution:
     bootstrap          one measure alone. What a drawn class brings is a number of right answers, and drawn classes are
-                       independent and alike, so that these numbers are drawn and no picture is.
-    bootstrap_jointly  several measures on the same draws, for differences and for seeds: pictures are drawn, once for
+                       independent and alike, so that these numbers are drawn and no image is.
+    bootstrap_jointly  several measures on the same draws, for differences and for seeds: images are drawn, once for
                        all measures.
 
-Shapes: N pictures, K classes, B resamples, M measures, S seeds, A outcomes of one drawn class.
+Shapes: N images, K classes, B resamples, M measures, S seeds, A outcomes of one drawn class.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from domix.runtime.seeds import numpy_generator
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 # How much is drawn at once, which is part of what a seed means.
-BLOCK_CELLS = 200_000  # pictures: few enough for a processor's cache
+BLOCK_CELLS = 200_000  # images: few enough for a processor's cache
 BLOCK_SLOTS = 2_000_000  # classes
-CHUNK = 512  # pictures of neighbouring classes that are drawn together: their columns stay in the cache, too
+CHUNK = 512  # images of neighbouring classes that are drawn together: their columns stay in the cache, too
 FEW = 4  # counting outcomes beats drawing them one by one where there are this many times fewer of them than classes
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """Estimates on B resamples: `balanced` the mean of per-class accuracies, `pooled` over pictures.
+    """Estimates on B resamples: `balanced` the mean of per-class accuracies, `pooled` over images.
 
     float64, [B] of one measure, [B, M] of several.
     """
@@ -47,7 +47,7 @@ class Resamples:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What one drawn class may bring: `right` of `size` pictures, with `probability` [A]."""
+    """What one drawn class may bring: `right` of `size` images, with `probability` [A]."""
 
     right: Ints
     size: Ints
@@ -55,11 +55,11 @@ class Outcomes:
 
 
 def bootstrap(label: Ints, correct: NDArray[np.bool_], *, resamples: int, seed: int) -> Resamples:
-    """Resample classes, and pictures within them, and measure each resample: one measure, [B].
+    """Resample classes, and images within them, and measure each resample: one measure, [B].
 
     Args:
-        label: class of each picture [N]; any integers.
-        correct: which pictures are right [N].
+        label: class of each image [N]; any integers.
+        correct: which images are right [N].
     """
     classes = len(np.unique(label))
     outcomes = class_outcomes(label, correct)
@@ -74,9 +74,9 @@ def bootstrap(label: Ints, correct: NDArray[np.bool_], *, resamples: int, seed: 
 
 
 def class_outcomes(label: Ints, correct: NDArray[np.bool_]) -> Outcomes:
-    """Return the distribution of what one drawn class brings, in its draw of its pictures.
+    """Return the distribution of what one drawn class brings, in its draw of its images.
 
-    A class is drawn evenly; of its n pictures, x of them right, n are drawn, so that Binomial(n, x/n) are right.
+    A class is drawn evenly; of its n images, x of them right, n are drawn, so that Binomial(n, x/n) are right.
     Classes of equal n and x are one.
     """
     from scipy.stats import binom  # takes half a second to import, which the report's stage, too, would wait for
@@ -110,11 +110,11 @@ def _draw_outcomes(
 
 
 def bootstrap_jointly(label: Ints, values: NDArray[np.generic], *, resamples: int, seed: int) -> Resamples:
-    """Resample classes, and pictures within them, and measure each resample in all measures: [B, M].
+    """Resample classes, and images within them, and measure each resample in all measures: [B, M].
 
     Args:
-        label: class of each picture [N]; any integers.
-        values: how right each picture is, 0 to 1, one column a measure [N, M].
+        label: class of each image [N]; any integers.
+        values: how right each image is, 0 to 1, one column a measure [N, M].
 
     The result depends on `seed`, `label` and `values`, and no column on the others.
     """
@@ -131,7 +131,7 @@ def bootstrap_jointly(label: Ints, values: NDArray[np.generic], *, resamples: in
         block = max(1, BLOCK_CELLS // (stop - start))
         for first in range(0, resamples, block):
             rows = slice(first, first + block)
-            sums[rows] += _draw_pictures(times[rows, some], sizes[some], generator) @ both[start:stop]
+            sums[rows] += _draw_images(times[rows, some], sizes[some], generator) @ both[start:stop]
         start = stop
     balanced, pooled = np.split(sums, 2, axis=1)
     return Resamples(balanced, pooled / (times @ sizes)[:, None])
@@ -145,7 +145,7 @@ def draw_classes(classes: int, *, resamples: int, seed: int) -> Ints:
 
 
 def _chunks(sizes: Ints) -> Iterator[slice]:
-    """Yield runs of classes that together have CHUNK pictures, or little more."""
+    """Yield runs of classes that together have CHUNK images, or little more."""
     first, held = 0, 0
     for place, size in enumerate(sizes.tolist()):
         held += size
@@ -154,16 +154,16 @@ def _chunks(sizes: Ints) -> Iterator[slice]:
             first, held = place + 1, 0
 
 
-def _draw_pictures(times: Ints, sizes: Ints, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Draw the pictures of some classes, each class's as often as it came: how often each picture came, [b, n].
+def _draw_images(times: Ints, sizes: Ints, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Draw the images of some classes, each class's as often as it came: how often each image came, [b, n].
 
     Args:
         times: how often each class came in each resample [b, k].
-        sizes: the classes' pictures [k], n in all.
+        sizes: the classes' images [k], n in all.
     """
     shape = (len(times), int(sizes.sum()))
     count = (times * sizes).ravel()
-    first = (np.cumsum(sizes) - sizes) + shape[1] * np.arange(len(times))[:, None]  # of each class's pictures
+    first = (np.cumsum(sizes) - sizes) + shape[1] * np.arange(len(times))[:, None]  # of each class's images
     uniform = generator.random(int(count.sum()))
     uniform *= np.repeat(np.tile(sizes.astype(np.float64), len(times)), count)
     chosen = np.repeat(first.ravel(), count) + uniform.astype(np.int64)
@@ -174,7 +174,7 @@ def over_seeds(resampled: Floats, *, seed: int) -> Floats:
     """Draw, for each resample, as many seeds as there are, with replacement, and average the estimates of those.
 
     Args:
-        resampled: what each seed's model has on each resample of the pictures [B, S].
+        resampled: what each seed's model has on each resample of the images [B, S].
         seed: of the draws; mixtures whose seeds are to be drawn apart need different ones.
 
     Returns:

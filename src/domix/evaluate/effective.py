@@ -5,11 +5,11 @@
 with t the logit (or probit, or nothing), and the line fitted to reference models by ordinary least squares (Taori et
 al. 2020, section 3; Fang et al. 2022). Accuracies are shares in 0..1, effective robustness is in percentage points.
 
-An accuracy of exactly 0 or 1 has no logit. Where the number of pictures is known, `clamp` moves it half a picture away
+An accuracy of exactly 0 or 1 has no logit. Where the number of images is known, `clamp` moves it half an image away
 from the end; in public tables, which do not say it, such a model stays out of the fit. beta(0) and beta(1) are limits.
 
-Within a study the reference is what training on natural pictures alone gives: its checkpoints, of all seeds, draw the
-curve of accuracy on withheld cells against accuracy on natural pictures of the same classes.
+Within a study the reference is what training on natural images alone gives: its checkpoints, of all seeds, draw the
+curve of accuracy on held-out cells against accuracy on natural images of the same classes.
 
 Shapes: N models or checkpoints, B resamples, X accuracies at which a line is read.
 """
@@ -88,9 +88,9 @@ def backward(value: ArrayLike, transform: Transform) -> Floats:
     return {"logit": scipy.special.expit, "probit": scipy.special.ndtr, "linear": np.positive}[transform](y)
 
 
-def clamp(accuracy: ArrayLike, pictures: ArrayLike) -> Floats:
-    """Return accuracies at least half a picture away from 0 and from 1."""
-    half = 0.5 / np.asarray(pictures, dtype=np.float64)
+def clamp(accuracy: ArrayLike, images: ArrayLike) -> Floats:
+    """Return accuracies at least half an image away from 0 and from 1."""
+    half = 0.5 / np.asarray(images, dtype=np.float64)
     return np.clip(np.asarray(accuracy, dtype=np.float64), half, 1 - half)
 
 
@@ -153,10 +153,10 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
 
     Args:
         curves: the table curves.parquet.
-        plan: y is balanced top-1 accuracy on the withheld cells of its test domain, x that on the cells of the same
+        plan: y is balanced top-1 accuracy on the held-out cells of its test domain, x that on the cells of the same
             classes in its natural domain, and once more, where it was measured, top-1 accuracy on ImageNet's validation
-            pictures; confidence of the band, and seed of its resamples.
-        reference: the study's name of the mixture of natural pictures alone, if it was trained.
+            images; confidence of the band, and seed of its resamples.
+        reference: the study's name of the mixture of natural images alone, if it was trained.
 
     Returns:
         The table schemas.EFFECTIVE: `expected` is the curve at x, `low` and `high` its bootstrap band (points of the
@@ -169,7 +169,7 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
         _by_curve(_points(curves, plan.study.test_domain, x), plan, reference).assign(x_name=name)
         for name, x in axes.items()
     ]
-    names = {"reference": reference, "y_name": f"{plan.study.test_domain} withheld {BALANCED}"}
+    names = {"reference": reference, "y_name": f"{plan.study.test_domain} held-out {BALANCED}"}
     return pd.concat(found, ignore_index=True).assign(**names)[EFFECTIVE.names]
 
 
@@ -183,7 +183,7 @@ def _by_curve(points: pd.DataFrame, plan: Plan, reference: str | None) -> pd.Dat
             continue
         if own["checkpoint"].nunique() < LEAST or own["clamped_x"].nunique() < 2:
             logger.info(
-                "no effective robustness of %s models: %d checkpoints of natural pictures alone, a curve needs %d",
+                "no effective robustness of %s models: %d checkpoints of natural images alone, a curve needs %d",
                 kind,
                 own["checkpoint"].nunique(),
                 LEAST,
@@ -194,9 +194,9 @@ def _by_curve(points: pd.DataFrame, plan: Plan, reference: str | None) -> pd.Dat
 
 
 def _points(curves: pd.DataFrame, test_domain: str, x: tuple[str, str, str]) -> pd.DataFrame:
-    """Return each checkpoint's two accuracies: KEYS, x, y, and both half a picture away from 0 and 1."""
+    """Return each checkpoint's two accuracies: KEYS, x, y, and both half an image away from 0 and 1."""
     sides = []
-    for axis, (domain, cells, metric) in (("x", x), ("y", (test_domain, "withheld", BALANCED))):
+    for axis, (domain, cells, metric) in (("x", x), ("y", (test_domain, "held_out", BALANCED))):
         side = curves[(curves["domain"] == domain) & (curves["cells"] == cells) & (curves["metric"] == metric)]
         clamped = clamp(side["estimate"], side["n"])
         sides.append(

@@ -1,6 +1,6 @@
-"""The measures of an evaluation: for each, which pictures are right, what the estimate is, and what guessing gives.
+"""The measures of an evaluation: for each, which images are right, what the estimate is, and what guessing gives.
 
-Shapes: n pictures of a group.
+Shapes: n images of a group.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def balanced_top_k(plan: Plan) -> str:
 
 
 def right(outcome: Outcome, group: Group, plan: Plan) -> dict[str, NDArray[np.bool_]]:
-    """Return which pictures [n] are right, by each of `balanced_metrics`."""
+    """Return which images [n] are right, by each of `balanced_metrics`."""
     rank = outcome.ranks.rank[group.where]
     made = {BALANCED: rank == 1}
     if plan.top_k > 1:

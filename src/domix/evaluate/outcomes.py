@@ -1,12 +1,12 @@
-"""What models say of the test pictures, and which pictures are measured together.
+"""What models say of the test images, and which images are measured together.
 
-Which pictures a metric is measured on is a domain and its `cells`:
-    withheld   test classes in the test domain: the question
-    tested     test classes in another domain: what the same classes are worth where nothing was withheld
+Which images a metric is measured on is a domain and its `cells`:
+    held out   test classes in the test domain: the question
+    tested     test classes in another domain: what the same classes are worth where nothing was held out
     seen       the other classes of the domain
     all        both
 
-Shapes: N pictures of the test split, n of one group.
+Shapes: N images of the test split, n of one group.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from domix.evaluate.embeddings import Scored
+from domix.embed.embeddings import Scored
 from domix.evaluate.ranking import Ranks, rank_blocks
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
@@ -53,7 +53,7 @@ class ScoredModel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one model, with the weights of one checkpoint, said of the test pictures."""
+    """What one model, with the weights of one checkpoint, said of the test images."""
 
     model: ScoredModel
     checkpoint: int  # epochs
@@ -76,22 +76,22 @@ class RunOutcomes:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that are measured together."""
+    """Images that are measured together."""
 
     domain: str
     cells: str
-    where: Ints  # [n] positions among the N pictures
+    where: Ints  # [n] positions among the N images
     label: Ints  # [n]
 
     @property
     def classes(self) -> int:
-        """How many classes have pictures."""
+        """How many classes have images."""
         return len(np.unique(self.label))
 
     @property
     def of_test_classes(self) -> bool:
-        """Whether all pictures are of test classes."""
-        return self.cells in ("withheld", "tested")
+        """Whether all images are of test classes."""
+        return self.cells in ("held_out", "tested")
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Group:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """The columns that say how many pictures and classes it has."""
+        """The columns that say how many images and classes it has."""
         return {"n": len(self.where), "n_classes": self.classes}
 
     def seed(self, plan: Plan) -> int:
@@ -109,7 +109,7 @@ class Group:
 
 
 def classify(scored: Scored, plan: Plan, model: ScoredModel, checkpoint: int) -> Outcome:
-    """Classify the test pictures by one model's scores.
+    """Classify the test images by one model's scores.
 
     Raises:
         DataError: the scores are of other classes or domains than the plan, or not finite.
@@ -122,8 +122,8 @@ def classify(scored: Scored, plan: Plan, model: ScoredModel, checkpoint: int) ->
     return Outcome(model, checkpoint, scored.rows[ROWS], rank_blocks(scored.blocks(), label, plan.study.test_labels))
 
 
-def check_same_pictures(outcomes: Sequence[Outcome]) -> None:
-    """Check that all models were tested on the same pictures.
+def check_same_images(outcomes: Sequence[Outcome]) -> None:
+    """Check that all models were tested on the same images.
 
     Raises:
         DataError: they were not.
@@ -131,16 +131,16 @@ def check_same_pictures(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes[1:]:
         if not outcome.rows.equals(outcomes[0].rows):
             raise DataError(
-                f"runs {outcomes[0].model.run} and {outcome.model.run} were tested on different pictures: run dvc repro"
+                f"runs {outcomes[0].model.run} and {outcome.model.run} were tested on different images: run dvc repro"
             )
 
 
 def groups(rows: pd.DataFrame, plan: Plan) -> Iterator[Group]:
-    """Yield every domain's groups of pictures; those without pictures are left out."""
+    """Yield every domain's groups of images; those without images are left out."""
     label, tested = rows["label"].to_numpy(dtype=np.int64), np.isin(rows["label"], plan.study.test_labels)
     for domain in plan.study.domains:
         here = (rows["domain"] == domain).to_numpy()
-        special = "withheld" if domain == plan.study.test_domain else "tested"
+        special = "held_out" if domain == plan.study.test_domain else "tested"
         for cells, chosen in ((special, here & tested), ("seen", here & ~tested), ("all", here)):
             where = np.flatnonzero(chosen)
             if len(where):

@@ -1,6 +1,6 @@
 """Predictions and ranks from scores that come a block at a time, whatever model gave them.
 
-Shapes: N pictures, K classes, B pictures of one block, T classes of a subset.
+Shapes: N images, K classes, B images of one block, T classes of a subset.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from domix.evaluate.zeroshot import rank_right
 
 Ints = NDArray[np.int64]
-Places = NDArray[np.int32]  # half the memory: many checkpoints of many pictures are held at once
+Places = NDArray[np.int32]  # half the memory: many checkpoints of many images are held at once
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """What scores say of N pictures: int32 [N] each.
+    """What scores say of N images: int32 [N] each.
 
     `predicted` is the class of the highest score, `rank` the place of the true class among all, 1 for the highest, and
-    `rank_among` its place among some classes, 0 for pictures of others. Ties go against the true class, as in
+    `rank_among` its place among some classes, 0 for images of others. Ties go against the true class, as in
     domix.evaluate.zeroshot.rank_right.
     """
 

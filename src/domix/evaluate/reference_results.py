@@ -1,10 +1,10 @@
 """A run's results as the reference study's evaluation writes them: results.json, results_topk.json, arrays of labels.
 
 Names are the reference's: `ood` are the test classes (C2), `id` all others (C1), in the test domain and the natural
-one; `unweighted` is the mean over classes that have pictures, the headline metric. Every leaf is a list over
+one; `unweighted` is the mean over classes that have images, the headline metric. Every leaf is a list over
 checkpoints, null where a number is not known.
 
-Shapes: E checkpoints, N pictures of the two domains.
+Shapes: E checkpoints, N images of the two domains.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from domix.data.names import class_text
+from domix.data.classes.names import class_text
+from domix.embed.embeddings import checkpoints_of, load_scored, sets_of
 from domix.evaluate import metrics
-from domix.evaluate.curves import final_epoch
-from domix.evaluate.embeddings import checkpoints_of, load_scored, sets_of
 from domix.evaluate.ranking import rank_blocks
 from domix.evaluate.robustness import IMAGENET, Judged, classify_set
+from domix.evaluate.trajectories import final_epoch
 from domix.runtime.errors import DataError
 from domix.study import Study
 
@@ -35,17 +35,17 @@ DOMAINNET = "domainnet-val"
 
 @dataclass(frozen=True)
 class Answers:
-    """What the checkpoints of one run said of the pictures of two domains, in the order of the index."""
+    """What the checkpoints of one run said of the images of two domains, in the order of the index."""
 
     steps: Sequence[int]  # E epochs
     rows: pd.DataFrame  # N rows: domain, label
     predicted: Ints  # [E, N]
     rank: Ints  # [E, N] of the true class, 1 = right
-    imagenet: Sequence[Judged] = ()  # what each said of ImageNet's validation pictures; empty: they are not there
+    imagenet: Sequence[Judged] = ()  # what each said of ImageNet's validation images; empty: they are not there
 
 
 def read_answers(folder: Path, kind: str, study: Study) -> Answers:
-    """Read what all checkpoints of a run, the last weights at the end, say of the pictures of the two domains.
+    """Read what all checkpoints of a run, the last weights at the end, say of the images of the two domains.
 
     Args:
         folder: artifacts/embeddings/<kind>/<run>.
@@ -73,7 +73,7 @@ def read_answers(folder: Path, kind: str, study: Study) -> Answers:
 
 
 def _imagenet(folder: Path, kind: str, checkpoint: int | None) -> Judged | None:
-    """Return what a checkpoint says of ImageNet's validation pictures; None where they were not embedded."""
+    """Return what a checkpoint says of ImageNet's validation images; None where they were not embedded."""
     if IMAGENET not in sets_of(folder):
         return None
     scored = load_scored(folder, kind, checkpoint=checkpoint, source=IMAGENET)
@@ -107,7 +107,7 @@ def results_topk(answers: Answers, study: Study, k: int) -> dict[str, Any]:
 def arrays(answers: Answers, study: Study) -> dict[str, Ints]:
     """Return `domain_labels` [N], `domain_pred` [E, N] and `domain_ids` [N], the domain's place among the study's.
 
-    Also `val_labels` and `val_pred` [E, ...], where ImageNet's pictures were embedded.
+    Also `val_labels` and `val_pred` [E, ...], where ImageNet's images were embedded.
     """
     order = {domain: place for place, domain in enumerate(study.domains)}
     kept = {
@@ -127,12 +127,12 @@ def _head(answers: Answers, study: Study) -> dict[str, Any]:
 
 
 def _series(answers: Answers, measure: Callable[[Judged], float]) -> list[float | None]:
-    """Measure each checkpoint on ImageNet's pictures; without them, nothing is known of any."""
+    """Measure each checkpoint on ImageNet's images; without them, nothing is known of any."""
     return [measure(val) for val in answers.imagenet] if answers.imagenet else [None] * len(answers.steps)
 
 
 def _accuracies(answers: Answers, study: Study, right: NDArray[np.bool_]) -> tuple[Series, Series]:
-    """Return accuracies and numbers of pictures by the reference's keys; `right` [E, N]."""
+    """Return accuracies and numbers of images by the reference's keys; `right` [E, N]."""
     label = answers.rows["label"].to_numpy(dtype=np.int64)
     accuracy: Series = {}
     samples: Series = {}
@@ -153,7 +153,7 @@ def _accuracies(answers: Answers, study: Study, right: NDArray[np.bool_]) -> tup
 
 
 def _groups(rows: pd.DataFrame, study: Study) -> list[tuple[str, str, Ints]]:
-    """List domain, ood or id, and the pictures' places among the N."""
+    """List domain, ood or id, and the images' places among the N."""
     tested = np.isin(np.asarray(study.classes, dtype=object)[rows["label"].to_numpy()], list(study.test_classes))
     return [
         (domain, group, np.flatnonzero((rows["domain"] == domain).to_numpy() & (tested == (group == "ood"))))
@@ -163,5 +163,5 @@ def _groups(rows: pd.DataFrame, study: Study) -> list[tuple[str, str, Ints]]:
 
 
 def _known(value: float) -> float | None:
-    """Return a number as JSON has it: none where there are no pictures."""
+    """Return a number as JSON has it: none where there are no images."""
     return None if np.isnan(value) else value

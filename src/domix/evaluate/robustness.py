@@ -1,15 +1,15 @@
-"""Accuracy on further sets of pictures: ImageNet's validation pictures, its variants, and any other source.
+"""Accuracy on further sets of images: ImageNet's validation images, its variants, and any other source.
 
-A model gives every picture a score for each class of the set's label space (domix.evaluate.label_spaces). Some labels
-are right for the picture, mostly one, and its rank is the place of the best of these among those that are wrong. Which
-labels may be given, and which pictures are looked at, makes a view:
+A model gives every image a score for each class of the set's label space (domix.embed.label_spaces). Some labels
+are right for the image, mostly one, and its rank is the place of the best of these among those that are wrong. Which
+labels may be given, and which images are looked at, makes a view:
 
-all                 all labels, all pictures
+all                 all labels, all images
 subset              the labels of the classes that the set has (ImageNet-R, -A, ObjectNet), as is usual for these
-classes of <set>    of ImageNet alone: the pictures and labels of the classes that another set has, which is what
+classes of <set>    of ImageNet alone: the images and labels of the classes that another set has, which is what
                     accuracy on that set is to be compared with (Taori et al. 2020)
 
-Shapes: N pictures, C classes that have scores, B pictures of one block, A right labels at most.
+Shapes: N images, C classes that have scores, B images of one block, A right labels at most.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.embed.embeddings import Scored, load_scored, sets_of
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import bootstrap
-from domix.evaluate.curves import epochs_of
-from domix.evaluate.embeddings import Scored, load_scored, sets_of
 from domix.evaluate.outcomes import Plan, RunOutcomes, ScoredModel
 from domix.evaluate.schemas import BALANCED, CURVES, POOLED, ROBUSTNESS
 from domix.evaluate.statistics import CLOPPER_PEARSON, Interval, clopper_pearson, percentile_interval
+from domix.evaluate.trajectories import epochs_of
 from domix.evaluate.zeroshot import rank_right
 from domix.runs import PUBLIC, SUPERVISED
 from domix.runtime.errors import DataError
@@ -42,24 +42,24 @@ ALL, SUBSET, CLASSES_OF = "all", "subset", "classes of {}"
 
 @dataclass(frozen=True)
 class View:
-    """Which pictures of a set are looked at, and what may be said of them."""
+    """Which images of a set are looked at, and what may be said of them."""
 
     name: str
     subset: Sequence[int] | None = None  # labels that may be given; None: all
-    answers: Sequence[Sequence[int]] | None = None  # labels that are right, by the picture's own; None: that one
-    pictures: Flags | None = None  # [N]; None: all
+    answers: Sequence[Sequence[int]] | None = None  # labels that are right, by the image's own; None: that one
+    images: Flags | None = None  # [N]; None: all
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of the n pictures of a view."""
+    """What became of the n images of a view."""
 
     label: Ints  # [n] their own labels
     predicted: Ints  # [n] label of the class that was given
     rank: Ints  # [n] place of the best right label, 1 = first
 
     def right(self, top_k: int = 1) -> Flags:
-        """Tell of which pictures a right label is among the `top_k` best, [n]."""
+        """Tell of which images a right label is among the `top_k` best, [n]."""
         return self.rank <= top_k
 
 
@@ -70,19 +70,19 @@ def classify_set(
     subset: Sequence[int] | None = None,
     answers: Sequence[Sequence[int]] | None = None,
 ) -> Judged:
-    """Classify pictures by blocks of their scores [B, C]; `label` [N] are their own labels, the rest as in View.
+    """Classify images by blocks of their scores [B, C]; `label` [N] are their own labels, the rest as in View.
 
     Ties go against the right labels, as in zeroshot.rank_right: the prediction is right just where the rank is 1.
 
     Raises:
-        DataError: there are more or fewer scores than labels, or no right label may be given of a picture.
+        DataError: there are more or fewer scores than labels, or no right label may be given of an image.
     """
     (judged,) = classify_views(blocks, label, [View(ALL, subset, answers)])
     return judged
 
 
 def classify_views(blocks: Iterable[NDArray[np.float32]], label: Ints, views: Sequence[View]) -> list[Judged]:
-    """Classify pictures as `classify_set` does, in one pass over the scores for several views.
+    """Classify images as `classify_set` does, in one pass over the scores for several views.
 
     Raises:
         DataError: as classify_set.
@@ -94,7 +94,7 @@ def classify_views(blocks: Iterable[NDArray[np.float32]], label: Ints, views: Se
         for judge in judges if done <= len(label) else []:
             judge.take(scores_BC, part)
     if done != len(label):
-        raise DataError(f"there are scores of {done:,} pictures, but labels of {len(label):,}: run dvc repro")
+        raise DataError(f"there are scores of {done:,} images, but labels of {len(label):,}: run dvc repro")
     return [judge.judged() for judge in judges]
 
 
@@ -103,15 +103,15 @@ class _Judge:
 
     def __init__(self, label: Ints, view: View) -> None:
         self.label, self.view = label, view
-        self.pictures = np.ones(len(label), dtype=bool) if view.pictures is None else view.pictures
+        self.images = np.ones(len(label), dtype=bool) if view.images is None else view.images
         self.predicted, self.rank = np.zeros(len(label), dtype=np.int64), np.zeros(len(label), dtype=np.int64)
         self.allowed = None if view.subset is None else np.asarray(view.subset, dtype=np.int64)
         self.right_NA = self._right()
 
     def _right(self) -> Ints:
-        """Return the right columns of each picture among those allowed, its first repeated to fill the row."""
+        """Return the right columns of each image among those allowed, its first repeated to fill the row."""
         columns: dict[int, list[int]] = {}
-        for own in np.unique(self.label[self.pictures]).tolist():
+        for own in np.unique(self.label[self.images]).tolist():
             labels = [own] if self.view.answers is None else self.view.answers[own]
             found = [self._column(label) for label in labels]
             columns[own] = [column for column in found if column is not None]
@@ -124,7 +124,7 @@ class _Judge:
         table = np.zeros((max(columns, default=0) + 1, width), dtype=np.int64)
         for own, some in columns.items():
             table[own] = some + some[:1] * (width - len(some))
-        return table[np.where(self.pictures, self.label, 0)]
+        return table[np.where(self.images, self.label, 0)]
 
     def _column(self, label: int) -> int | None:
         """Return where a label's scores stand among those allowed; None: nowhere."""
@@ -134,8 +134,8 @@ class _Judge:
         return column if column < len(self.allowed) and self.allowed[column] == label else None
 
     def take(self, scores_BC: NDArray[np.float32], part: slice) -> None:
-        """Judge the next pictures."""
-        chosen = self.pictures[part]
+        """Judge the next images."""
+        chosen = self.images[part]
         scores = scores_BC[chosen] if self.allowed is None else scores_BC[np.ix_(chosen, self.allowed)]  # a copy
         said, rank = rank_right(scores, self.right_NA[part][chosen])
         where = np.flatnonzero(chosen) + part.start
@@ -143,8 +143,8 @@ class _Judge:
         self.predicted[where] = said if self.allowed is None else self.allowed[said]
 
     def judged(self) -> Judged:
-        """Return what became of the view's pictures."""
-        return Judged(self.label[self.pictures], self.predicted[self.pictures], self.rank[self.pictures])
+        """Return what became of the view's images."""
+        return Judged(self.label[self.images], self.predicted[self.images], self.rank[self.images])
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -154,16 +154,16 @@ def robustness_table(models: Iterable[ScoredModel], sets: Sequence[str], plan: P
     """Return the table schemas.ROBUSTNESS: one row a model, set, view and metric (top1, top<k> of more
     than k labels, balanced_top1).
 
-    Intervals of top1 and top<k> are Clopper and Pearson's, which take the pictures for independent, as published
-    comparisons do; those of balanced_top1 are bootstrapped over classes and pictures.
+    Intervals of top1 and top<k> are Clopper and Pearson's, which take the images for independent, as published
+    comparisons do; those of balanced_top1 are bootstrapped over classes and images.
 
     Args:
         models: in the order of the table.
-        sets: names of the sources whose pictures were embedded (embed.sets).
+        sets: names of the sources whose images were embedded (embed.sets).
         plan: what is measured, and how surely.
 
     Raises:
-        DataError: embeddings are missing or damaged, or two models were tested on different pictures.
+        DataError: embeddings are missing or damaged, or two models were tested on different images.
     """
     rows: list[dict[str, Any]] = []
     seen: dict[str, tuple[ScoredModel, pd.DataFrame]] = {}
@@ -171,10 +171,10 @@ def robustness_table(models: Iterable[ScoredModel], sets: Sequence[str], plan: P
         there = [name for name in sets if model.run.kind != SUPERVISED or name in sets_of(model.folder)]
         opened = {name: load_scored(model.folder, model.run.kind, source=name) for name in there}
         for name, scored in opened.items():
-            first, pictures = seen.setdefault(name, (model, scored.rows))
-            if not scored.rows.equals(pictures):
+            first, images = seen.setdefault(name, (model, scored.rows))
+            if not scored.rows.equals(images):
                 raise DataError(
-                    f"{first.folder} and {model.folder} were tested on different pictures of {name}: run dvc repro"
+                    f"{first.folder} and {model.folder} were tested on different images of {name}: run dvc repro"
                 )
             rows += _rows_of_set(model, name, scored, list(views_of(name, opened)), plan)
     return pd.DataFrame(rows, columns=ROBUSTNESS.names) if rows else ROBUSTNESS.empty()
@@ -210,10 +210,10 @@ def views_of(name: str, opened: dict[str, Scored]) -> Iterator[View]:
     if name == IMAGENET:
         label = scored.rows["label"].to_numpy(dtype=np.int64)
         for other, there in opened.items():
-            pictures = np.isin(label, there.subset or [])
-            if pictures.any():
+            images = np.isin(label, there.subset or [])
+            if images.any():
                 yield View(
-                    CLASSES_OF.format(other), there.subset, _siblings(there.answers, len(scored.classes)), pictures
+                    CLASSES_OF.format(other), there.subset, _siblings(there.answers, len(scored.classes)), images
                 )
 
 
@@ -242,7 +242,7 @@ def _rows_of_set(
 
 
 def _measure(judged: Judged, labels: int, plan: Plan, seed: int) -> Iterator[tuple[str, Interval]]:
-    """Yield the metrics of the pictures of a view, with their intervals; `labels` is how many may be given."""
+    """Yield the metrics of the images of a view, with their intervals; `labels` is how many may be given."""
     for top_k in sorted({1, plan.top_k}):
         if top_k > 1 and top_k >= labels:
             continue  # all of the labels are among the best k

@@ -19,7 +19,7 @@ CLASS = Column("class", "str", "their class")
 CELLS = Column(
     "cells",
     "str",
-    "which images of the domain: `withheld` (test classes in the test domain), `tested` (test classes in another"
+    "which images of the domain: `held_out` (test classes in the test domain), `tested` (test classes in another"
     " domain), `seen` (all other classes), `all`",
 )
 METRIC = Column("metric", "str", "the measure: docs/statistics.md")
@@ -55,7 +55,7 @@ PER_CLASS = _declare(
     "per_class",
     "every model's accuracy on every cell that has test images",
     *(*RUN, DOMAIN, CLASS),
-    Column("withheld", "bool", "is it a held-out cell: a test class in the test domain?"),
+    Column("held_out", "bool", "is it a held-out cell: a test class in the test domain?"),
     *(N, CORRECT, Column("accuracy", "float64", "their share"), *ENDS),
 )
 PAIRED = _declare(

@@ -1,10 +1,10 @@
 """The tables over seeds: every mixture's estimates, and its comparison with the baselines.
 
 An estimate is the mean over the seeds of a mixture and, of each, over the last checkpoints asked for. Its interval
-covers the choice of classes, of pictures and of seeds (domix.evaluate.bootstrap); with one seed, that seed's model is
+covers the choice of classes, of images and of seeds (domix.evaluate.bootstrap); with one seed, that seed's model is
 all that it speaks of.
 
-Shapes: n pictures of a group, R models, B resamples, P pairs of mixtures.
+Shapes: n images of a group, R models, B resamples, P pairs of mixtures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAMILY = ["kind", "domain", "cells", "metric"]  # comparisons that are corrected
 
 
 @dataclass(frozen=True)
-class Arm:
+class Condition:
     """One mixture of one kind, with all its seeds: what a comparison compares."""
 
     runs: Sequence[RunOutcomes]
@@ -57,12 +57,12 @@ class Arm:
         return len(self.runs) == len(self.runs[0].outcomes) == 1
 
 
-def arms(runs: Sequence[RunOutcomes]) -> list[Arm]:
+def arms(runs: Sequence[RunOutcomes]) -> list[Condition]:
     """Gather the seeds of every mixture, in the order of the runs."""
     found: dict[tuple[str, str], list[int]] = {}
     for place, run in enumerate(runs):
         found.setdefault((run.model.run.kind, run.model.run.mixture), []).append(place)
-    return [Arm([runs[place] for place in places], places) for places in found.values()]
+    return [Condition([runs[place] for place in places], places) for places in found.values()]
 
 
 def seeds_tables(runs: Sequence[RunOutcomes], metrics: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -101,7 +101,7 @@ def seeds_tables(runs: Sequence[RunOutcomes], metrics: pd.DataFrame, plan: Plan)
     return mixtures, comparisons
 
 
-def _as_it_is(metrics: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+def _as_it_is(metrics: pd.DataFrame, arm: Condition) -> pd.DataFrame:
     """Return the rows of a mixture's only model."""
     rows = metrics
     for name, value in arm.runs[0].model.run.keys.items():
@@ -110,7 +110,7 @@ def _as_it_is(metrics: pd.DataFrame, arm: Arm) -> pd.DataFrame:
 
 
 def _measure(
-    several: Sequence[Arm], resampled: Mapping[str, Resamples], group: Group, plan: Plan
+    several: Sequence[Condition], resampled: Mapping[str, Resamples], group: Group, plan: Plan
 ) -> list[dict[str, Any]]:
     """Return the rows of some mixtures for one group."""
     rows = []
@@ -124,14 +124,14 @@ def _measure(
     return rows
 
 
-def _estimates(arm: Arm, group: Group, plan: Plan) -> dict[str, float]:
+def _estimates(arm: Condition, group: Group, plan: Plan) -> dict[str, float]:
     """Return every measure's mean over an arm's models and checkpoints."""
     found = pd.DataFrame([estimates(outcome, group, plan) for run in arm.runs for outcome in run.outcomes])
     return {str(metric): float(value) for metric, value in found.mean().items()}
 
 
 def shares(runs: Sequence[RunOutcomes], group: Group, plan: Plan) -> dict[str, Floats]:
-    """Return how often each picture is right over a model's last checkpoints: measure -> [n, R]."""
+    """Return how often each image is right over a model's last checkpoints: measure -> [n, R]."""
     made: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in balanced_metrics(group, plan)}
     for run in runs:
         correct = [right(outcome, group, plan) for outcome in run.outcomes]
@@ -140,12 +140,12 @@ def shares(runs: Sequence[RunOutcomes], group: Group, plan: Plan) -> dict[str, F
     return {metric: np.stack(columns, axis=1) for metric, columns in made.items()}
 
 
-def _over_seeds(resampled: Floats, arm: Arm, group: Group, plan: Plan) -> Floats:
+def _over_seeds(resampled: Floats, arm: Condition, group: Group, plan: Plan) -> Floats:
     """Draw an arm's seeds for each resample: of [B, R] its models', to [B]; every arm draws its own."""
     return over_seeds(resampled[:, arm.places], seed=derive(group.seed(plan), *arm.keys.values()))
 
 
-def pairs(every: Sequence[Arm]) -> Iterator[tuple[int, int]]:
+def pairs(every: Sequence[Condition]) -> Iterator[tuple[int, int]]:
     """Yield the places of each mixture and baseline that are compared, each pair once."""
     for base in sorted(range(len(every)), key=lambda i: every[i].baseline or 0):
         for other in range(len(every)):
@@ -156,7 +156,7 @@ def pairs(every: Sequence[Arm]) -> Iterator[tuple[int, int]]:
 
 
 def _compare(
-    every: Sequence[Arm],
+    every: Sequence[Condition],
     compared: Sequence[tuple[int, int]],
     values: Mapping[str, Floats],
     resampled: Mapping[str, Resamples],

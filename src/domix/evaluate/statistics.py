@@ -1,9 +1,9 @@
-"""How sure an accuracy is: intervals, the comparison of two models on the same pictures, and what it could have shown.
+"""How sure an accuracy is: intervals, the comparison of two models on the same images, and what it could have shown.
 
-Intervals come from resamples (domix.evaluate.bootstrap), which cover the choice of classes and pictures, and of seeds
+Intervals come from resamples (domix.evaluate.bootstrap), which cover the choice of classes and images, and of seeds
 where there are several, or, for a count out of independent trials, from the binomial distribution.
 
-Shapes: N pictures, K classes, B resamples, P pairs of models.
+Shapes: N images, K classes, B resamples, P pairs of models.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def percentile_interval(
 ) -> Interval:
     """Return the bootstrap's percentile interval of an accuracy or, with `least` = -1, of a difference of two.
 
-    Where all pictures are right, or all are wrong, or two models agree on all, so do all resamples, and the interval
+    Where all images are right, or all are wrong, or two models agree on all, so do all resamples, and the interval
     would collapse. Then Clopper and Pearson's exact bound stands in, counted over classes: if accuracies in 0..1 have
-    mean m, a class is all wrong with probability at most 1 - m, however alike its pictures are.
+    mean m, a class is all wrong with probability at most 1 - m, however alike its images are.
 
     Args:
         resampled: the estimate on each resample [B].
@@ -84,7 +84,7 @@ def sign_flip_test(label: NDArray[np.int64], difference: NDArray[np.float64], *,
     """Return the two-sided p-values [P] of paired differences in balanced accuracy, by permutation tests over classes.
 
     If two models were alike, which of them does better on a class would be chance. The class differences' signs are
-    flipped at random, all pictures of a class together, and the share of flips whose mean is at least as far from zero
+    flipped at random, all images of a class together, and the share of flips whose mean is at least as far from zero
     as the observed one is counted, the observed one included: p is never 0, and 1 where the models are alike.
 
     Args:

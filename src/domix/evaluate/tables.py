@@ -1,6 +1,6 @@
 """The tables of single models: predictions, accuracy by class, metrics with intervals, comparisons with equal seeds.
 
-Shapes: n pictures of a group, M models, B resamples, P pairs.
+Shapes: n images of a group, M models, B resamples, P pairs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
 
 
 def prediction_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Return the table schemas.PREDICTIONS: one row a model and picture."""
+    """Return the table schemas.PREDICTIONS: one row a model and image."""
     names = np.asarray(plan.study.classes, dtype=object)
     parts = [
         outcome.model.run.keys
@@ -34,9 +34,9 @@ def prediction_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
 
 
 def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Return the accuracy on each cell with pictures (schemas.PER_CLASS): one row a model and cell.
+    """Return the accuracy on each cell with images (schemas.PER_CLASS): one row a model and cell.
 
-    The interval is Clopper and Pearson's, of pictures of this class.
+    The interval is Clopper and Pearson's, of images of this class.
     """
     parts = []
     for outcome in outcomes:
@@ -44,25 +44,25 @@ def class_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
             if group.cells != "all":
                 continue
             part = class_counts(outcome, group, plan)
-            withheld = part["class"].isin(list(plan.study.test_classes)) & (group.domain == plan.study.test_domain)
+            held_out = part["class"].isin(list(plan.study.test_classes)) & (group.domain == plan.study.test_domain)
             low, high = clopper_pearson(part["correct"], part["n"], plan.confidence)
             accuracy = part["correct"] / part["n"]
-            parts.append(part.assign(withheld=withheld, accuracy=accuracy, low=low, high=high)[PER_CLASS.names])
+            parts.append(part.assign(held_out=held_out, accuracy=accuracy, low=low, high=high)[PER_CLASS.names])
     return pd.concat(parts, ignore_index=True)
 
 
 def class_counts(outcome: Outcome, group: Group, plan: Plan) -> pd.DataFrame:
-    """Return `kind, mixture, seed, domain, class, n, correct`: one row a class with pictures in the group."""
+    """Return `kind, mixture, seed, domain, class, n, correct`: one row a class with images in the group."""
     correct = outcome.ranks.rank[group.where] == 1
-    pictures, right = metrics.per_class(group.label, correct, len(plan.study.classes))
-    labels = np.flatnonzero(pictures)
+    images, right = metrics.per_class(group.label, correct, len(plan.study.classes))
+    labels = np.flatnonzero(images)
     names = np.asarray(plan.study.classes, dtype=object)[labels]
-    columns = {"domain": group.domain, "class": names, "n": pictures[labels], "correct": right[labels]}
+    columns = {"domain": group.domain, "class": names, "n": images[labels], "correct": right[labels]}
     return pd.DataFrame(outcome.model.run.keys | columns)
 
 
 def metric_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Measure every model on every group of pictures, each alone: nobody's numbers depend on who else is there.
+    """Measure every model on every group of images, each alone: nobody's numbers depend on who else is there.
 
     Returns:
         The table schemas.METRICS; low, high and chance are NaN and the method "none" for macro_f1.
@@ -96,7 +96,7 @@ def interval_of(estimate: float, resampled: Floats, group: Group, plan: Plan, *,
 
 
 def paired_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
-    """Compare models of one kind and seed on the withheld cells: every mixture with each of BASELINES among them.
+    """Compare models of one kind and seed on the held-out cells: every mixture with each of BASELINES among them.
 
     Returns:
         The table schemas.PAIRED; p_holm is corrected over the mixtures compared with one baseline by one metric and
@@ -104,7 +104,7 @@ def paired_table(outcomes: Sequence[Outcome], plan: Plan) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for group in groups(outcomes[0].rows, plan):
-        if group.cells == "withheld":
+        if group.cells == "held_out":
             rows += _pairs(outcomes, group, plan)
     paired = pd.DataFrame(rows, columns=PAIRED.names)
     families = paired.groupby(["kind", "seed", "domain", "cells", "metric", "baseline"], sort=False)["p_value"]
@@ -139,7 +139,7 @@ def _pairs(outcomes: Sequence[Outcome], group: Group, plan: Plan) -> list[dict[s
 
 
 def resample_jointly(values: Mapping[str, Floats], group: Group, plan: Plan) -> dict[str, Resamples]:
-    """Resample a group of pictures for all measures and models at once: measure -> [n, M] becomes measure -> [B, M]."""
+    """Resample a group of images for all measures and models at once: measure -> [n, M] becomes measure -> [B, M]."""
     columns = np.concatenate(list(values.values()), axis=1)
     made = bootstrap_jointly(group.label, columns, resamples=plan.resamples, seed=group.seed(plan))
     balanced, pooled = (np.split(part, len(values), axis=1) for part in (made.balanced, made.pooled))
@@ -147,7 +147,7 @@ def resample_jointly(values: Mapping[str, Floats], group: Group, plan: Plan) -> 
 
 
 def p_values(difference: Floats, group: Group, plan: Plan) -> Floats:
-    """Test paired differences of a group's pictures [n, P]: p-values [P]."""
+    """Test paired differences of a group's images [n, P]: p-values [P]."""
     return sign_flip_test(group.label, difference, resamples=plan.resamples, seed=group.seed(plan))
 
 

@@ -1,6 +1,6 @@
 """Zero-shot classification: the rank of the right class among scores, whatever model gave them, and of embeddings.
 
-Shapes: N pictures, D embedding width, K classes, B pictures of one block, A right classes at most.
+Shapes: N images, D embedding width, K classes, B images of one block, A right classes at most.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 4096  # pictures whose K scores are in memory at once
+BLOCK = 4096  # images whose K scores are in memory at once
 
 
 def rank_right(scores: NDArray[np.float32], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find what a block of scores [B, K] says, and where its right answers stand; the scores are overwritten.
 
     Args:
-        scores: which must not be NaN; a picture whose right scores are NaN is given the last place.
-        right: the right classes [B, A] of each picture, mostly one; fewer are filled up by repetition.
+        scores: which must not be NaN; an image whose right scores are NaN is given the last place.
+        right: the right classes [B, A] of each image, mostly one; fewer are filled up by repetition.
 
     Returns:
         `predicted` int64 [B], the class of the highest score, and `rank` int64 [B], the place of the best right class
@@ -36,7 +36,7 @@ def rank_right(scores: NDArray[np.float32], right: NDArray[np.int64]) -> tuple[N
 def rank_true(
     image: NDArray[np.float32], text: NDArray[np.float32], label: NDArray[np.int64], *, block: int = BLOCK
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Score pictures [N, D] against class prototypes [K, D] by dot product.
+    """Score images [N, D] against class prototypes [K, D] by dot product.
 
     Returns:
         `predicted` int64 [N], the class of the highest score, and `rank` int64 [N], the place of the true class `label`

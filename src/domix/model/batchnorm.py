@@ -10,7 +10,7 @@ from domix.runtime.errors import ParameterError
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose training statistics are those of `group` consecutive pictures each.
+    """BatchNorm2d whose training statistics are those of `group` consecutive images each.
 
     The running statistics follow the first group alone: in a training on several devices, whose parts of a batch the
     groups stand for, those of the first device are kept.
@@ -29,7 +29,7 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
 
 
 def group_batchnorm(model: nn.Module, group: int) -> None:
-    """Let the model's batch norms compute their statistics over `group` pictures; its state dict stays the same.
+    """Let the model's batch norms compute their statistics over `group` images; its state dict stays the same.
 
     Raises:
         ParameterError: a batch norm of another kind than torch's BatchNorm2d, or a model without any.

@@ -113,11 +113,11 @@ def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
 
 
 def image_size(config: dict[str, Any]) -> int:
-    """Return the side in pixels of the square pictures that the model reads."""
+    """Return the side in pixels of the square images that the model reads."""
     size = config["vision_cfg"].get("image_size", 224)
     sides = set(size) if isinstance(size, (list, tuple)) else {size}
     if len(sides) != 1:
-        raise ParameterError(f"model.name: pictures must be square, but image_size is {size}")
+        raise ParameterError(f"model.name: images must be square, but image_size is {size}")
     return sides.pop()
 
 

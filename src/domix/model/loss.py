@@ -1,4 +1,4 @@
-"""CLIP's loss: each picture must find its caption among all of the batch, and each caption its picture.
+"""CLIP's loss: each image must find its caption among all of the batch, and each caption its image.
 
 With several processes, each holds a slice of the batch. It compares its own slice with everybody's features (the "local
 loss"), and gradients flow back through the gathering; averaged over the processes, loss and gradients equal those of

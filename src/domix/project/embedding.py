@@ -1,4 +1,4 @@
-"""What the embedding stages share: which pictures, which checkpoints, by what means."""
+"""What the embedding stages share: which images, which checkpoints, by what means."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 
-from domix.evaluate.passes import Means, kept_checkpoints
+from domix.embed.passes import ComputeContext, kept_checkpoints
 from domix.project.common import ARTIFACTS, SETS, STATE, original_root
 from domix.settings.params import Params
 
 
-def means_of(params: Params) -> Means:
-    """Return the device, and where decoded pictures and embeddings are kept."""
+def means_of(params: Params) -> ComputeContext:
+    """Return the device, and where decoded images and embeddings are kept."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Means(original_root() / STATE, params.embed.batch, device, os.cpu_count() or 1)
+    return ComputeContext(original_root() / STATE, params.embed.batch, device, os.cpu_count() or 1)
 
 
-def pictures_of(params: Params) -> dict[str, Any]:
+def images_of(params: Params) -> dict[str, Any]:
     """Return the packed sources: `study`, the multi-domain one, and `sets`, those of embed.sets."""
     study = ARTIFACTS / "shards" / params.sources[0]
     return {"study": study, "sets": [SETS / name for name in params.embed.sets]}

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from domix.data import additions
-from domix.data.cells import COLUMNS, Cells, Ints, Split, count_cells, make_split, read_samples
-from domix.data.classes import load_test_classes
-from domix.data.duplicates import rows_to_drop
-from domix.data.mixing import base_rows, build_mixture
-from domix.data.mixture_names import parse_mixtures
-from domix.data.mixtures import Mixture, drop_rows
-from domix.data.recipes import Recipe
+from domix.data.classes.test_classes import load_test_classes
+from domix.data.mixtures import additions
+from domix.data.mixtures.cells import COLUMNS, Cells, Ints, Split, count_cells, make_split, read_samples
+from domix.data.mixtures.duplicates import rows_to_drop
+from domix.data.mixtures.mixing import base_rows, build_mixture
+from domix.data.mixtures.mixture import Mixture, drop_rows
+from domix.data.mixtures.names import parse_mixtures
+from domix.data.mixtures.recipes import Recipe
 from domix.project.common import ARTIFACTS
 from domix.runtime.errors import ParameterError
 from domix.settings.params import Params

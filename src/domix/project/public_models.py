@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from domix.evaluate.embed import ClipSubject
-from domix.evaluate.public import open_public
+from domix.embed.clip import ClipSubject
+from domix.embed.public import open_public
 from domix.project.common import original_root
 from domix.runtime.errors import DomixError
 from domix.settings.params import Params

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domix.project.common import STATE, git_state, original_root
-from domix.runtime.heartbeat import Heartbeat
-from domix.runtime.mlflow_store import open_tracker
-from domix.runtime.registry import Registry, Save
-from domix.runtime.tensorboard import TensorboardTracker
-from domix.runtime.tracking import Tracker, Trackers
+from domix.runtime.tracking.heartbeat import Heartbeat
+from domix.runtime.tracking.mlflow_store import open_tracker
+from domix.runtime.tracking.registry import Registry, Save
+from domix.runtime.tracking.tensorboard import TensorboardTracker
+from domix.runtime.tracking.tracker import Tracker, Trackers
 from domix.settings.params import Params
 
 # A server that stops answering must not hold up the end of a stage; MLflow's own settings, where set, win.

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from domix.data.names import class_text
-from domix.data.picture_sources import open_pictures
-from domix.data.pictures import PictureSet
-from domix.data.samples import Opened, open_mixture, shard_numbers
+from domix.data.classes.names import class_text
+from domix.data.loading.image_sources import open_images
+from domix.data.loading.images import ImageSet
+from domix.data.loading.samples import Opened, open_mixture, shard_numbers
 from domix.project.common import ARTIFACTS, RATES, STATE, original_root
 from domix.project.tracking import tracker_of
 from domix.runtime.files import digest_of
-from domix.runtime.registry import Save
+from domix.runtime.tracking.registry import Save
 from domix.settings.params import Params
 from domix.train import first_batch
 from domix.train.fit import fit
@@ -37,11 +37,11 @@ def open_run(
     return open_mixture(path, shards=shards, captions=texts, columns=columns, streamed=streamed)
 
 
-def pictures_of(params: Params, opened: Opened) -> PictureSet:
-    """Return the pictures of a mixture."""
+def images_of(params: Params, opened: Opened) -> ImageSet:
+    """Return the images of a mixture."""
     kept = original_root() / STATE
     threads = os.cpu_count() or 1
-    return open_pictures(opened, params.trainer, cache=kept / "pictures", spool=kept / "spool", threads=threads)
+    return open_images(opened, params.trainer, cache=kept / "images", spool=kept / "spool", threads=threads)
 
 
 def sample_weights(recipe: Recipe, opened: Opened) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _statistic(path: Path, name: str) -> int:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory, which it would else give back to the system and ask for again, page by page.
 
-    Packing asks anew for every picture, training on a CPU for every step's activations: it takes a fourth of their
+    Packing asks anew for every image, training on a CPU for every step's activations: it takes a fourth of their
     time. Other allocators are left as they are.
     """
     try:

@@ -9,16 +9,16 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from domix.analyses.registry import analyses, read_settings
-from domix.data.captions_settings import Captions
-from domix.data.fetch_settings import Fetch
-from domix.data.mixtures_settings import Mixing, RecipeSpec
-from domix.data.pack_settings import Pack
+from domix.data.captions.settings import Captions
+from domix.data.fetch.settings import Fetch
+from domix.data.mixtures.settings import Mixing, RecipeSpec
+from domix.data.pack.settings import Pack
 from domix.embed.settings import Embed, PublicModel
 from domix.evaluate.settings import Evaluate
 from domix.model.settings import Model
 from domix.report.settings import Report
 from domix.runtime.settings import Settings, require
-from domix.runtime.tracking_settings import Tracking
+from domix.runtime.tracking.settings import Tracking
 from domix.train.settings import Supervised, Train, Trainer, Validation
 
 
@@ -31,10 +31,10 @@ def _name_analyses(schema: dict[str, Any]) -> None:
 class Params(Settings):
     """Everything that params.yaml says."""
 
-    test_domain: str = Field(description="domain whose cells are withheld and tested")
-    natural_domain: str = Field(description="domain of natural pictures, part of every mixture")
+    test_domain: str = Field(description="domain whose cells are held out and tested")
+    natural_domain: str = Field(description="domain of natural images, part of every mixture")
     test_classes: str | list[str] = Field(
-        description="classes withheld in the test domain: a shipped list (emoji, domainnet) or names"
+        description="classes held out in the test domain: a shipped list (emoji, domainnet) or names"
     )
     sources: list[str] = Field(
         description="data sets: the multi-domain one first, then corpora that mixtures may contain"
@@ -87,7 +87,7 @@ class Params(Settings):
         for name in self.supervised.mixtures:
             require(name in self.mixtures, f"supervised.mixtures names {name!r}, which is not among the mixtures")
         for name in self.embed.sets:
-            require(name != self.sources[0], f"embed.sets names {name!r}, whose test pictures are embedded anyway")
+            require(name != self.sources[0], f"embed.sets names {name!r}, whose test images are embedded anyway")
         for name in self.models:
             good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
             require(good, f"models: a name holds letters, digits, - and _ alone, unlike {name!r}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from domix.data.loader import Batch
+from domix.data.loading.loader import Batch
 from domix.model import clip
 from domix.model.loss import contrastive_loss
 from domix.model.tokens import tokenise
@@ -28,7 +28,7 @@ LARGEST_SCALE = math.log(100)  # the logit scale is kept in 0 .. ln 100, as in C
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTask:
-    """Pictures find their captions."""
+    """Images find their captions."""
 
     name: str
     config: dict[str, Any]  # open_clip's configuration of the model
@@ -39,7 +39,7 @@ class ClipTask:
 
     @property
     def size(self) -> int:
-        """Return the side in pixels of the pictures that the model reads."""
+        """Return the side in pixels of the images that the model reads."""
         return clip.image_size(self.config)
 
     def build(self, seed: int) -> clip.Clip:
@@ -119,7 +119,7 @@ class ClipModule(StepModule):
 
     def _features(self, part: Batch, number: int) -> tuple[Tensor, Tensor]:
         self.seed_part(part, number)
-        return self._image(part.pictures), self._text(part.targets)
+        return self._image(part.images), self._text(part.targets)
 
     def _loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):

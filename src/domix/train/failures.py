@@ -49,7 +49,7 @@ def _exhausted(job: Job, machine: Machine) -> str:
         ways.append("set trainer.precision to bf16")
     where = "the GPU's memory" if machine.accelerator == "gpu" else "the memory"
     return (
-        f"{where} does not hold {part} pictures of {size} x {size} pixels at a time ({section}.batch {recipe.batch} /"
+        f"{where} does not hold {part} images of {size} x {size} pixels at a time ({section}.batch {recipe.batch} /"
         f" {machine.processes} devices / {section}.accumulate {recipe.accumulate}):"
         f" {', '.join(ways[:-1])} or {ways[-1]}; states saved before stay"
     )

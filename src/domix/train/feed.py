@@ -9,13 +9,13 @@ import platform
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from domix.data.fetcher import Progress, filled
-from domix.data.packed_pictures import PackedPictures
-from domix.data.prefetch import Feed, prefetched
+from domix.data.loading.fetcher import Progress, filled
+from domix.data.loading.packed_images import PackedImages
+from domix.data.loading.prefetch import Feed, prefetched
 from domix.runtime.errors import ParameterError
 
 if TYPE_CHECKING:
-    from domix.data.loader import Batches
+    from domix.data.loading.loader import Batches
     from domix.train.job import Job
     from domix.train.machine import Machine
 
@@ -36,7 +36,7 @@ def feed(job: Job, batches: Batches, machine: Machine, *, name: str, process: in
         DomixError: a process that decodes died, or a folder cannot be written.
     """
     gpu = machine.accelerator == "gpu"
-    effort = job.pictures.effort
+    effort = job.images.effort
     prefetch = functools.partial(
         prefetched,
         batches,
@@ -44,7 +44,7 @@ def feed(job: Job, batches: Batches, machine: Machine, *, name: str, process: in
         pin=gpu and job.trainer.pin_memory,
         ahead=gpu or effort != "copy",  # beside a CPU that computes, copying takes time from it, thread or not
     )
-    spool = job.pictures.spool if isinstance(job.pictures, PackedPictures) else None
+    spool = job.images.spool if isinstance(job.images, PackedImages) else None
     if spool is None:
         with prefetch() as source:
             yield source

@@ -1,7 +1,7 @@
-"""A picture of a training's first batch, by which a person sees that the data are right.
+"""An image of a training's first batch, by which a person sees that the data are right.
 
-It shows the pictures exactly as the model reads them, cropped and mirrored, pixel by pixel, each with its caption.
-Step 0's batch can be made alone at any time, so the picture is the same whenever it is drawn: equal input, equal bytes.
+It shows the images exactly as the model reads them, cropped and flipped, pixel by pixel, each with its caption.
+Step 0's batch can be made alone at any time, so the image is the same whenever it is drawn: equal input, equal bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from domix.data.augment import CLIP_MEAN, CLIP_STD
-from domix.data.loader import augmented
+from domix.data.loading.augment import CLIP_MEAN, CLIP_STD
+from domix.data.loading.loader import augmented
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,57 +27,57 @@ Words = Callable[[list[int]], list[tuple[str, str]]]
 MOST, COLUMNS = 16, 4
 LINES = 4  # of a caption; what is longer ends in dots
 
-# All lengths are pixels of the drawn picture.
+# All lengths are pixels of the drawn image.
 DPI = 100
-WIDEST, GAP, MARGIN = 224, 28, 36  # of a picture, between two, around all
+WIDEST, GAP, MARGIN = 224, 28, 36  # of an image, between two, around all
 HEAD, LINE, BELOW = 74, 19, 30  # for the heading, a line of a caption, and what stands below it
 LETTER, SMALL = 7.6, 5.8  # mean widths of letters
 INK, PALE, FRAME = "#2b2b2b", "#7a7a7a", "#d8d5cf"
 
 
 def draw(job: Job, words: Words, *, name: str) -> bytes:
-    """Return a PNG of up to 16 pictures of the first batch.
+    """Return a PNG of up to 16 images of the first batch.
 
     Args:
         words: gives the caption of each of the samples whose rows it is given, and where it was taken from.
         name: of the run, for the heading.
     """
-    rows, pictures = first_pictures(job)
-    return _draw(pictures, words(rows), name=name, batch=job.recipe.batch)
+    rows, images = first_images(job)
+    return _draw(images, words(rows), name=name, batch=job.recipe.batch)
 
 
-def first_pictures(job: Job) -> tuple[list[int], Tensor]:
-    """Return which samples come first, and their pictures as the model reads them: uint8 [B, size, size, 3]."""
-    nothing = torch.zeros(len(job.pictures), dtype=torch.int64)
-    # One of so many processes that each has some 16 pictures: no more are decoded.
+def first_images(job: Job) -> tuple[list[int], Tensor]:
+    """Return which samples come first, and their images as the model reads them: uint8 [B, size, size, 3]."""
+    nothing = torch.zeros(len(job.images), dtype=torch.int64)
+    # One of so many processes that each has some 16 images: no more are decoded.
     batches = job.batches(nothing, start=0, world_size=max(1, job.recipe.batch // MOST))
     inputs = augmented(batches.make(0), job.task.size)[:MOST]
     mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
-    pictures = ((inputs * std + mean) * 255).round().clamp(0, 255).byte()
-    return batches.rows(0)[: len(inputs)].tolist(), pictures.permute(0, 2, 3, 1)
+    images = ((inputs * std + mean) * 255).round().clamp(0, 255).byte()
+    return batches.rows(0)[: len(inputs)].tolist(), images.permute(0, 2, 3, 1)
 
 
-def _draw(pictures: Tensor, words: list[tuple[str, str]], *, name: str, batch: int) -> bytes:
+def _draw(images: Tensor, words: list[tuple[str, str]], *, name: str, batch: int) -> bytes:
     from matplotlib.figure import Figure
 
-    size = pictures.shape[1]
+    size = images.shape[1]
     factor = max(1, WIDEST // size)  # whole: each pixel becomes a square
     side = size * factor
-    across = min(COLUMNS, len(pictures))
-    down = -(-len(pictures) // across)
+    across = min(COLUMNS, len(images))
+    down = -(-len(images) // across)
     wrapped = [(_wrap(caption, side / LETTER, LINES), *_wrap(cell, side / SMALL, 1)) for caption, cell in words]
     tall = side + max(len(lines) for lines, _ in wrapped) * LINE + BELOW + GAP
     width = max(2 * MARGIN + across * side + (across - 1) * GAP, 520)
     height = HEAD + MARGIN + down * tall - GAP + MARGIN // 2
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     _write(figure, MARGIN, height - MARGIN, f"First batch of {name}", size=15, weight="bold")
-    shown = f"{len(pictures)} of {batch} pictures" if len(pictures) < batch else f"all {batch} pictures"
-    about = f"{shown}, as the model reads them after crop and mirror: {size} x {size} pixels"
+    shown = f"{len(images)} of {batch} images" if len(images) < batch else f"all {batch} images"
+    about = f"{shown}, as the model reads them after crop and hflip: {size} x {size} pixels"
     _write(figure, MARGIN, height - MARGIN - 30, about, size=10, color=PALE)
-    for number, (picture, (lines, cell)) in enumerate(zip(pictures, wrapped, strict=True)):
+    for number, (image, (lines, cell)) in enumerate(zip(images, wrapped, strict=True)):
         row, column = divmod(number, across)
         left, top = MARGIN + column * (side + GAP), height - MARGIN - HEAD - row * tall
-        large = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+        large = image.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
         figure.figimage(large.numpy(), left, top - side)
         _frame(figure, (left, top - side), side)
         _write(figure, left, top - side - 8, "\n".join(lines), size=10)
@@ -95,7 +95,7 @@ def _wrap(text: str, letters: float, lines: int) -> list[str]:
 
 
 def _frame(figure: Any, corner: tuple[int, int], side: int) -> None:
-    """Draw a line around a picture, outside of its pixels: white drawings on white would have no edge."""
+    """Draw a line around an image, outside of its pixels: white drawings on white would have no edge."""
     from matplotlib.patches import Rectangle
 
     width, height = figure.get_size_inches() * DPI

@@ -21,7 +21,7 @@ from domix.model.checkpoint import CONFIG, WEIGHTS, save_weights
 from domix.runtime.errors import Interrupted
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.memory import keep_freed_memory
-from domix.runtime.tracking import NullTracker, Tracker
+from domix.runtime.tracking.tracker import NullTracker, Tracker
 from domix.train.failures import explain
 from domix.train.feed import feed
 from domix.train.machine import Machine, check_processes, choose
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import lightning
     from torch import nn
 
-    from domix.data.prefetch import Feed
+    from domix.data.loading.prefetch import Feed
     from domix.train.job import Job
     from domix.train.step_module import StepModule
 
@@ -86,7 +86,7 @@ def fit(
     if state is not None:
         module.restore(state.tensors)
         restore_scaler(trainer, notes["scaler"])
-    tracker, picture = NullTracker(), None
+    tracker, image = NullTracker(), None
     if trainer.is_global_zero:
         store.prepare()
         if state is None and (epoch := job.checkpoints.get(0)) is not None:
@@ -95,8 +95,8 @@ def fit(
         tracker = session.tracker = open_tracker()
         session.tell_again()
         if draw is not None:
-            picture = draw()
-            tracker.file(FIRST_BATCH, picture)
+            image = draw()
+            tracker.file(FIRST_BATCH, image)
         if progress:
             session.show_progress()
     tracker.params(
@@ -113,7 +113,7 @@ def fit(
         if session.step < job.total:
             raise Interrupted(f"training ended after step {session.step} of {job.total}; run it again to continue")
         if trainer.is_global_zero:
-            _publish(out, job, model, session, about, picture)
+            _publish(out, job, model, session, about, image)
             if rates is not None:
                 write_text(rates, as_csv([row | {"devices": job.trainer.processes} for row in record.rates]))
             tracker.model(out)
@@ -199,7 +199,7 @@ def _run(trainer: lightning.Trainer, module: StepModule, batches: Feed, machine:
 
 
 def _publish(
-    out: Path, job: Job, model: nn.Module, session: Session, about: dict[str, Any], picture: bytes | None
+    out: Path, job: Job, model: nn.Module, session: Session, about: dict[str, Any], image: bytes | None
 ) -> None:
     """Write the model folder.
 
@@ -223,8 +223,8 @@ def _publish(
         write_text(folder / "log.csv", as_csv(session.record.rows))
         if session.record.validations:
             write_text(folder / "validation.csv", as_csv(session.record.validations))
-        if picture is not None:
-            (folder / FIRST_BATCH).write_bytes(picture)
+        if image is not None:
+            (folder / FIRST_BATCH).write_bytes(image)
         done = {
             "steps": job.total,
             "samples": job.total * job.recipe.batch,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from domix.data.loader import Augmentation, Batches, Order
+from domix.data.loading.loader import Augmentation, Batches, Order
 from domix.runtime.errors import ParameterError
 from domix.train.schedule import Schedule, step_of_epoch, total_steps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from domix.data.pictures import PictureSet
+    from domix.data.loading.images import ImageSet
     from domix.train.settings import Recipe, Trainer
     from domix.train.step_module import StepModule
 
@@ -35,7 +35,7 @@ class Task(Protocol):
 
     @property
     def size(self) -> int:
-        """Return the side in pixels of the pictures that the model reads."""
+        """Return the side in pixels of the images that the model reads."""
         ...
 
     def build(self, seed: int) -> nn.Module:
@@ -43,7 +43,7 @@ class Task(Protocol):
         ...
 
     def targets(self, model: nn.Module) -> Tensor:
-        """Return what each picture is trained towards, [N] or [N, L]."""
+        """Return what each image is trained towards, [N] or [N, L]."""
         ...
 
     def schedule(self, job: Job) -> Schedule:
@@ -61,29 +61,28 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training: everything that its weights depend on, and where its pictures lie."""
+    """A training: everything that its weights depend on, and where its images lie."""
 
     task: Task
     recipe: Recipe
     trainer: Trainer
     seed: int
-    pictures: PictureSet
+    images: ImageSet
     weights: Sequence[float] | None = None  # how often each sample is drawn, in proportion; None: all alike
     shards: Sequence[int] | None = None  # the shard of each sample, numbered from 0; needed with recipe.window
 
     def __post_init__(self) -> None:
         """Refuse a batch that would hold a sample twice."""
-        if self.recipe.batch > len(self.pictures):
+        if self.recipe.batch > len(self.images):
             section = self.task.section
             raise ParameterError(
-                f"{section}.batch is {self.recipe.batch}, more than the mixture's {len(self.pictures)} samples:"
-                " lower it"
+                f"{section}.batch is {self.recipe.batch}, more than the mixture's {len(self.images)} samples: lower it"
             )
 
     @property
     def length(self) -> int:
         """Samples an epoch has."""
-        count, recipe = len(self.pictures), self.recipe
+        count, recipe = len(self.images), self.recipe
         return count - count % recipe.batch if recipe.drop_last else count
 
     @property
@@ -121,15 +120,15 @@ class Job:
         """Return the batches of the steps from `start` on, this process's share of each."""
         recipe = self.recipe
         return Batches(
-            self.pictures,
+            self.images,
             targets,
             Augmentation(
                 scale=(recipe.crop_scale[0], recipe.crop_scale[1]),
                 ratio=(recipe.crop_ratio[0], recipe.crop_ratio[1]),
-                mirror=recipe.mirror,
+                hflip=recipe.hflip,
             ),
             Order(
-                count=len(self.pictures),
+                count=len(self.images),
                 seed=self.seed,
                 weights=None if self.weights is None else torch.tensor(self.weights, dtype=torch.float64),
                 shards=None if self.shards is None else torch.tensor(self.shards),

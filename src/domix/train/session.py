@@ -21,10 +21,10 @@ import lightning
 import torch
 from torch import Tensor
 
-from domix.data.loader import Batch
+from domix.data.loading.loader import Batch
 from domix.model.checkpoint import save_weights
 from domix.runtime.errors import DomixError, Interrupted
-from domix.runtime.tracking import NullTracker, Tracker
+from domix.runtime.tracking.tracker import NullTracker, Tracker
 from domix.train.resume import State, Store, pack
 from domix.train.step_module import StepModule
 

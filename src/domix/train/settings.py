@@ -28,7 +28,7 @@ class Recipe(Settings):
     bn_group: int | None = Field(
         gt=0,
         description=(
-            "pictures over which batch norm computes its statistics; null: a device's part of a batch (batch / devices"
+            "images over which batch norm computes its statistics; null: a device's part of a batch (batch / devices"
             " / accumulate)"
         ),
     )
@@ -47,9 +47,9 @@ class Recipe(Settings):
     lr: float = Field(gt=0, description="peak learning rate")
     weight_decay: float = Field(description="weight decay; biases, norms and the logit scale are exempt")
     clip_grad: float | None = Field(gt=0, description="largest norm of the gradient; null: no clipping")
-    crop_scale: list[float] = Field(description="random resized crop: least and greatest share of the picture's area")
+    crop_scale: list[float] = Field(description="random resized crop: least and greatest share of the image's area")
     crop_ratio: list[float] = Field(description="random resized crop: least and greatest aspect ratio")
-    mirror: float = Field(ge=0, le=1, description="probability that a picture is mirrored")
+    hflip: float = Field(ge=0, le=1, description="probability that an image is flipped")
     checkpoints: list[int] = Field(description="epochs after which weights are kept (0 = untrained)")
 
     @model_validator(mode="after")
@@ -110,7 +110,7 @@ class Train(Recipe):
 
 
 class Supervised(Recipe):
-    """The recipe of supervised classifiers, the counterpart of CLIP models: pictures and classes, no captions."""
+    """The recipe of supervised classifiers, the counterpart of CLIP models: images and classes, no captions."""
 
     mixtures: list[str] = Field(
         description="those of the mixtures on which classifiers are trained, too, with each of the seeds"
@@ -134,12 +134,10 @@ class Supervised(Recipe):
 
 
 class Validation(Settings):
-    """Measurements on test pictures while CLIP trains: curves to watch, no part of the results."""
+    """Measurements on test images while CLIP trains: curves to watch, no part of the results."""
 
     every: int | None = Field(gt=0, description="optimiser steps between measurements; null: none")
-    pictures: int = Field(
-        ge=2, description="test pictures of cells that the mixture shows, and as many of withheld ones"
-    )
+    images: int = Field(ge=2, description="test images of cells that the mixture shows, and as many of held-out ones")
     template: str = Field(description="prompt of the zero-shot classifier, {} stands for the class")
 
     @model_validator(mode="after")
@@ -172,7 +170,7 @@ class Trainer(Settings):
     )
     loader: Literal["auto", "resident", "cache", "shards", "stream"] = Field(
         description=(
-            "where pictures come from, with the same batches from each: resident: decoded into memory; cache: decoded"
+            "where images come from, with the same batches from each: resident: decoded into memory; cache: decoded"
             " once into a memory-mapped file; shards: decoded by `workers` as they are needed; stream: likewise, from"
             " copies that are fetched ahead from `shards`. auto: resident (several processes: cache) if half the free"
             " memory holds them, else shards"

@@ -9,7 +9,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from domix.data.loader import Batch, augmented
+from domix.data.loading.loader import Batch, augmented
 from domix.model.batchnorm import group_batchnorm
 from domix.runtime.seeds import derive
 from domix.train.resume import unpack_optimizer
@@ -71,11 +71,11 @@ class StepModule(lightning.LightningModule, ABC):
         """Leave the gradients: Lightning would drop those of earlier parts, between them and the last."""
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment the pictures where they are trained on, outside of any lower precision."""
-        pictures = augmented(batch, self.job.task.size)
+        """Augment the images where they are trained on, outside of any lower precision."""
+        images = augmented(batch, self.job.task.size)
         layout = torch.channels_last if self.job.trainer.channels_last else torch.contiguous_format
-        pictures = pictures.contiguous(memory_format=layout)
-        return batch._replace(pictures=pictures)
+        images = images.contiguous(memory_format=layout)
+        return batch._replace(images=images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of one batch."""

@@ -1,4 +1,4 @@
-"""Classifiers' training: each picture's class as target, cross-entropy, SGD."""
+"""Classifiers' training: each image's class as target, cross-entropy, SGD."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from domix.data.loader import Batch
-from domix.model import supervised
+from domix.data.loading.loader import Batch
+from domix.model import classifier as supervised
 from domix.runtime.errors import ParameterError
 from domix.train import optim
 from domix.train.schedule import Milestones
 from domix.train.step_module import StepModule
 
 if TYPE_CHECKING:
-    from domix.data.labels import Labels
+    from domix.data.mixtures.labels import Labels
     from domix.train.job import Job
     from domix.train.settings import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedTask:
-    """Pictures find their class."""
+    """Images find their class."""
 
     name: str
-    encoder: dict[str, Any]  # see domix.model.supervised
+    encoder: dict[str, Any]  # see domix.model.classifier
     recipe: Supervised
     labels: Labels
     grad_checkpointing: bool = False
@@ -36,7 +36,7 @@ class SupervisedTask:
 
     @property
     def size(self) -> int:
-        """Return the side in pixels of the pictures that the model reads."""
+        """Return the side in pixels of the images that the model reads."""
         return self.encoder["image_size"]
 
     def build(self, seed: int) -> supervised.Classifier:
@@ -110,7 +110,7 @@ class SupervisedModule(StepModule):
         loss, values, accuracies = torch.zeros(()), [], []
         for number, part in enumerate(parts):
             self.seed_part(part, number)
-            logits = self._logits(part.pictures)
+            logits = self._logits(part.images)
             with torch.autocast(self.device.type, enabled=False):
                 loss = F.cross_entropy(logits.float(), part.targets) / len(parts)
             values.append(loss.detach())

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from domix.evaluate.embeddings import Embeddings
+from domix.embed.embeddings import Embeddings
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Layer:
     """One layer's class means, ready to be compared between domains under any kernel and for any classes."""
 
     def __init__(self, means_GKC: NDArray[np.floating]) -> None:
-        """Take class means [G, K, C] in which a cell without pictures is NaN."""
+        """Take class means [G, K, C] in which a cell without images is NaN."""
         means = np.asarray(means_GKC, dtype=np.float64)
         self.present_GK: NDArray[np.bool_] = np.asarray(np.isfinite(means).all(axis=2))
         self._place_GK = self.present_GK.cumsum(axis=1) - 1  # where a class stands among those that a domain has

@@ -1,4 +1,4 @@
-"""Withheld test images, and images like them, among the training samples of every mixture."""
+"""Held-out test images, and images like them, among the training samples of every mixture."""
 
 from domix.analyses.contract import Analysis
 from domix.analyses.leakage.settings import Settings
@@ -37,8 +37,8 @@ ANALYSIS = Analysis(
                 Column("samples", "int64", "samples outside the held-out cells that are like a held-out image"),
                 Column("tested_samples", "int64", "samples within them that are"),
                 Column("same_class", "int64", "those of `samples` like an image of their own class"),
-                Column("pictures", "int64", "held-out images that have such a sample"),
-                Column("withheld", "int64", "held-out images"),
+                Column("images", "int64", "held-out images that have such a sample"),
+                Column("held_out", "int64", "held-out images"),
                 Column("n", "int64", "samples of the mixture"),
             ),
             "what was found in each mixture",

@@ -1,14 +1,14 @@
-"""Withheld test pictures, and pictures like them, among the training samples of every mixture.
+"""Held-out test images, and images like them, among the training samples of every mixture.
 
-Three searches, each for what the one before it misses: equal files, nearly equal pictures (`data/duplicates.py`), and
-pictures that a trained encoder embeds close to a withheld one. The last finds mirrored, redrawn and recoloured copies,
-but also plain likenesses: an encoder that was taught classes draws all pictures of a class together. It says where to
-look, not what is a copy.
+Three searches, each for what the one before it misses: equal files, nearly equal images
+(`data/mixtures/duplicates.py`), and images that a trained encoder embeds close to a held-out one. The last finds
+mirrored, redrawn and recoloured copies, but also plain likenesses: an encoder that was taught classes draws all images
+of a class together. It says where to look, not what is a copy.
 
 The encoder reads every training sample once, whatever the number of mixtures, and only what is needed of its embeddings
 is kept. The same pass serves the domain audit (`domain_audit.py`).
 
-Shapes: P withheld pictures, N samples, D embedding, B batch, G domains.
+Shapes: P held-out images, N samples, D embedding, B batch, G domains.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from domix.analyses.contract import Findings
 from domix.analyses.leakage.domain_audit import Probe, audit_table, fit_probe
 from domix.analyses.leakage.neighbours import Bools, Ints, Nearest, Samples, gather
 from domix.analyses.sampling import draw_rows
-from domix.data.duplicates import hash_bits, in_cells, is_flat, leaked, withheld_pictures
-from domix.data.index import read_index
-from domix.data.shards import ShardReader
+from domix.data.mixtures.duplicates import hash_bits, held_out_images, in_cells, is_flat, leaked
+from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
 from domix.embed.source_encoder import SourceEncoder
 from domix.runtime.errors import DataError, ParameterError
 from domix.study import Run, Study
 
 READ, COMPARED = ["row", "key", "width", "height"], ["row", "sha256", "phash"]  # what the encoder and `leaked` need
 INDEX_COLUMNS = [*READ, "domain", "class", "label", "split", "sha256", "phash"]
-SUMMARY = ["mixture", "kind", "samples", "tested_samples", "same_class", "pictures", "withheld", "n"]
+SUMMARY = ["mixture", "kind", "samples", "tested_samples", "same_class", "images", "held_out", "n"]
 DUPLICATES = ["kind", "test_row", "source", "row", "domain", "class", "distance", "similarity", "tested", "mixtures"]
-KEPT = 5  # nearest training samples of each withheld picture in the table
-PROBE_PICTURES, PROBE_SEED = 1500, 0  # pictures a domain that the domain probe learns from, drawn by seed
+KEPT = 5  # nearest training samples of each held-out image in the table
+PROBE_IMAGES, PROBE_SEED = 1500, 0  # images a domain that the domain probe learns from, drawn by seed
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Search:
 
 
 def choose_encoder(runs: Sequence[Run], cells: pd.DataFrame, wanted: str | None) -> Run:
-    """Return the run whose model embeds the pictures: the one named `wanted`, or the one shown most.
+    """Return the run whose model embeds the images: the one named `wanted`, or the one shown most.
 
     That is the first of those whose mixture holds samples of most cells (`cells`: columns mixture, samples).
 
@@ -74,7 +74,7 @@ def choose_encoder(runs: Sequence[Run], cells: pd.DataFrame, wanted: str | None)
 
 
 def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], encoder: Path, search: Search) -> Findings:
-    """Look for withheld pictures in mixtures.
+    """Look for held-out images in mixtures.
 
     Args:
         mixtures: name -> columns `source`, `row`.
@@ -82,7 +82,7 @@ def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], enco
         encoder: folder of a trained model.
 
     Raises:
-        DataError: a file is missing or damaged, the study withholds no picture, or the model's training has diverged.
+        DataError: a file is missing or damaged, the study withholds no image, or the model's training has diverged.
     """
     held = {next(iter(shards)), *(name for table in mixtures.values() for name in table["source"].unique())}
     shards = {name: folder for name, folder in shards.items() if name in held}
@@ -109,12 +109,12 @@ def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], enco
 
 @dataclass(frozen=True)
 class _Material:
-    """What is searched: withheld pictures, and the samples of all mixtures with what the indices say of them."""
+    """What is searched: held-out images, and the samples of all mixtures with what the indices say of them."""
 
     mixtures: list[str]
     indices: dict[str, pd.DataFrame]  # source -> index; the multi-domain source first
     domains: list[str]  # of the multi-domain source
-    pictures: pd.DataFrame  # index rows of the P withheld pictures
+    images: pd.DataFrame  # index rows of the P held-out images
     samples: Samples
     domain: Ints  # [N] place in `domains`; their number for none of them
     label: Ints  # [N] label of the multi-domain source's class of that name; -1: none
@@ -134,9 +134,9 @@ class _Material:
 
 def _gather_material(mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd.DataFrame], study: Study) -> _Material:
     source, main = next(iter(indices.items()))
-    pictures = withheld_pictures(main, study.test_domain, study.test_classes)
-    if pictures.empty:
-        raise DataError(f"{source} has no test picture of a test class in {study.test_domain!r}: run dvc repro")
+    images = held_out_images(main, study.test_domain, study.test_classes)
+    if images.empty:
+        raise DataError(f"{source} has no test image of a test class in {study.test_domain!r}: run dvc repro")
     none = np.zeros(0, np.int64)
     training = main.loc[main["split"] == "train", "row"].to_numpy()
     samples = gather(list(mixtures.values()), {name: training if name == source else none for name in indices})
@@ -152,16 +152,16 @@ def _gather_material(mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd
         parts.append((domain, labels, tested))
     domain, labels, tested = (np.concatenate(column) for column in zip(*parts, strict=True))
     samples, tested = samples.divided(tested)
-    return _Material(list(mixtures), indices, domains, pictures, samples, domain, labels, tested)
+    return _Material(list(mixtures), indices, domains, images, samples, domain, labels, tested)
 
 
 def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nearest, Probe, Bools]:
     """Read every sample once: the nearest ones, the domain probe, and what it takes for the test domain [N]."""
     samples, source = material.samples, material.source
-    pictures = eyes.all(source, material.pictures)
+    images = eyes.all(source, material.images)
     nearest = Nearest(
-        pictures,
-        material.pictures["label"].to_numpy(np.int64),
+        images,
+        material.images["label"].to_numpy(np.int64),
         groups=len(samples.shown),
         similarity=search.similarity,
         keep=KEPT,
@@ -169,7 +169,7 @@ def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nea
     taken = np.zeros(len(samples), bool)
     mine = samples.of_source(source)
     training = mine[(material.index_rows(mine, source, ["split"])["split"] == "train").to_numpy()]
-    drawn = training[draw_rows(material.domain[training], PROBE_PICTURES, seed=PROBE_SEED)]
+    drawn = training[draw_rows(material.domain[training], PROBE_IMAGES, seed=PROBE_SEED)]
     image = eyes.all(source, material.index_rows(drawn, source, READ))
     probe = fit_probe(
         image,
@@ -198,26 +198,26 @@ def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nea
 
 
 def _copies(material: _Material, near_bits: int) -> pd.DataFrame:
-    """Find copies of withheld pictures among shown samples: `leaked`, with the number `sample` and `test_label`."""
+    """Find copies of held-out images among shown samples: `leaked`, with the number `sample` and `test_label`."""
     samples = material.samples
     shown = samples.held
     numbers = {name: samples.of_source(name) for name in material.indices}
     rows = {name: material.index_rows(mine[shown[mine]], name, COMPARED) for name, mine in numbers.items()}
-    pairs = leaked(material.pictures, rows, near_bits)
+    pairs = leaked(material.images, rows, near_bits)
     number = np.zeros(len(pairs), np.int64)
     for name in material.indices:
         here = (pairs["source"] == name).to_numpy()
         number[here] = samples.find(name, pairs.loc[here, "row"].to_numpy())
-    label = material.pictures.set_index("row")["label"]
+    label = material.images.set_index("row")["label"]
     return pairs.assign(sample=number, test_label=label.loc[pairs["test_row"]].to_numpy())
 
 
 def _summary(material: _Material, copies: pd.DataFrame, nearest: Nearest) -> pd.DataFrame:
     """Count for every mixture and kind of likeness: SUMMARY, one row each.
 
-    `samples`, `same_class` (those alike to a picture of their own class) and `pictures` (withheld pictures concerned)
+    `samples`, `same_class` (those alike to an image of their own class) and `images` (held-out images concerned)
     leave out samples of the tested cells themselves, which a mixture shows on purpose or not at all; these are counted
-    as `tested_samples`. `withheld` and `n` are the numbers of withheld pictures and of the mixture's samples.
+    as `tested_samples`. `held_out` and `n` are the numbers of held-out images and of the mixture's samples.
     """
     sample = copies["sample"].to_numpy()
     group = material.samples.group[sample]
@@ -227,7 +227,7 @@ def _summary(material: _Material, copies: pd.DataFrame, nearest: Nearest) -> pd.
     rows = []
     for mixture in material.mixtures:
         groups = material.groups_of(mixture)
-        head = (mixture, len(material.pictures), int(sizes[groups].sum()))
+        head = (mixture, len(material.images), int(sizes[groups].sum()))
         for kind in ("exact", "near"):
             here = groups[group] & (copies["kind"] == kind).to_numpy()
             free = copies[here & ~tested]
@@ -238,7 +238,7 @@ def _summary(material: _Material, copies: pd.DataFrame, nearest: Nearest) -> pd.
         close = (int(nearest.close[free].sum()), int(nearest.close[groups & material.tested].sum()))
         close += (int(nearest.same_class[free].sum()), int(nearest.touched[free].any(axis=0).sum()))
         rows.append((*head, "embedding", *close))
-    columns = ["mixture", "withheld", "n", "kind", "samples", "tested_samples", "same_class", "pictures"]
+    columns = ["mixture", "held_out", "n", "kind", "samples", "tested_samples", "same_class", "images"]
     return pd.DataFrame(rows, columns=columns)[SUMMARY]
 
 
@@ -248,13 +248,13 @@ def _copies_table(material: _Material, copies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nearest_table(material: _Material, nearest: Nearest) -> pd.DataFrame:
-    """Tabulate the nearest samples of each withheld picture, those of the tested cells left out."""
+    """Tabulate the nearest samples of each held-out image, those of the tested cells left out."""
     value, number = nearest.nearest(material.samples.shown.any(axis=1) & ~material.tested)
-    picture, place = np.nonzero(number >= 0)
-    test_row = material.pictures["row"].to_numpy()[picture]
-    pairs = {"kind": "embedding", "test_row": test_row, "distance": pd.array([pd.NA] * len(picture), "Int64")}
-    table = pd.DataFrame(pairs | {"similarity": value[picture, place].astype(np.float64)})
-    return _described(material, table, number[picture, place])
+    image, place = np.nonzero(number >= 0)
+    test_row = material.images["row"].to_numpy()[image]
+    pairs = {"kind": "embedding", "test_row": test_row, "distance": pd.array([pd.NA] * len(image), "Int64")}
+    table = pd.DataFrame(pairs | {"similarity": value[image, place].astype(np.float64)})
+    return _described(material, table, number[image, place])
 
 
 def _described(material: _Material, pairs: pd.DataFrame, numbers: Ints) -> pd.DataFrame:
@@ -294,12 +294,12 @@ def _facts(material: _Material, probe: Probe, search: Search) -> dict[str, Any]:
     return {
         "test_domain": search.study.test_domain,
         "natural_domain": search.study.natural_domain,
-        "withheld": len(material.pictures),
+        "held_out": len(material.images),
         "samples": int(shown.sum()),
         "similarity": search.similarity,
         "near_bits": search.near_bits,
-        "flat_withheld": int(is_flat(hash_bits(material.pictures["phash"])).sum()),
+        "flat_held_out": int(is_flat(hash_bits(material.images["phash"])).sum()),
         "flat_samples": flat,
-        "probe_pictures": int(probe.pictures.sum()),
+        "probe_images": int(probe.images.sum()),
         "probe_rates": {domain: round(rate, 4) for domain, rate in rates if np.isfinite(rate)},
     }

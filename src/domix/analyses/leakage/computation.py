@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from domix.analyses.contract import Findings
 from domix.analyses.leakage.audit import Search, audit, choose_encoder
 from domix.analyses.leakage.settings import Settings
-from domix.data.mixtures import read_mixture
+from domix.data.mixtures.mixture import read_mixture
 from domix.model.checkpoint import WEIGHTS
 from domix.runtime.files import sha256_file
 from domix.runtime.tables import read_table

@@ -1,15 +1,15 @@
-"""How much of a training set looks like the withheld domain, whatever its labels say.
+"""How much of a training set looks like the held-out domain, whatever its labels say.
 
-A linear probe learns from labelled pictures of several domains to tell the test domain from the rest, and then judges
+A linear probe learns from labelled images of several domains to tell the test domain from the rest, and then judges
 every training sample. It errs, so the share that it takes for the test domain is corrected: with f the share of other
-pictures that it takes for the test domain and t the share of the test domain's that it does, both measured on classes
+images that it takes for the test domain and t the share of the test domain's that it does, both measured on classes
 that it had not seen, a share q taken means that about (q - f) / (t - f) are (Rogan and Gladen 1978).
 
-f hangs on what the other pictures are: for samples whose domains are known it is the mean over those domains, and for
-all others, a base corpus above all, that of the natural domain. If a corpus differs from it more than its pictures do
-among each other, f is wrong for it, and so is the estimate: look at the pictures.
+f hangs on what the other images are: for samples whose domains are known it is the mean over those domains, and for
+all others, a base corpus above all, that of the natural domain. If a corpus differs from it more than its images do
+among each other, f is wrong for it, and so is the estimate: look at the images.
 
-Shapes: N pictures, D embedding, G domains, K classes, B resamples.
+Shapes: N images, D embedding, G domains, K classes, B resamples.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ TELLS = 0.1  # t - f below which the probe cannot tell the domains apart, and th
 
 @dataclass(frozen=True)
 class Probe:
-    """A classifier of the test domain against the rest, and what it does to pictures of classes that it did not see."""
+    """A classifier of the test domain against the rest, and what it does to images of classes that it did not see."""
 
     test: int  # place of the test domain
     natural: int  # place of the natural domain
-    weight: Floats  # [F + 1, D] of the classifiers of F folds, and last of the one that learnt from all pictures
+    weight: Floats  # [F + 1, D] of the classifiers of F folds, and last of the one that learnt from all images
     bias: Floats  # [F + 1]
     fold: Ints  # [K] the classifier that has not seen a class; F where none has
-    pictures: Ints  # [G, K] that it was measured on
+    images: Ints  # [G, K] that it was measured on
     hits: Ints  # [G, K] that it took for the test domain
     taken: Bools  # [N] its verdicts on them
 
     def takes(self, image: NDArray[np.float32], label: Ints) -> Bools:
-        """Tell which pictures [N, D] of classes [N] (-1: none known) look like the test domain.
+        """Tell which images [N, D] of classes [N] (-1: none known) look like the test domain.
 
-        The judge of a picture has not learnt from its class, so that the rates hold for it.
+        The judge of an image has not learnt from its class, so that the rates hold for it.
         """
         score = image @ self.weight.T.astype(np.float32) + self.bias.astype(np.float32)
         judge = np.where(label < 0, len(self.weight) - 1, self.fold[label])
@@ -57,8 +57,8 @@ class Probe:
 
     @property
     def rates(self) -> Floats:
-        """Share of each domain's pictures that it takes for the test domain [G]; NaN where there are none."""
-        return _ratio(self.hits.sum(axis=1), self.pictures.sum(axis=1))
+        """Share of each domain's images that it takes for the test domain [G]; NaN where there are none."""
+        return _ratio(self.hits.sum(axis=1), self.images.sum(axis=1))
 
 
 def fit_probe(
@@ -71,7 +71,7 @@ def fit_probe(
     test_domain: str,
     natural: str,
 ) -> Probe:
-    """Fit ridge classifiers that weigh both sides alike, on pictures [N, D] of `domains` [N] and `classes` labels [N].
+    """Fit ridge classifiers that weigh both sides alike, on images [N, D] of `domains` [N] and `classes` labels [N].
 
     Its rates come from folds that share no class: what it learns of a style must hold for new objects, and no drawing
     is on both sides in two poses.
@@ -83,8 +83,8 @@ def fit_probe(
     inside = domain == test
     if not can_probe(inside, label):
         raise DataError(
-            f"the domain audit needs training pictures of two classes in {test_domain!r} and in other domains: "
-            "add pictures of them to the data"
+            f"the domain audit needs training images of two classes in {test_domain!r} and in other domains: "
+            "add images of them to the data"
         )
     probe = fit_grouped(image, inside, label)
     ridges = [*probe.ridges, fit_ridge(image, inside)]
@@ -99,7 +99,7 @@ def fit_probe(
         weight=np.concatenate([np.reshape(ridge.coef_, (1, -1)) for ridge in ridges]).astype(np.float64),
         bias=np.array([np.ravel(ridge.intercept_)[0] for ridge in ridges], dtype=np.float64),
         fold=fold,
-        pictures=np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape),
+        images=np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape),
         hits=np.bincount(cell, weights=probe.taken, minlength=shape[0] * shape[1]).astype(np.int64).reshape(shape),
         taken=probe.taken,
     )
@@ -118,15 +118,15 @@ def estimate_share(probe: Probe, taken: int, counts: Ints, *, confidence: float)
         tell the domains apart.
     """
     total = int(counts.sum())
-    true, false = _rates(probe, probe.hits.sum(axis=1), probe.pictures.sum(axis=1), counts)
+    true, false = _rates(probe, probe.hits.sum(axis=1), probe.images.sum(axis=1), counts)
     share = taken / total
     result = {"share": share, "true_positive": float(true), "false_positive": float(false)}
     if not true - false >= TELLS:
         return result | {"estimate": np.nan, "low": np.nan, "high": np.nan}
     generator = numpy_generator(SEED, "domain audit")
-    classes = probe.pictures.shape[1]
+    classes = probe.images.shape[1]
     times = generator.multinomial(classes, np.full(classes, 1 / classes), size=RESAMPLES)  # [B, K]
-    trues, falses = _rates(probe, times @ probe.hits.T, times @ probe.pictures.T, counts)
+    trues, falses = _rates(probe, times @ probe.hits.T, times @ probe.images.T, counts)
     shares = generator.beta(taken + 0.5, total - taken + 0.5, size=RESAMPLES)
     spread = np.clip((shares - falses) / np.maximum(trues - falses, TELLS / 2), 0, 1)
     tail = (1 - confidence) / 2
@@ -135,9 +135,9 @@ def estimate_share(probe: Probe, taken: int, counts: Ints, *, confidence: float)
     return result | {"estimate": estimate, "low": min(float(low), estimate), "high": max(float(high), estimate)}
 
 
-def _rates(probe: Probe, hits: Ints, pictures: Ints, counts: Ints) -> tuple[Floats, Floats]:
-    """Return the true and the false positive rate from hits and pictures of each domain [..., G]."""
-    rates = _ratio(hits, pictures)
+def _rates(probe: Probe, hits: Ints, images: Ints, counts: Ints) -> tuple[Floats, Floats]:
+    """Return the true and the false positive rate from hits and images of each domain [..., G]."""
+    rates = _ratio(hits, images)
     weight = counts[:-1].astype(np.float64)
     weight[probe.natural] += counts[-1]
     weight[probe.test] = 0.0

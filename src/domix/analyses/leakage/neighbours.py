@@ -1,10 +1,10 @@
-"""The training samples of several mixtures as one set, and a search for those nearest to withheld pictures.
+"""The training samples of several mixtures as one set, and a search for those nearest to held-out images.
 
 Mixtures of a study share most of their samples. So all samples are put together, each once, in groups: those of a group
 are shown by the same mixtures. What is found for each group then adds up to what is found for each mixture, and one
 pass over the samples serves them all.
 
-Shapes: P withheld pictures, N samples, U groups, M mixtures, D embedding, B a block of samples, T neighbours kept.
+Shapes: P held-out images, N samples, U groups, M mixtures, D embedding, B a block of samples, T neighbours kept.
 """
 
 from __future__ import annotations
@@ -93,26 +93,26 @@ def _distinct(words: NDArray[np.uint64]) -> tuple[Ints, Ints]:
 
 
 class Nearest:
-    """Collects, block by block, how many samples of each group are close to withheld pictures, and which are nearest.
+    """Collects, block by block, how many samples of each group are close to held-out images, and which are nearest.
 
     Its memory does not grow with the number of samples.
     """
 
-    def __init__(self, withheld: Floats, label: Ints, *, groups: int, similarity: float, keep: int) -> None:
-        """Take withheld pictures [P, D], L2-normalised, and their classes [P]; samples are close from `similarity` on.
+    def __init__(self, held_out: Floats, label: Ints, *, groups: int, similarity: float, keep: int) -> None:
+        """Take held-out images [P, D], L2-normalised, and their classes [P]; samples are close from `similarity` on.
 
-        `keep` nearest samples of each group are kept for each picture.
+        `keep` nearest samples of each group are kept for each image.
         """
-        self.withheld, self.label, self.similarity = withheld, label, similarity
-        self.close = np.zeros(groups, np.int64)  # samples close to some picture
+        self.held_out, self.label, self.similarity = held_out, label, similarity
+        self.close = np.zeros(groups, np.int64)  # samples close to some image
         self.same_class = np.zeros(groups, np.int64)  # those of them that are close to one of their own class
-        self.touched = np.zeros((groups, len(withheld)), bool)  # pictures to which some sample is close
-        self.value = np.full((groups, len(withheld), keep), -np.inf, np.float32)
-        self.sample = np.full((groups, len(withheld), keep), -1, np.int64)
+        self.touched = np.zeros((groups, len(held_out)), bool)  # images to which some sample is close
+        self.value = np.full((groups, len(held_out), keep), -np.inf, np.float32)
+        self.sample = np.full((groups, len(held_out), keep), -1, np.int64)
 
     def add(self, image: Floats, sample: Ints, group: Ints, label: Ints) -> None:
         """Take samples [B, D], L2-normalised, with their numbers, groups and classes (-1: none), each [B]."""
-        likeness_PB = self.withheld @ image.T
+        likeness_PB = self.held_out @ image.T
         for number in np.unique(group):
             here = np.flatnonzero(group == number)
             some = likeness_PB if len(here) == len(group) else likeness_PB[:, here]
@@ -130,15 +130,15 @@ class Nearest:
         self.value[number], self.sample[number] = _top(value, ids, self.value.shape[2])
 
     def nearest(self, groups: Bools) -> tuple[Floats, Ints]:
-        """Return the nearest samples of some groups bool [U] to each picture: similarity and number [P, T].
+        """Return the nearest samples of some groups bool [U] to each image: similarity and number [P, T].
 
         The nearest come first; where there are fewer than T, -inf and -1 fill up.
         """
-        flat = (len(self.withheld), -1)
+        flat = (len(self.held_out), -1)
         value = self.value[groups].transpose(1, 0, 2).reshape(flat)
         ids = self.sample[groups].transpose(1, 0, 2).reshape(flat)
         if value.shape[1] == 0:
-            return self.value[:0].reshape(len(self.withheld), 0), self.sample[:0].reshape(len(self.withheld), 0)
+            return self.value[:0].reshape(len(self.held_out), 0), self.sample[:0].reshape(len(self.held_out), 0)
         return _top(value, ids, self.value.shape[2])
 
 

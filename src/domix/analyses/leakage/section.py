@@ -1,7 +1,7 @@
-"""What the page says of leakage: were withheld pictures in training after all, under another name?
+"""What the page says of leakage: were held-out images in training after all, under another name?
 
-A copy is a training sample outside the tested cells whose file, or whose perceptual hash, is that of a withheld
-picture. What an encoder finds alike is reported beside it, and not called a copy.
+A copy is a training sample outside the tested cells whose file, or whose perceptual hash, is that of a held out
+image. What an encoder finds alike is reported beside it, and not called a copy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from domix.runtime.wording import listed, percent, plain, spaced
 from domix.study import Study
 
 KINDS = ("exact", "near", "embedding")
-MATCHES = 3  # training pictures shown beside a withheld one
+MATCHES = 3  # training images shown beside a held-out one
 PLACES = 4
 
 
 @dataclass(frozen=True)
 class Match:
-    """A training picture: where it is from, in words, how alike it is, and which mixtures show it."""
+    """A training image: where it is from, in words, how alike it is, and which mixtures show it."""
 
     uri: str
     label: str
@@ -36,7 +36,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Example:
-    """A withheld test picture and the training pictures most like it."""
+    """A held-out test image and the training images most like it."""
 
     label: str
     uri: str
@@ -57,7 +57,7 @@ class Audit:
 
 def section(results: AnalysisResults, study: Study) -> Section:
     """Say what was found; nothing where an unfinished study has no audit."""
-    title = "Was anything withheld shown after all?"
+    title = "Was anything held out shown after all?"
     if not results.facts:
         return Section(title, (), chapter="data", link="Leakage")
     audit = read_audit(results, study)
@@ -111,15 +111,15 @@ def _text(audit: Audit, results: AnalysisResults) -> Markup:
 
 
 def copies(audit: Audit) -> pd.DataFrame:
-    """Return the pairs of withheld pictures and training samples that are equal files or nearly equal pictures."""
+    """Return the pairs of held-out images and training samples that are equal files or nearly equal images."""
     pairs = audit.duplicates
     return pairs[pairs["kind"].isin(["exact", "near"]) & ~pairs["tested"]]
 
 
 def verdict(audit: Audit) -> str:
-    """Say in a sentence whether any training sample copies a withheld picture."""
+    """Say in a sentence whether any training sample copies a held-out image."""
     facts, found = audit.facts, copies(audit)
-    compared = f"{facts['withheld']:,} withheld {audit.study.test_domain} pictures"
+    compared = f"{facts['held_out']:,} held-out {audit.study.test_domain} images"
     among = f"{facts['samples']:,} training samples of all mixtures together"
     if found.empty:
         return (
@@ -128,11 +128,11 @@ def verdict(audit: Audit) -> str:
         )
     sizes = {kind: _samples(found[found["kind"] == kind]) for kind in ("exact", "near")}
     said = [f"{sizes['exact']:,} by an equal file"] * (sizes["exact"] > 0)
-    said += [f"{sizes['near']:,} by a nearly equal picture"] * (sizes["near"] > 0)
-    count, pictures = _samples(found), found["test_row"].nunique()
+    said += [f"{sizes['near']:,} by a nearly equal image"] * (sizes["near"] > 0)
+    count, images = _samples(found), found["test_row"].nunique()
     samples = "training sample" if count == 1 else "training samples"
     return (
-        f"Possible copies: {count:,} {samples} may copy {pictures:,} of the {compared} ({listed(said)}), "
+        f"Possible copies: {count:,} {samples} may copy {images:,} of the {compared} ({listed(said)}), "
         f"out of the {among}."
     )
 
@@ -142,7 +142,7 @@ def advice(audit: Audit, drop: str) -> str:
     if copies(audit).empty:
         return ""
     done = {
-        "none": "The pictures below show what they are; mixing.drop leaves such samples out of all mixtures.",
+        "none": "The images below show what they are; mixing.drop leaves such samples out of all mixtures.",
         "exact": "Equal files are left out already (mixing.drop: exact); near leaves out the nearly equal ones, too.",
         "near": "They are left although mixing.drop is near: the mixtures are older than that choice; run dvc repro.",
     }
@@ -154,7 +154,7 @@ def _samples(pairs: pd.DataFrame) -> int:
 
 
 def likeness(audit: Audit) -> str:
-    """Say how much an encoder finds close to withheld pictures, and how little that may mean."""
+    """Say how much an encoder finds close to held-out images, and how little that may mean."""
     facts, table = audit.facts, audit.summary
     rows = table[table["kind"] == "embedding"]
     head = f"The image tower of {facts['encoder']} embeds"
@@ -164,20 +164,20 @@ def likeness(audit: Audit) -> str:
     same = most["same_class"] / most["samples"]
     return (
         f"{head} up to {most['samples']:,} samples of a mixture ({most['mixture']}) within cosine "
-        f"{facts['similarity']:g} of some withheld picture, {percent(same)} of them close to one of their own "
+        f"{facts['similarity']:g} of some held-out image, {percent(same)} of them close to one of their own "
         "class. The encoder draws together what it takes for the same thing, so this says where to look, not what is a "
         "copy."
     )
 
 
 def left_out(audit: Audit) -> str:
-    """Say which pictures the search for nearly equal ones cannot judge; nothing if there are none."""
+    """Say which images the search for nearly equal ones cannot judge; nothing if there are none."""
     facts = audit.facts
-    if not facts["flat_withheld"] and not facts["flat_samples"]:
+    if not facts["flat_held_out"] and not facts["flat_samples"]:
         return ""
     return (
-        f"Pictures that are blank, or nearly, are alike by their hash whatever they are: {facts['flat_withheld']:,} "
-        f"withheld ones and {facts['flat_samples']:,} training samples were compared by file only."
+        f"Images that are blank, or nearly, are alike by their hash whatever they are: {facts['flat_held_out']:,} "
+        f"held-out ones and {facts['flat_samples']:,} training samples were compared by file only."
     )
 
 
@@ -215,7 +215,7 @@ def domain_sentence(audit: Audit) -> str:
 
 
 def choose(audit: Audit, number: int) -> list[int]:
-    """Choose at most `number` withheld pictures: those with copies first, then those with the likest neighbours."""
+    """Choose at most `number` held-out images: those with copies first, then those with the likest neighbours."""
     pairs = audit.duplicates
     pairs = pairs[~pairs["tested"]]
     order = {kind: place for place, kind in enumerate(KINDS)}
@@ -242,7 +242,7 @@ def load(audit: Audit, rows: Sequence[int], results: AnalysisResults) -> list[Ex
 
 
 def _ranked(pairs: pd.DataFrame, row: int) -> pd.DataFrame:
-    """Return the pairs of one withheld picture, each sample once, the likest first."""
+    """Return the pairs of one held-out image, each sample once, the likest first."""
     mine = pairs[(pairs["test_row"] == row) & ~pairs["tested"]]
     order = {kind: place for place, kind in enumerate(KINDS)}
     mine = mine.assign(rank=mine["kind"].map(order), apart=-mine["similarity"])
@@ -251,7 +251,7 @@ def _ranked(pairs: pd.DataFrame, row: int) -> pd.DataFrame:
 
 
 def _match(pair: pd.Series, results: AnalysisResults) -> Match:
-    """Describe a training picture; its source is named unless it is the multi-domain one."""
+    """Describe a training image; its source is named unless it is the multi-domain one."""
     if pair["kind"] == "exact":
         said = "equal file"
     elif pair["kind"] == "near":

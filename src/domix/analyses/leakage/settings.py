@@ -8,14 +8,12 @@ from domix.runtime import settings
 
 
 class Settings(settings.Settings):
-    """The search for withheld test pictures, and pictures like them, in the training mixtures."""
+    """The search for held-out test images, and images like them, in the training mixtures."""
 
     encoder: str | None = Field(
-        None, description="run whose model embeds the pictures (cg-high-all-s0); null: the one that was shown most"
+        None, description="run whose model embeds the images (cg-high-all-s0); null: the one that was shown most"
     )
     similarity: float = Field(
-        0.95, gt=0, le=1, description="cosine similarity of two embeddings above which pictures count as duplicates"
+        0.95, gt=0, le=1, description="cosine similarity of two embeddings above which images count as duplicates"
     )
-    examples: int = Field(
-        6, ge=0, description="test pictures that the report shows with their nearest training pictures"
-    )
+    examples: int = Field(6, ge=0, description="test images that the report shows with their nearest training images")

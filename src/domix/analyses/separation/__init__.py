@@ -6,7 +6,7 @@ from domix.runtime.tables import Column, TableSchema
 
 DOMAIN = Column("domain", "str", "drawing style of the image")
 CLASS = Column("class", "str", "object that it shows")
-HELD_OUT = Column("withheld", "bool", "whether it lies in a held-out cell")
+HELD_OUT = Column("held_out", "bool", "whether it lies in a held-out cell")
 PLACE = (
     Column("x", "float32", "where UMAP lays it: only nearness means something"),
     Column("y", "float32", "likewise"),

@@ -25,12 +25,12 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     with threadpool_limits(1):
         points = umap_table(
             embeddings,
-            pictures=settings.pictures,
+            images=settings.images,
             neighbours=settings.neighbours,
             min_distance=settings.min_distance,
             densmap=settings.densmap,
             seed=settings.seed,
         )
-        points.insert(3, "withheld", inputs.study.held_out_rows(points))
+        points.insert(3, "held_out", inputs.study.held_out_rows(points))
         distances, separability = distance_table(embeddings), separability_table(embeddings)
     return {"umap": points, "distances": distances, "separability": separability}

@@ -1,12 +1,12 @@
 """How far apart a model's embedding keeps the domains: a map to look at, distances, and one number a domain.
 
-* `umap_table`: UMAP (McInnes et al. 2018), seeded, of a seeded draw of pictures from each domain.
+* `umap_table`: UMAP (McInnes et al. 2018), seeded, of a seeded draw of images from each domain.
 * `distance_table`: L2 distance between the mean embeddings of two domains (kind `domain`), and the mean over the
   classes that both have of the distance between their class means (kind `class`), which no difference in classes can
   feign.
 * `separability_table`: how well a linear probe tells one domain from the rest in classes it has not seen.
 
-All three take L2-normalised embeddings. Shapes: N pictures, D embedding, G domains, K classes.
+All three take L2-normalised embeddings. Shapes: N images, D embedding, G domains, K classes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from domix.analyses.probe import can_probe, fit_grouped
 from domix.analyses.sampling import draw_rows
-from domix.evaluate.embeddings import Embeddings
+from domix.embed.embeddings import Embeddings
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
 
@@ -31,14 +31,14 @@ UMAP_SEEDS = 2**32  # UMAP takes NumPy's legacy seeds
 
 
 def nearest_neighbours(image: NDArray[np.float32], count: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Find the `count` pictures nearest to each of [N, D], itself among them: numbers and L2 distances [N, count].
+    """Find the `count` images nearest to each of [N, D], itself among them: numbers and L2 distances [N, count].
 
     UMAP's own search is slow for small sets and approximate for large ones.
     """
     from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(image).kneighbors(image, return_distance=False)
-    # From differences, not from inner products as the search: equal pictures are at distance 0, which UMAP relies on.
+    # From differences, not from inner products as the search: equal images are at distance 0, which UMAP relies on.
     apart = np.stack([np.linalg.norm(image - image[near], axis=1) for near in found.T], axis=1)
     order = np.argsort(apart, axis=1, kind="stable")
     near, distances = np.take_along_axis(found, order, axis=1), np.take_along_axis(apart, order, axis=1)
@@ -48,15 +48,15 @@ def nearest_neighbours(image: NDArray[np.float32], count: int) -> tuple[NDArray[
 def umap_points(
     image: NDArray[np.float32], *, neighbours: int, min_distance: float, densmap: bool, seed: int
 ) -> NDArray[np.float32]:
-    """Lay pictures [N, D] out in two dimensions, [N, 2]; equal input gives equal points.
+    """Lay images [N, D] out in two dimensions, [N, 2]; equal input gives equal points.
 
     Raises:
-        DataError: there are not more pictures than neighbours.
+        DataError: there are not more images than neighbours.
     """
     if len(image) <= neighbours:
         raise DataError(
-            f"UMAP needs more pictures than neighbours, but there are {len(image)} and {neighbours}: "
-            "lower analyses.separation.neighbours or raise analyses.separation.pictures"
+            f"UMAP needs more images than neighbours, but there are {len(image)} and {neighbours}: "
+            "lower analyses.separation.neighbours or raise analyses.separation.images"
         )
     with warnings.catch_warnings():
         # UMAP says that a seed means one thread, and that neighbours from elsewhere forbid to add points later.
@@ -81,10 +81,10 @@ def umap_points(
 
 
 def umap_table(
-    embeddings: Embeddings, *, pictures: int, neighbours: int, min_distance: float, densmap: bool, seed: int
+    embeddings: Embeddings, *, images: int, neighbours: int, min_distance: float, densmap: bool, seed: int
 ) -> pd.DataFrame:
-    """Draw `pictures` pictures a domain and lay them out: columns row, domain, class, x, y."""
-    chosen = draw_rows(embeddings.rows["domain"].to_numpy(dtype=object), pictures, seed=seed)
+    """Draw `images` images a domain and lay them out: columns row, domain, class, x, y."""
+    chosen = draw_rows(embeddings.rows["domain"].to_numpy(dtype=object), images, seed=seed)
     points = umap_points(
         embeddings.image[chosen], neighbours=neighbours, min_distance=min_distance, densmap=densmap, seed=seed
     )
@@ -109,7 +109,7 @@ def distance_table(embeddings: Embeddings) -> pd.DataFrame:
     """Measure how far domains are apart: columns kind (domain|class), domain_a, domain_b, distance.
 
     Every ordered pair has its row, a domain and itself too (0), as a heat map wants it. Two domains without a common
-    class have no distance of kind `class`, and no row; a domain without pictures has none at all.
+    class have no distance of kind `class`, and no row; a domain without images has none at all.
     """
     names, classes = embeddings.domains, len(embeddings.classes)
     domain = _domain_numbers(embeddings)
@@ -138,7 +138,7 @@ def separability_table(embeddings: Embeddings) -> pd.DataFrame:
 
     `value` is the balanced accuracy, 0.5 by chance and 1 where the domain stands apart, of a ridge classifier that
     weighs both sides alike, over five folds that share no class: what it learns of a style must hold for new classes.
-    `n` is the number of the domain's pictures. A domain without pictures, or one that stands alone, has no row.
+    `n` is the number of the domain's images. A domain without images, or one that stands alone, has no row.
     """
     from sklearn.metrics import balanced_accuracy_score
 
@@ -155,6 +155,6 @@ def separability_table(embeddings: Embeddings) -> pd.DataFrame:
 
 
 def _domain_numbers(embeddings: Embeddings) -> NDArray[np.int64]:
-    """Return the number of each picture's domain: int64 [N]."""
+    """Return the number of each image's domain: int64 [N]."""
     number = {name: place for place, name in enumerate(embeddings.domains)}
     return embeddings.rows["domain"].map(number).to_numpy(dtype=np.int64)

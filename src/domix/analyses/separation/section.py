@@ -17,17 +17,17 @@ from domix.figures.look import SERIES, Drawing, Look
 from domix.runtime.wording import spaced
 from domix.study import Study
 
-PLOTTED = ["mixture", "domain", "class", "withheld", "x", "y"]
+PLOTTED = ["mixture", "domain", "class", "held_out", "x", "y"]
 BY_DOMAIN = Markup(
-    """<p>A map (UMAP) of the picture embeddings: pictures that the model finds alike lie close. Islands of one colour
+    """<p>A map (UMAP) of the image embeddings: images that the model finds alike lie close. Islands of one colour
 mean that the model sorts by style first; mixed colours mean that it looks past style. Distances across a map,
 and between maps, mean little.</p>
 {key}"""
 )
 BY_CLASS = Markup(
-    """<p>The same maps with {number} test classes in colour, {test_domain} pictures as rings. A line ties each ring to
+    """<p>The same maps with {number} test classes in colour, {test_domain} images as rings. A line ties each ring to
 the middle of its class in the other domains: where the lines are short, the model has put the {test_domain}
-picture with its class.</p>
+image with its class.</p>
 {key}"""
 )
 APART = Markup(
@@ -46,13 +46,13 @@ def section(results: AnalysisResults, study: Study) -> Section:
     apart = distance_panels(study, distances, "domain")
     within = distance_panels(study, distances, "class")
     parts = [
-        Subsection("Where pictures lie, by domain", BY_DOMAIN.format(key=domain_key(study)), map_panels(study, maps)),
-        Subsection("Where pictures lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen)),
+        Subsection("Where images lie, by domain", BY_DOMAIN.format(key=domain_key(study)), map_panels(study, maps)),
+        Subsection("Where images lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen)),
         Subsection(
             "How far apart the domains lie",
             APART.format(test_domain=study.test_domain),
             apart,
-            {"Mean distance between two domains' pictures of the same class": within} if within else {},
+            {"Mean distance between two domains' images of the same class": within} if within else {},
         ),
     ]
     shown = (bool(maps), bool(chosen), bool(apart))
@@ -103,12 +103,12 @@ def class_panels(study: Study, maps: dict[str, pd.DataFrame], chosen: list[str])
 
 
 def _map(kind: str, mixture: str, said: str, draw: Callable[[Look], Drawing]) -> Figure:
-    title = f"Map of the pictures as {mixture} embeds them"
+    title = f"Map of the images as {mixture} embeds them"
     return Figure(f"umap-{kind}-{mixture}", title, "A map (UMAP).", f"{title}, {said}.", draw)
 
 
 def highlighted(study: Study, umap: pd.DataFrame, most: int = SERIES) -> list[str]:
-    """Choose the test classes to highlight: those of which the map holds most pictures, the test domain among them."""
+    """Choose the test classes to highlight: those of which the map holds most images, the test domain among them."""
     first = first_seeds(study, umap)
     first = first[first["mixture"] == study.mixtures[0]]
     first = first[first["class"].isin(study.test_classes)]

@@ -10,7 +10,7 @@ from domix.runtime import settings
 class Settings(settings.Settings):
     """How far apart the domains lie in the embedding."""
 
-    pictures: int = Field(250, ge=10, description="pictures a domain in the UMAP, drawn by seed")
+    images: int = Field(250, ge=10, description="images a domain in the UMAP, drawn by seed")
     neighbours: int = Field(15, ge=2, description="UMAP's n_neighbors")
     min_distance: float = Field(0.1, description="UMAP's min_dist")
     densmap: bool = Field(

@@ -74,7 +74,7 @@ def stages_of(lock: Path) -> dict[str, Any]:
 
 
 def _data_digest(lock: Path) -> str | None:
-    """Return what dvc.lock says of the packed pictures that the mixtures were made from; None where it says nothing."""
+    """Return what dvc.lock says of the packed images that the mixtures were made from; None where it says nothing."""
     deps = stages_of(lock).get("mixtures", {}).get("deps") or []
     return next((dep.get("md5") for dep in deps if dep.get("path") == "artifacts/shards"), None)
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from domix.cli.sweeps.plan import Entry, Sweep
-from domix.runtime.heartbeat import read_heartbeat
+from domix.runtime.tracking.heartbeat import read_heartbeat
 
 LINES_EVERY_S = 60.0  # between lines about a running training where stderr is a file
 ORDER = ("running", "failed", "stopped", "waiting", "skipped", "done")

@@ -27,17 +27,17 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class RawSample:
-    """A sample before its picture is decoded.
+    """A sample before its image is decoded.
 
     Attributes:
-        key: unique in the source and stable; no dot in its last part (see data/shards.py).
+        key: unique in the source and stable; no dot in its last part (see data/store/shards.py).
         domain: visual style; a source of one style, or of unknown ones, has its own name here.
         class_name, label: the class as text, with blanks, and its number; None and NO_LABEL where it has none.
         split: train or test.
-        data: the picture file's bytes.
+        data: the image file's bytes.
         text: a caption of its own, if it brings one; then every sample of the source has one.
         drawing: the key without the pose.
-        pose: 0 for the picture as it is, else the number of a seeded pose of it.
+        pose: 0 for the image as it is, else the number of a seeded pose of it.
         border: pixels that are cut off at each side before anything else.
     """
 
@@ -87,7 +87,7 @@ class Source(Protocol):
         """
 
     def listing(self, root: Path, *, poses: int) -> pd.DataFrame | None:
-        """Return the columns LISTING of all samples in index order, good and bad pictures alike, without reading any.
+        """Return the columns LISTING of all samples in index order, good and bad images alike, without reading any.
 
         None: the samples bring captions of their own, so that nobody needs to know them in advance.
         """

@@ -1,4 +1,4 @@
-"""Picture-text pairs from the web, CC3M (Sharma et al. 2018) and CC12M (Changpinyo et al. 2021), downloaded by others.
+"""Image-text pairs from the web, CC3M (Sharma et al. 2018) and CC12M (Changpinyo et al. 2021), downloaded by others.
 
 The root holds what img2dataset writes, or a table; the first of these that is there counts:
 
@@ -7,7 +7,7 @@ NNNNN.parquet, NNNNN/<key>.<jpg>   columns key, caption, status
 <name>.tsv                         header filepath<TAB>title; read without quoting; paths relative to the table
 
 All pairs are for training but those below val/, and those of a table `val.tsv` or `<name>-val.tsv`. Pairs without a
-caption or a picture are left out, and counted in the log of the part.
+caption or an image are left out, and counted in the log of the part.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domix.data.archive import unsafe_name
+from domix.data.archives.archive import unsafe_name
+from domix.data.archives.tars import TarReader
 from domix.data.sources import NO_LABEL, Part, RawSample, sample_key
-from domix.data.sources.pictures import Folder, check_link, is_picture, list_folder, proper_text
-from domix.data.tars import TarReader
+from domix.data.sources.image_folders import Folder, check_link, is_image, list_folder, proper_text
 from domix.runtime.errors import DataError
 
 VAL = "val"
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Corpus:
-    """A set of picture-text pairs without classes; its name is its domain."""
+    """A set of image-text pairs without classes; its name is its domain."""
 
     def __init__(self, name: str) -> None:
         """Name it.
@@ -78,7 +78,7 @@ class Corpus:
         return parts
 
     def listing(self, root: Path, *, poses: int) -> None:
-        """Return None: every picture has a caption of its own."""
+        """Return None: every image has a caption of its own."""
 
 
 def _find(root: Path, suffix: str) -> list[str]:
@@ -139,10 +139,10 @@ class TarPart(FilePart):
         path, left, kept = self.root / self.file, _Left(), 0
         with TarReader(path) as reader:
             for key, members in _by_key(reader).items():
-                picture = next((name for name in members.values() if is_picture(name)), None)
+                image = next((name for name in members.values() if is_image(name)), None)
                 text = _caption(reader, members)
-                if picture is None:
-                    left.add("without a picture")
+                if image is None:
+                    left.add("without an image")
                 elif not isinstance(text, str):
                     left.add("not downloaded")
                 elif not text.strip():
@@ -150,7 +150,7 @@ class TarPart(FilePart):
                 else:
                     kept += 1
                     whole = sample_key(f"{self.file.removesuffix('.tar')}/{key}.")
-                    yield _sample(self.source, whole, self.split, reader.read(picture), text)
+                    yield _sample(self.source, whole, self.split, reader.read(image), text)
         left.report(path, kept)
 
 
@@ -182,29 +182,29 @@ def _caption(reader: TarReader, members: dict[str, str]) -> str | None:
 
 
 class ParquetPart(FilePart):
-    """The pairs of one parquet file, whose pictures lie in the folder of its name."""
+    """The pairs of one parquet file, whose images lie in the folder of its name."""
 
     def samples(self) -> Iterator[RawSample]:
         """Yield the pairs in the order of the parquet file.
 
         Raises:
-            DataError: the parquet file is damaged or lacks a column, or a picture is missing.
+            DataError: the parquet file is damaged or lacks a column, or an image is missing.
         """
         path, left, kept = self.root / self.file, _Left(), 0
         folder = path.with_suffix("")
-        pictures = {name.rpartition(".")[0]: name for name in list_folder(folder, self.root)[1] if is_picture(name)}
+        images = {name.rpartition(".")[0]: name for name in list_folder(folder, self.root)[1] if is_image(name)}
         for row in _parquet_rows(path):
             key, text = row["key"], row["caption"]
             if row.get("status", DONE) != DONE:
                 left.add("not downloaded")
             elif not isinstance(text, str) or not text.strip():
                 left.add("without a caption")
-            elif key not in pictures:
-                raise DataError(f"{path} names {key}, of which {folder} holds no picture: download this shard anew")
+            elif key not in images:
+                raise DataError(f"{path} names {key}, of which {folder} holds no image: download this shard anew")
             else:
                 kept += 1
                 whole = sample_key(f"{self.file.removesuffix('.parquet')}/{key}.")
-                yield _sample(self.source, whole, self.split, Folder(folder).read(pictures[key]), text)
+                yield _sample(self.source, whole, self.split, Folder(folder).read(images[key]), text)
         left.report(path, kept)
 
 
@@ -247,7 +247,7 @@ class TablePart:
         """Yield the pairs; their keys are the table's name and the number of the line.
 
         Raises:
-            DataError: a line is malformed, or a picture is missing or lies elsewhere.
+            DataError: a line is malformed, or an image is missing or lies elsewhere.
         """
         path, left, kept = self.root / self.file, _Left(), 0
         with open(path, "rb") as file:
@@ -257,17 +257,17 @@ class TablePart:
             if not row.strip():
                 continue
             where = f"{path}, line {number}"
-            picture, text = self._parse(row, where)
+            image, text = self._parse(row, where)
             if text.strip():
                 kept += 1
                 whole = sample_key(f"{self.file.removesuffix('.tsv')}/{number:09d}.")
-                yield _sample(self.source, whole, self.split, Folder(self.root).read(picture), text)
+                yield _sample(self.source, whole, self.split, Folder(self.root).read(image), text)
             else:
                 left.add("without a caption")
         left.report(path, kept)
 
     def _parse(self, row: bytes, where: str) -> tuple[str, str]:
-        """Return a line's picture, relative to the root, and its caption."""
+        """Return a line's image, relative to the root, and its caption."""
         try:
             name, tab, text = row.removesuffix(b"\r").decode("utf-8").partition("\t")
         except UnicodeDecodeError:
@@ -277,9 +277,9 @@ class TablePart:
         folder = (self.root / self.file).parent
         inside = name if not Path(name).is_absolute() else _below(name, (folder.absolute(), folder.resolve()))
         if problem := unsafe_name(inside):
-            raise DataError(f"{where} names {name!r}, which {problem}: pictures must lie below {folder}")
+            raise DataError(f"{where} names {name!r}, which {problem}: images must lie below {folder}")
         if not (folder / inside).is_file():
-            raise DataError(f"{where} names {name}, which is missing: complete the pictures, or correct the table")
+            raise DataError(f"{where} names {name}, which is missing: complete the images, or correct the table")
         check_link(folder / inside, self.root)
         return str((folder / inside).relative_to(self.root)), text
 

@@ -1,4 +1,4 @@
-"""DomainNet, cleaned release (Peng et al. 2019): 586,575 pictures of 345 classes in six styles."""
+"""DomainNet, cleaned release (Peng et al. 2019): 586,575 images of 345 classes in six styles."""
 
 from __future__ import annotations
 

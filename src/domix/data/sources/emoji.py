@@ -1,7 +1,7 @@
-"""The bundled picture set `emoji`: drawings of 850 objects in six styles (bundled/emoji/NOTICE.md).
+"""The bundled image set `emoji`: drawings of 850 objects in six styles (bundled/emoji/NOTICE.md).
 
-There is one drawing an artist, object and style, too few to divide. A test picture is a drawing as drawn; the training
-pictures are seeded poses of the drawings. What a mixture withholds is withheld in every pose.
+There is one drawing an artist, object and style, too few to divide. A test image is a drawing as drawn; the training
+images are seeded poses of the drawings. What a mixture withholds is held out in every pose.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from domix.data.archive import MANIFEST, read_manifest
+from domix.data.archives.archive import MANIFEST, read_manifest
 from domix.data.sources import SPLITS, Part
 from domix.data.sources.layout import DomainNetLayout, Entry, divide, tabulate
 

@@ -1,6 +1,6 @@
-"""ImageNet-1k (Russakovsky et al. 2015): 1,281,167 training and 50,000 validation pictures of 1,000 classes.
+"""ImageNet-1k (Russakovsky et al. 2015): 1,281,167 training and 50,000 validation images of 1,000 classes.
 
-The root holds the training pictures, the validation pictures, or both:
+The root holds the training images, the validation images, or both:
 
 train/<wnid>/<file>            or   ILSVRC2012_img_train.tar
 val/<wnid>/<file>              or   val/<file> or ILSVRC2012_img_val.tar, with one of LABELS
@@ -19,23 +19,23 @@ from typing import Any
 
 import pandas as pd
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.archives.tars import Place, TarReader
+from domix.data.classes.imagenet import imagenet_classes
 from domix.data.sources import Part, RawSample
-from domix.data.sources.pictures import (
+from domix.data.sources.image_folders import (
     Cell,
     ClassTars,
     Folder,
-    PicturePart,
+    ImagePart,
     Store,
     Tar,
-    is_picture,
+    is_image,
     list_folder,
-    list_pictures,
+    list_images,
     make_keys,
     make_parts,
     tabulate,
 )
-from domix.data.tars import Place, TarReader
 from domix.runtime.errors import DataError
 
 NAME = "imagenet"
@@ -52,7 +52,7 @@ class ImageNet:
         """Return the folders or archives of the splits that are there, and the labels if they are needed.
 
         Raises:
-            DataError: there are neither training nor validation pictures, or labels are missing.
+            DataError: there are neither training nor validation images, or labels are missing.
         """
         found = [path for path in (find_train(root), _find_val(root)) if path is not None]
         if not found:
@@ -66,7 +66,7 @@ class ImageNet:
         return [str(path.relative_to(root)) for path in found]
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
-        """Divide the pictures by split, wnid and file name; a class in a tar file is a part, whatever its size.
+        """Divide the images by split, wnid and file name; a class in a tar file is a part, whatever its size.
 
         Raises:
             DataError: as `files`; or archives or labels are damaged.
@@ -82,14 +82,14 @@ class ImageNet:
         return tabulate(cell for part in _parts(root, 1 << 16) for cell in part.cells)
 
 
-def _parts(root: Path, size: int) -> list[PicturePart | ClassTarPart]:
+def _parts(root: Path, size: int) -> list[ImagePart | ClassTarPart]:
     ImageNet().files(root)
     return [*_train_parts(root, size), *_val_parts(root, size)]
 
 
 @dataclass(frozen=True)
 class ClassTarPart:
-    """The training pictures of one class in the tar file of tar files."""
+    """The training images of one class in the tar file of tar files."""
 
     path: Path
     wnid: str
@@ -97,9 +97,9 @@ class ClassTarPart:
 
     @property
     def cells(self) -> tuple[Cell]:
-        """Return the pictures, of which the headers tell."""
+        """Return the images, of which the headers tell."""
         with TarReader(self.path, self.place, name=f"{self.wnid}.tar") as reader:
-            return (make_cell(self.wnid, "train", sorted(name for name in reader if is_picture(name))),)
+            return (make_cell(self.wnid, "train", sorted(name for name in reader if is_image(name))),)
 
     def samples(self) -> Iterator[RawSample]:
         """Yield the samples by file name.
@@ -107,11 +107,11 @@ class ClassTarPart:
         Raises:
             DataError: the archive is missing or damaged.
         """
-        yield from PicturePart(ClassTars(self.path, ((self.wnid, self.place),)), self.cells).samples()
+        yield from ImagePart(ClassTars(self.path, ((self.wnid, self.place),)), self.cells).samples()
 
 
 def make_cell(wnid: str, split: str, names: Sequence[str], *, directory: str | None = None) -> Cell:
-    """Return a cell of ImageNet's pictures of one class, which the store has in `directory`, else in its wnid's."""
+    """Return a cell of ImageNet's images of one class, which the store has in `directory`, else in its wnid's."""
     return class_cell(
         wnid,
         directory=wnid if directory is None else directory,
@@ -124,7 +124,7 @@ def make_cell(wnid: str, split: str, names: Sequence[str], *, directory: str | N
 
 
 def class_cell(wnid: str, **named: Any) -> Cell:
-    """Return a cell of pictures of one ImageNet class; `named` are the fields but for its name and label."""
+    """Return a cell of images of one ImageNet class; `named` are the fields but for its name and label."""
     known = imagenet_classes()[wnid]
     return Cell(class_name=known.text, label=known.label, **named)
 
@@ -162,7 +162,7 @@ def is_wnid(name: str) -> bool:
 
 
 def find_train(root: Path) -> Path | None:
-    """Return the folder or tar file of the training pictures; None if there is none."""
+    """Return the folder or tar file of the training images; None if there is none."""
     for base in BASES:
         if (root / base / "train").is_dir():
             return root / base / "train"
@@ -170,7 +170,7 @@ def find_train(root: Path) -> Path | None:
 
 
 def class_places(path: Path) -> dict[str, Place]:
-    """Return where the classes' tar files lie in the training pictures' one, by wnid, sorted.
+    """Return where the classes' tar files lie in the training images' one, by wnid, sorted.
 
     Raises:
         DataError: the file is damaged, or holds something else.
@@ -180,7 +180,7 @@ def class_places(path: Path) -> dict[str, Place]:
         return {wnid: reader.place(names[wnid]) for wnid in check_wnids(names, path)}
 
 
-def _train_parts(root: Path, size: int) -> Sequence[PicturePart | ClassTarPart]:
+def _train_parts(root: Path, size: int) -> Sequence[ImagePart | ClassTarPart]:
     path = find_train(root)
     if path is None:
         return []
@@ -191,7 +191,7 @@ def _train_parts(root: Path, size: int) -> Sequence[PicturePart | ClassTarPart]:
 
 def _folder_cells(folder: Path, split: str) -> Iterator[Cell]:
     for wnid in class_folders(folder):
-        yield make_cell(wnid, split, list_pictures(folder / wnid, folder))
+        yield make_cell(wnid, split, list_images(folder / wnid, folder))
 
 
 # Validation ---------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def _has_classes(val: Path) -> bool:
     return val.is_dir() and any(is_wnid(name) for name in list_folder(val, val)[0])
 
 
-def _val_parts(root: Path, size: int) -> Sequence[PicturePart]:
+def _val_parts(root: Path, size: int) -> Sequence[ImagePart]:
     path = _find_val(root)
     if path is None:
         return []
@@ -216,21 +216,21 @@ def _val_parts(root: Path, size: int) -> Sequence[PicturePart]:
         return make_parts(Folder(path), _folder_cells(path, "test"), size)
     store: Store = Folder(path) if path.is_dir() else Tar(path)
     if path.is_dir():
-        names = list_pictures(path, path)
+        names = list_images(path, path)
     else:
         with TarReader(path) as reader:
-            names = [name for name in reader if is_picture(name)]
+            names = [name for name in reader if is_image(name)]
     return make_parts(store, _labelled_cells(names, _find_labels(root, path), path), size)
 
 
 def _labelled_cells(names: Sequence[str], labels: Path, where: Path) -> Iterator[Cell]:
-    """Yield the cells of pictures that lie all in one place, by wnid."""
+    """Yield the cells of images that lie all in one place, by wnid."""
     wnids = LABELS[labels.name](labels)
     if strange := sorted(wnid for wnid in set(wnids.values()) if wnid not in imagenet_classes()):
         raise DataError(f"{labels} names {strange[0]}, which is none of the 1,000 classes of ImageNet-1k: get it anew")
     for here, there, one, other in ((names, wnids, where, labels), (wnids, set(names), labels, where)):
         if absent := sorted(name for name in here if name not in there):
-            raise DataError(f"{len(absent):,} pictures of {one} are not in {other}, for one {absent[0]}: get both anew")
+            raise DataError(f"{len(absent):,} images of {one} are not in {other}, for one {absent[0]}: get both anew")
     classes: dict[str, list[str]] = {}
     for name in sorted(names):
         classes.setdefault(wnids[name], []).append(name)
@@ -250,7 +250,7 @@ def _find_labels(root: Path, val: Path) -> Path:
                 return folder / name
     raise DataError(
         f"the labels of {val} are missing: lay one of {', '.join(LABELS)} into {root} (the devkit's ground truth alone"
-        " does not do: it numbers the classes in another order), or sort the pictures into val/<wnid>/"
+        " does not do: it numbers the classes in another order), or sort the images into val/<wnid>/"
     )
 
 
@@ -262,16 +262,16 @@ def _rows(path: Path) -> list[str]:
 
 
 def _read_kaggle(path: Path) -> dict[str, str]:
-    """Read rows `ImageId,PredictionString`: the picture's stem; wnid and box, for each object."""
+    """Read rows `ImageId,PredictionString`: the image's stem; wnid and box, for each object."""
     rows = list(csv.reader(_rows(path)))
     wnids = {f"{row[0]}.JPEG": row[1].split(" ")[0] for row in rows[1:] if len(row) == 2}
     if rows[:1] != [["ImageId", "PredictionString"]] or len(wnids) != len(rows) - 1:
-        raise DataError(f"{path} does not hold rows `ImageId,PredictionString`, each picture once: get it anew")
+        raise DataError(f"{path} does not hold rows `ImageId,PredictionString`, each image once: get it anew")
     return wnids
 
 
 def _read_synsets(path: Path) -> dict[str, str]:
-    """Read the wnids, one a line, in the order of the pictures' numbers."""
+    """Read the wnids, one a line, in the order of the images' numbers."""
     return {f"ILSVRC2012_val_{number:08d}.JPEG": wnid for number, wnid in enumerate(_rows(path), start=1)}
 
 

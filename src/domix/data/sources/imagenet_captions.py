@@ -1,10 +1,10 @@
-"""ImageNet-Captions (Fang et al. 2022): titles, tags and descriptions of 463,622 of ImageNet's training pictures.
+"""ImageNet-Captions (Fang et al. 2022): titles, tags and descriptions of 463,622 of ImageNet's training images.
 
 The root holds imagenet_captions.zip or imagenet_captions.json and, itself or in a folder or link `imagenet`, ImageNet's
-training pictures (data/sources/imagenet.py).
+training images (data/sources/imagenet.py).
 
 Which captions are for training is told by imagenet_captions_train_val_split.json, an object of two lists of file names,
-`train` and `val`, if it lies in the root. The reference study's was never published. Without one, a picture is for
+`train` and `val`, if it lies in the root. The reference study's was never published. Without one, an image is for
 testing if the SHA-256 of its file name, read as a number from 0 to 1, is below TEST_SHARE: about the study's sizes.
 """
 
@@ -21,20 +21,20 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from domix.data.imagenet_classes import imagenet_classes
+from domix.data.classes.imagenet import imagenet_classes
 from domix.data.sources import Part
-from domix.data.sources.imagenet import class_cell, class_places, find_train
-from domix.data.sources.pictures import (
+from domix.data.sources.image_folders import (
     Cell,
     ClassTars,
     Folder,
-    PicturePart,
+    ImagePart,
     hash_share,
-    list_pictures,
+    list_images,
     make_keys,
     make_parts,
     proper_text,
 )
+from domix.data.sources.imagenet import class_cell, class_places, find_train
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class Caption(NamedTuple):
-    """A picture's file name in its class, and its text."""
+    """An image's file name in its class, and its text."""
 
     name: str
     text: str
@@ -61,42 +61,40 @@ class ImageNetCaptions:
     """ImageNet-Captions: samples by split, wnid and file name."""
 
     def files(self, root: Path) -> list[str]:
-        """Return the texts, ImageNet's training pictures, and the split if it is there.
+        """Return the texts, ImageNet's training images, and the split if it is there.
 
         Raises:
-            DataError: texts or pictures are missing.
+            DataError: texts or images are missing.
         """
-        found = [_texts(root), _pictures(root)]
+        found = [_texts(root), _images(root)]
         if (root / SPLIT).is_file():
             found.append(root / SPLIT)
         return [str(path.relative_to(root)) for path in found]
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
-        """Join texts and pictures, and divide them into parts of `size`.
+        """Join texts and images, and divide them into parts of `size`.
 
         Raises:
-            DataError: as `files`; the texts or the split are malformed; or pictures are missing. Of those in a tar file
-                only the classes are checked here, and the pictures when they are read.
+            DataError: as `files`; the texts or the split are malformed; or images are missing. Of those in a tar file
+                only the classes are checked here, and the images when they are read.
         """
-        texts, pictures = _texts(root), _pictures(root)
+        texts, images = _texts(root), _images(root)
         captions = read_captions(texts)
         cells = _cells(captions, read_split(root / SPLIT))
-        if pictures.is_dir():
-            _check(captions, pictures)
-            return make_parts(Folder(pictures), cells, size)
-        places = class_places(pictures)
+        if images.is_dir():
+            _check(captions, images)
+            return make_parts(Folder(images), cells, size)
+        places = class_places(images)
         if absent := sorted(captions.keys() - places.keys()):
-            raise DataError(
-                f"{pictures} lacks {len(absent):,} classes with captions, for one {absent[0]}: fetch it anew"
-            )
-        store = ClassTars(pictures, ())
+            raise DataError(f"{images} lacks {len(absent):,} classes with captions, for one {absent[0]}: fetch it anew")
+        store = ClassTars(images, ())
         return [
-            PicturePart(store.only({cell.directory: places[cell.directory] for cell in part.cells}), part.cells)
+            ImagePart(store.only({cell.directory: places[cell.directory] for cell in part.cells}), part.cells)
             for part in make_parts(store, cells, size)
         ]
 
     def listing(self, root: Path, *, poses: int) -> None:
-        """Return None: every picture has a caption of its own."""
+        """Return None: every image has a caption of its own."""
 
 
 def _texts(root: Path) -> Path:
@@ -106,12 +104,12 @@ def _texts(root: Path) -> Path:
     raise DataError(f"{root} holds neither {ZIP} nor {JSON}: run dvc repro fetch, or correct fetch.paths.{NAME}")
 
 
-def _pictures(root: Path) -> Path:
+def _images(root: Path) -> Path:
     for base in (root, root / LINK):
         if (path := find_train(base)) is not None:
             return path
     raise DataError(
-        f"{root} lacks ImageNet's training pictures: lay or link there a folder {LINK} that holds train/ or"
+        f"{root} lacks ImageNet's training images: lay or link there a folder {LINK} that holds train/ or"
         " ILSVRC2012_img_train.tar"
     )
 
@@ -143,20 +141,20 @@ def _cell(wnid: str, split: str, rows: list[tuple[str, str, str]]) -> Cell:
 
 
 def _check(captions: Mapping[str, list[Caption]], folder: Path) -> None:
-    """Refuse captions whose pictures a folder lacks."""
+    """Refuse captions whose images a folder lacks."""
     absent = []
     for wnid in sorted(captions):
-        there = set(list_pictures(folder / wnid, folder)) if (folder / wnid).is_dir() else set()
+        there = set(list_images(folder / wnid, folder)) if (folder / wnid).is_dir() else set()
         absent += [f"{wnid}/{caption.name}" for caption in captions[wnid] if caption.name not in there]
     if absent:
-        raise DataError(f"{folder} lacks {len(absent):,} pictures that have captions, for one {absent[0]}: complete it")
+        raise DataError(f"{folder} lacks {len(absent):,} images that have captions, for one {absent[0]}: complete it")
 
 
 # Split --------------------------------------------------------------------------------------------
 
 
 def default_split(name: str) -> str:
-    """Return the split of a picture by its file name alone."""
+    """Return the split of an image by its file name alone."""
     return "test" if hash_share(name) < TEST_SHARE else "train"
 
 
@@ -208,14 +206,14 @@ def read_captions(path: Path) -> dict[str, list[Caption]]:
                 again.append(name)
             else:
                 known[name] = Caption(name, text)
-    for names, why in ((empty, "empty captions"), (again, "second captions of a picture")):
+    for names, why in ((empty, "empty captions"), (again, "second captions of an image")):
         if names:
             log.warning("left out %d %s of %s, for one of %s", len(names), why, path, names[0])
     return {wnid: [known[name] for name in sorted(known)] for wnid, known in sorted(captions.items()) if known}
 
 
 def caption_text(row: Mapping[str, Any], where: str) -> str:
-    """Return a picture's caption: title, tags and description, as far as there are any, in one line.
+    """Return an image's caption: title, tags and description, as far as there are any, in one line.
 
     Raises:
         DataError: one of them is no text.

@@ -12,19 +12,19 @@ from pathlib import Path
 import pandas as pd
 
 from domix.data.sources import Part
-from domix.data.sources.imagenet import check_wnids, class_cell, class_folders, is_wnid
-from domix.data.sources.pictures import (
+from domix.data.sources.image_folders import (
     Cell,
     Folder,
     Store,
     Zip,
     list_folder,
-    list_pictures,
+    list_images,
     list_zip,
     make_keys,
     make_parts,
     tabulate,
 )
+from domix.data.sources.imagenet import check_wnids, class_cell, class_folders, is_wnid
 from domix.runtime.errors import DataError
 
 NAME = "imagenet-sketch"
@@ -72,9 +72,7 @@ class ImageNetSketch:
         if found == [ARCHIVE]:
             return Zip(root / ARCHIVE), list(_zip_cells(root / ARCHIVE))
         folder = root / FOLDER if found == [FOLDER] else root
-        return Folder(folder), [
-            _cell(wnid, wnid, list_pictures(folder / wnid, folder)) for wnid in class_folders(folder)
-        ]
+        return Folder(folder), [_cell(wnid, wnid, list_images(folder / wnid, folder)) for wnid in class_folders(folder)]
 
 
 def _zip_cells(path: Path) -> Iterator[Cell]:

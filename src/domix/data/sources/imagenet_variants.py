@@ -1,10 +1,10 @@
 """Test sets of ImageNet's classes, each in a folder or a tar file of class directories.
 
-imagenet-v2   10,000 new pictures of all classes, matched in frequency (Recht et al. 2019)
+imagenet-v2   10,000 new images of all classes, matched in frequency (Recht et al. 2019)
               imagenetv2-matched-frequency-format-val/<label>/<file>, or imagenetv2-matched-frequency.tar.gz, which is
               published under that name without being packed; a directory's name is the label, from 0 to 999
 imagenet-r    30,000 renditions of 200 classes (Hendrycks et al. 2021a): imagenet-r/<wnid>/<file>, or imagenet-r.tar
-imagenet-a    7,500 pictures of 200 classes that ResNet-50 gets wrong (Hendrycks et al. 2021b):
+imagenet-a    7,500 images of 200 classes that ResNet-50 gets wrong (Hendrycks et al. 2021b):
               imagenet-a/<wnid>/<file>, or imagenet-a.tar
 
 The class directories may also lie in the root itself. Labels are ImageNet's, also where a set has 200 classes only.
@@ -19,23 +19,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from domix.data.imagenet_classes import imagenet_classes
-from domix.data.imagenet_subsets import subset_wnids
+from domix.data.archives.tars import TarReader
+from domix.data.classes.imagenet import imagenet_classes
+from domix.data.classes.imagenet_subsets import subset_wnids
 from domix.data.sources import Part
-from domix.data.sources.imagenet import class_cell
-from domix.data.sources.pictures import (
+from domix.data.sources.image_folders import (
     Cell,
     Folder,
     Store,
     Tar,
-    group_pictures,
+    group_images,
     list_folder,
-    list_pictures,
+    list_images,
     make_keys,
     make_parts,
     tabulate,
 )
-from domix.data.tars import TarReader
+from domix.data.sources.imagenet import class_cell
 from domix.runtime.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -90,16 +90,16 @@ class ImageNetVariant:
         )
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
-        """Divide the pictures into parts of `size`.
+        """Divide the images into parts of `size`.
 
         Raises:
-            DataError: as `files`; the archive is damaged; or a directory is no class of the set, or has no pictures.
+            DataError: as `files`; the archive is damaged; or a directory is no class of the set, or has no images.
         """
         store, cells = self._read(root)
         return make_parts(store, cells, size)
 
     def listing(self, root: Path, *, poses: int) -> pd.DataFrame:
-        """Return the pictures; paths are <folder>/<directory>/<file> wherever they lie.
+        """Return the images; paths are <folder>/<directory>/<file> wherever they lie.
 
         Raises:
             DataError: as `parts`.
@@ -111,11 +111,11 @@ class ImageNetVariant:
         if found[0] in self.layout.archives:
             path = root / found[0]
             with TarReader(path) as reader:
-                return Tar(path), self._cells(path, group_pictures(reader))
+                return Tar(path), self._cells(path, group_images(reader))
         whole = found == [self.layout.folder]
         folder = root / self.layout.folder if whole else root
         names = list_folder(folder, folder)[0] if whole else found
-        return Folder(folder), self._cells(folder, {name: list_pictures(folder / name, folder) for name in names})
+        return Folder(folder), self._cells(folder, {name: list_images(folder / name, folder) for name in names})
 
     def _cells(self, where: Path, directories: Mapping[str, Sequence[str]]) -> list[Cell]:
         """Return the cells, by label."""
@@ -140,7 +140,7 @@ class ImageNetVariant:
         return cells
 
     def _check(self, where: Path, by_class: Iterable[str], directories: Mapping[str, Sequence[str]]) -> None:
-        """Refuse directories that are no class, a class in two of them, or without pictures."""
+        """Refuse directories that are no class, a class in two of them, or without images."""
         title = self.layout.title
         if strange := sorted(set(by_class) - set(self.wnids)):
             raise DataError(
@@ -150,4 +150,4 @@ class ImageNetVariant:
         if len(set(by_class)) != len(directories):
             raise DataError(f"{where} holds a class in two directories: fetch it anew")
         if empty := [directory for directory, names in directories.items() if not names]:
-            raise DataError(f"{where} holds no pictures in {empty[0]}: complete {title}")
+            raise DataError(f"{where} holds no images in {empty[0]}: complete {title}")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from domix.data.archive import open_zip
-from domix.data.names import class_text
+from domix.data.archives.archive import open_zip
+from domix.data.classes.names import class_text
 from domix.data.sources import LISTING, SPLITS, RawSample
 from domix.runtime.errors import DataError
 
@@ -97,7 +97,7 @@ class DomainNetLayout:
         """Read a split list and check it against the archive.
 
         Raises:
-            DataError: the list is missing, a line is not `path label`, names a picture twice or one that the archive
+            DataError: the list is missing, a line is not `path label`, names an image twice or one that the archive
                 does not hold, or a class has two labels.
         """
         path = self.folder / f"{domain}_{split}.txt"

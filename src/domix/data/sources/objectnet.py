@@ -2,14 +2,14 @@
 
 The root holds these, or a folder objectnet-1.0 that does, as the published archive unpacks (it is encrypted):
 
-images/<directory>/<file>                    313 classes, a frame of one red pixel about every picture
+images/<directory>/<file>                    313 classes, a frame of one red pixel about every image
 mappings/folder_to_objectnet_label.json      {directory: class}
 mappings/objectnet_to_imagenet_1k.json       {class: "text; text"}: the classes that ImageNet has, too, 113 of them
 mappings/imagenet_to_label_2012_v2           a text a line: ImageNet's classes in an order of their own
 mappings/pytorch_to_imagenet_2012_id.json    {label: number of its line, from 0}
 
-The samples are the pictures of those 113 classes, less a border of two pixels, as the frame's colour runs into its
-neighbours where pictures were compressed. Labels are ObjectNet's own, from 0, by directory; `answers` says which of
+The samples are the images of those 113 classes, less a border of two pixels, as the frame's colour runs into its
+neighbours where images were compressed. Labels are ObjectNet's own, from 0, by directory; `answers` says which of
 ImageNet's are right.
 """
 
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from domix.data.sources import Part
-from domix.data.sources.pictures import Cell, Folder, list_pictures, make_keys, make_parts, tabulate
+from domix.data.sources.image_folders import Cell, Folder, list_images, make_keys, make_parts, tabulate
 from domix.runtime.errors import DataError
 
 NAME = "objectnet"
@@ -47,7 +47,7 @@ class ObjectNet:
     """ObjectNet; all of it is for testing. Order: directory, file name."""
 
     def files(self, root: Path) -> list[str]:
-        """Return the folders of pictures and of mappings.
+        """Return the folders of images and of mappings.
 
         Raises:
             DataError: one of them is not there.
@@ -61,15 +61,15 @@ class ObjectNet:
         )
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
-        """Divide the pictures into parts of `size`.
+        """Divide the images into parts of `size`.
 
         Raises:
-            DataError: as `files`; a mapping is missing or damaged, or a class has no pictures.
+            DataError: as `files`; a mapping is missing or damaged, or a class has no images.
         """
         return make_parts(Folder(root / self.files(root)[0]), self._cells(root), size)
 
     def listing(self, root: Path, *, poses: int) -> pd.DataFrame:
-        """Return the pictures; paths are images/<directory>/<file> wherever they lie.
+        """Return the images; paths are images/<directory>/<file> wherever they lie.
 
         Raises:
             DataError: as `parts`.
@@ -88,9 +88,9 @@ class ObjectNet:
         images, mappings = (root / name for name in self.files(root))
         for label, known in enumerate(read_classes(mappings)):
             folder = images / known.directory
-            names = tuple(list_pictures(folder, images)) if folder.is_dir() else ()
+            names = tuple(list_images(folder, images)) if folder.is_dir() else ()
             if not names:
-                raise DataError(f"{folder} holds no pictures of the class {known.name!r}: complete ObjectNet")
+                raise DataError(f"{folder} holds no images of the class {known.name!r}: complete ObjectNet")
             yield Cell(
                 directory=known.directory,
                 path=f"{IMAGES}/{known.directory}",

@@ -21,7 +21,7 @@ def accuracies(study: Results) -> dict[str, Figure]:
     frame, kinds = plot_data.accuracy(study), _kinds(study)
     found = {}
     for name, domain, cells in summary.panels(study):
-        rows = frame[frame["pictures"] == name]
+        rows = frame[frame["images"] == name]
         if len(rows):
             seeds = study.metrics[(study.metrics["domain"] == domain) & (study.metrics["cells"] == cells)]
             found[name] = _accuracy(study, name, domain, rows, seeds[seeds["metric"] == summary.PRIMARY], kinds)
@@ -40,9 +40,9 @@ def _accuracy(
     chance = float(rows["chance"].iloc[0])
     marks = [Mark(chance, f"chance {words.percent(chance)}", CHANCE)]
     upper = rows.loc[rows["mixture"] == study.upper_bound, "estimate"]
-    if name == "withheld" and len(upper):
+    if name == "held_out" and len(upper):
         marks.append(Mark(float(upper.iloc[0]), "upper bound", BOUND))
-    title = f"Balanced accuracy on {domain} pictures ({name})"
+    title = f"Balanced accuracy on {domain} images ({name})"
     return balanced_accuracies(f"accuracy-{name}", title, bars, marks)
 
 
@@ -64,7 +64,7 @@ def _kinds(study: Results) -> dict[str, str]:
 
 
 def paired(study: Results) -> Figure | None:
-    """Return every mixture's paired difference from the baseline on the withheld cells; None without a baseline."""
+    """Return every mixture's paired difference from the baseline on the held-out cells; None without a baseline."""
     frame = plot_data.differences(study)
     if frame.empty:
         return None

@@ -1,4 +1,4 @@
-"""Each mixture as a picture of its cells: how many samples a class it shows of every domain, and what is withheld."""
+"""Each mixture as an image of its cells: how many samples a class it shows of every domain, and what is held out."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _block(panel: Panel, box: tuple[float, float, float, float], mean: float, mo
 
 
 def _hatch(panel: Panel, box: tuple[float, float, float, float]) -> None:
-    """Hatch a box and write that it is withheld; by hand, since a pattern of SVG needs an id and a size of its own."""
+    """Hatch a box and write that it is held out; by hand, since a pattern of SVG needs an id and a size of its own."""
     look, (x, y, width, height) = panel.look, box
     slope = height * panel.height / abs(panel.up[1] - panel.up[0]) / panel.width  # 45 degrees on the page
     starts = np.arange(x - slope, x + width, 0.7 * look.small / panel.width)
@@ -84,4 +84,4 @@ def _hatch(panel: Panel, box: tuple[float, float, float, float]) -> None:
     middle, half = x + width / 2, 2.8 * look.small / panel.width
     frame(panel, (middle - half, y + 0.18 * height, 2 * half, 0.64 * height), "none", fill=True, fc=look.paper)
     style = {"ha": "center", "va": "center_baseline", "color": look.hot}
-    panel.text(middle, y + height / 2, "withheld", **style)
+    panel.text(middle, y + height / 2, "held_out", **style)

@@ -41,7 +41,7 @@ def tip(name: str, mixture: str, accuracy: float) -> str:
 
 
 def class_shares(study: Results) -> Figure | None:
-    """Return for each mixture how many withheld classes it reads always, sometimes and never; None without classes."""
+    """Return for each mixture how many held-out classes it reads always, sometimes and never; None without classes."""
     table = summary.class_table(study)
     if table.empty:
         return None

@@ -53,7 +53,7 @@ def learning(study: Results) -> list[tuple[str, list[tuple[str, Figure]]]]:
     """
     frame, found = plot_data.curves(study), []
     for name, _, _ in summary.panels(study):
-        rows = frame[frame["pictures"] == name]
+        rows = frame[frame["images"] == name]
         if len(rows):
             curves = over_seeds(rows.rename(columns={"checkpoint": "x"}))
             known = [mixture for mixture in study.mixtures if (curves["mixture"] == mixture).any()]

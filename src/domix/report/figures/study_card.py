@@ -1,4 +1,4 @@
-"""The study in one picture, for a README or a slide: mixtures as cells and the result, as one SVG that stands alone."""
+"""The study in one image, for a README or a slide: mixtures as cells and the result, as one SVG that stands alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, 
 
 
 def draw(study: Results, css: str) -> str:
-    """Return the picture as the text of an SVG file; `css` sets the colours (templates/style.css)."""
+    """Return the image as the text of an SVG file; `css` sets the colours (templates/style.css)."""
     width = COLUMNS * PAGE.panel + (COLUMNS + 1) * GAP
     parts: list[str] = []
     y = GAP
@@ -38,14 +38,14 @@ def draw(study: Results, css: str) -> str:
         parts.append(_text(x, y + PAGE.text, title, 'font-weight="700"', PAGE.text + 2))
         parts.append(_placed(panel, x, y + HEAD - 12, wide))
     height = y + HEAD + max((_height(panel, wide) for _, panel in results), default=0.0) + GAP / 2
-    said = f"What each model was shown, and how well it reads {study.test_domain} pictures withheld."
+    said = f"What each model was shown, and how well it reads {study.test_domain} images held out."
     return _file("".join(parts), width, height, said, css)
 
 
 def _results(study: Results) -> list[tuple[str, page.Figure]]:
     titles = {
-        "withheld": f"Withheld: {study.test_domain} pictures of the test classes",
-        "seen": f"Seen: {study.test_domain} pictures of all other classes",
+        "held_out": f"Held out: {study.test_domain} images of the test classes",
+        "seen": f"Seen: {study.test_domain} images of all other classes",
     }
     figures = accuracies(study)
     return [(title, figures[name]) for name, title in titles.items() if name in figures]

@@ -16,7 +16,7 @@ import pandas as pd
 from domix.analyses.contract import Findings
 from domix.analyses.registry import find
 from domix.analyses.results import read_findings
-from domix.data.composition import CELLS
+from domix.data.mixtures.composition import CELLS
 from domix.evaluate.schemas import METRICS, PAIRED, PER_CLASS, PREDICTIONS
 from domix.report.load.evaluation import Further, read_further, read_model
 from domix.runtime.errors import DataError
@@ -90,7 +90,7 @@ class Results:
 
     @property
     def baseline(self) -> str | None:
-        """The mixture of natural pictures alone, if it was trained."""
+        """The mixture of natural images alone, if it was trained."""
         return self.named(BASELINE)
 
     @property

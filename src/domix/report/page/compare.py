@@ -1,7 +1,7 @@
 """Two experiments side by side: every metric with both intervals, every test class, and the parameters that changed.
 
 Both intervals are those of each experiment by itself. Where they overlap, nothing is said: a difference between models
-that read the same pictures may be known better than either of them, which a study that holds both would show.
+that read the same images may be known better than either of them, which a study that holds both would show.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from domix.runtime.errors import DataError
 
 CLASSES = 400  # rows of the table of classes: the greatest differences
 KEYS = ["kind", "mixture", "place", "metric"]
-PARTS = ["withheld", "seen", "natural"]  # parts in the study, which come first
+PARTS = ["held_out", "seen", "natural"]  # parts in the study, which come first
 ENDS = ["estimate", "low", "high"]
 
 
@@ -83,7 +83,7 @@ def metric_rows(before: Experiment, after: Experiment) -> pd.DataFrame:
     """Return KEYS, `estimate_a, low_a, high_a, n_a, seeds_a`, the same of b, and `difference` (b less a).
 
     A metric that only one experiment has is there, too, its other side NaN. Places are named by their part in the
-    study (withheld, seen, natural), so that experiments with different test domains can be compared; all others by
+    study (held out, seen, natural), so that experiments with different test domains can be compared; all others by
     their domain.
     """
     sides = [_merged(experiment) for experiment in (before, after)]
@@ -99,7 +99,7 @@ def _merged(experiment: Experiment) -> pd.DataFrame:
     """Return an experiment's metrics, means over seeds: KEYS, ENDS, n, seeds."""
     metrics = experiment.metrics
     test, natural = experiment.params["test_domain"], experiment.params["natural_domain"]
-    names = {(test, "withheld"): "withheld", (test, "seen"): "seen", (natural, "all"): "natural"}
+    names = {(test, "held_out"): "held_out", (test, "seen"): "seen", (natural, "all"): "natural"}
     names |= {(test, "all"): "test domain"}
     places = [names.get(key, f"{key[0]}, {key[1]}") for key in zip(metrics["domain"], metrics["cells"], strict=True)]
     groups = metrics.assign(place=places).groupby(KEYS, sort=False)
@@ -109,11 +109,11 @@ def _merged(experiment: Experiment) -> pd.DataFrame:
 def class_rows(before: Experiment, after: Experiment) -> pd.DataFrame:
     """Return the test classes whose accuracy differs: `kind, mixture, class, accuracy_a, accuracy_b, n_b, difference`.
 
-    Means over seeds on the withheld pictures, the greatest differences first.
+    Means over seeds on the held-out images, the greatest differences first.
     """
     keys = ["kind", "mixture", "class"]
     sides = [
-        e.per_class[e.per_class["withheld"]].groupby(keys, sort=False)[["accuracy", "n"]].mean().reset_index()
+        e.per_class[e.per_class["held_out"]].groupby(keys, sort=False)[["accuracy", "n"]].mean().reset_index()
         for e in (before, after)
     ]
     frame = sides[0].merge(sides[1], on=keys, suffixes=("_a", "_b"))

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domix.data.index import INDEX, ROWS
-from domix.data.manifests import Manifest, load_manifest
+from domix.data.archives.manifests import Manifest, load_manifest
+from domix.data.store.index import INDEX, ROWS
 from domix.report.load.study import Results
 from domix.report.page.examples import data_uri, spaced
 from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 
-SEED, EXAMPLES = 0, 6  # pictures on a card, or one a domain where there are more domains
+SEED, EXAMPLES = 0, 6  # images on a card, or one a domain where there are more domains
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "greatest": 1.0}
 COLUMNS = ["row", "domain", "class", "split", "size", "width", "height", "sha256"]
-POSED = "emoji"  # the source whose training pictures are poses of its test drawings, named <drawing>-pose<n>
+POSED = "emoji"  # the source whose training images are poses of its test drawings, named <drawing>-pose<n>
 POSE = r"-pose\d+$"
 
 
@@ -44,7 +44,7 @@ class SourceCard:
     rejected: dict[str, dict[str, Any]]  # reason -> count, examples
     splits: dict[str, int]
     domains: list[tuple[str, int, int, int]]
-    bytes: int  # of the packed pictures
+    bytes: int  # of the packed images
     sizes: list[tuple[str, int, int, int]]  # quantile, width, height, bytes
     repeats: Repeats
     posed: bool
@@ -139,12 +139,12 @@ def _examples(index: pd.DataFrame, name: str) -> list[tuple[int, str]]:
 
 
 def load_examples(card: SourceCard, read: Callable[[str, int], bytes]) -> list[tuple[str, str]]:
-    """Read a card's pictures: (data URI, what it shows); `read` takes a source and a row."""
+    """Read a card's images: (data URI, what it shows); `read` takes a source and a row."""
     return [(data_uri(read(card.name, row)), text) for row, text in card.examples]
 
 
 def mixture_cards(study: Results) -> list[dict[str, Any]]:
-    """Return what the page says of each mixture: names, counts by source and domain, withheld cells, digest."""
+    """Return what the page says of each mixture: names, counts by source and domain, held-out cells, digest."""
     cells = study.cells[(study.cells["domain"] == study.test_domain)]
     cards = []
     for mixture in study.summary["mixtures"]:
@@ -153,7 +153,7 @@ def mixture_cards(study: Results) -> list[dict[str, Any]]:
         mine = cells[(cells["mixture"] == mixture["name"]) & (cells["samples"] == 0)]
         tested = int(mine["class"].isin(study.test_classes).sum())
         cards.append(
-            mixture | {"withheld_tested": tested, "withheld_seen": len(mine) - tested, "cells": len(study.classes)}
+            mixture | {"held_out_tested": tested, "held_out_seen": len(mine) - tested, "cells": len(study.classes)}
         )
     return sorted(cards, key=lambda card: study.mixtures.index(card["name"]))
 

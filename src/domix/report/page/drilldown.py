@@ -1,4 +1,4 @@
-"""A closer look: each mixture, each test class and single pictures, as far as a page of megabytes can show them."""
+"""A closer look: each mixture, each test class and single images, as far as a page of megabytes can show them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from domix.report.load.study import Results
-from domix.report.page.examples import Example, load, spaced, thumbnail, withheld
+from domix.report.page.examples import Example, held_out, load, spaced, thumbnail
 from domix.report.tables import summary
 
-PAIRS, CHANGES = 6, 6  # of a mixture: pairs of classes taken for each other, pictures won and lost
+PAIRS, CHANGES = 6, 6  # of a mixture: pairs of classes taken for each other, images won and lost
 ANSWERS = 6  # names that a mixture gives most often
-PICTURES, MOST = 600, 24  # of all classes together, and of one class
-Read = Callable[[int], bytes]  # row of the index -> encoded picture
+IMAGES, MOST = 600, 24  # of all classes together, and of one class
+Read = Callable[[int], bytes]  # row of the index -> encoded image
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A class that a mixture takes for another: `count` of `of` answers, and one of the pictures."""
+    """A class that a mixture takes for another: `count` of `of` answers, and one of the images."""
 
     truth: str
     said: str
@@ -32,7 +32,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Answer:
-    """A name that a mixture gives to withheld pictures: how often, how often rightly, and how many pictures bear it."""
+    """A name that a mixture gives to held-out images: how often, how often rightly, and how many images bear it."""
 
     name: str
     given: int
@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Change:
-    """A picture that a mixture reads and the baseline does not, or the other way round; ranks are means over seeds."""
+    """An image that a mixture reads and the baseline does not, or the other way round; ranks are means over seeds."""
 
     example: Example
     before: float
@@ -54,7 +54,7 @@ class MixtureView:
     """One mixture; no changes where it is the baseline.
 
     `measured` maps a domain to its rows of `summary.estimates` on the test classes, all others, and all; None: no
-    pictures.
+    images.
     """
 
     mixture: str
@@ -67,7 +67,7 @@ class MixtureView:
 
 @dataclass(frozen=True)
 class ClassView:
-    """One test class in the test domain: accuracy by mixture (mean over seeds), and pictures."""
+    """One test class in the test domain: accuracy by mixture (mean over seeds), and images."""
 
     name: str
     n: int
@@ -80,7 +80,7 @@ def mixtures(study: Results, read: Read) -> list[MixtureView]:
     frame = summary.estimates(study)
     frame = frame[frame["metric"] == summary.PRIMARY].set_index(["mixture", "domain", "cells"])
     measured = dict(zip(frame.index, frame.to_dict("records"), strict=True))
-    rows = withheld(study)
+    rows = held_out(study)
     ranks = _ranks(rows)
     views = []
     for mixture in study.mixtures:
@@ -95,7 +95,7 @@ def mixtures(study: Results, read: Read) -> list[MixtureView]:
 
 
 def _cells(study: Results, domain: str) -> tuple[str, str, str]:
-    return ("withheld" if domain == study.test_domain else "tested", "seen", "all")
+    return ("held_out" if domain == study.test_domain else "tested", "seen", "all")
 
 
 def confused(rows: pd.DataFrame, read: Read) -> list[Pair]:
@@ -103,7 +103,7 @@ def confused(rows: pd.DataFrame, read: Read) -> list[Pair]:
 
     Args:
         rows: predictions of one mixture, of all seeds.
-        read: gives the encoded picture of a row.
+        read: gives the encoded image of a row.
     """
     wrong = rows[rows["rank"] > 1]
     groups = wrong.groupby(["class", "predicted"])
@@ -132,13 +132,13 @@ def answers(rows: pd.DataFrame) -> list[Answer]:
 
 
 def _ranks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the geometric mean over seeds of the true class's rank: a row a picture, a column a mixture."""
+    """Return the geometric mean over seeds of the true class's rank: a row an image, a column a mixture."""
     table = rows.assign(log=np.log(rows["rank"])).pivot_table(index="row", columns="mixture", values="log")
     return table.apply(np.exp)
 
 
 def _changes(study: Results, ranks: pd.DataFrame, mixture: str, won: bool, read: Read) -> list[Change]:
-    """Return the pictures that a mixture always reads and the baseline put farthest off (`won`), or vice versa."""
+    """Return the images that a mixture always reads and the baseline put farthest off (`won`), or vice versa."""
     before, after = ranks[study.baseline], ranks[mixture]
     good, bad = (after, before) if won else (before, after)
     worst = bad[(good == 1) & (bad > 1)].sort_values(ascending=False, kind="stable").head(CHANGES)
@@ -150,17 +150,17 @@ def _changes(study: Results, ranks: pd.DataFrame, mixture: str, won: bool, read:
 
 
 def classes(study: Results, read: Read) -> list[ClassView]:
-    """Describe every test class, by name; each shows as many of its first pictures as all together may take."""
+    """Describe every test class, by name; each shows as many of its first images as all together may take."""
     table = summary.class_table(study)
-    rows = withheld(study)
-    each = min(MOST, max(1, PICTURES // max(1, len(table))))
-    pictures = {name: sorted(part["row"].unique().tolist()) for name, part in rows.groupby("class")}
-    chosen = {name: found[:each] for name, found in pictures.items()}
+    rows = held_out(study)
+    each = min(MOST, max(1, IMAGES // max(1, len(table))))
+    images = {name: sorted(part["row"].unique().tolist()) for name, part in rows.groupby("class")}
+    chosen = {name: found[:each] for name, found in images.items()}
     examples = iter(load(study, [row for found in chosen.values() for row in found], read, thumbnail))
     return [
         ClassView(
             name=spaced(str(name)),
-            n=len(pictures[name]),
+            n=len(images[name]),
             accuracy={str(mixture): float(value) for mixture, value in table.loc[name].items()},
             examples=[next(examples) for _ in chosen[name]],
         )

@@ -1,4 +1,4 @@
-"""Example pictures for the page: withheld test pictures, and what each mixture's model took them for."""
+"""Example images for the page: held-out test images, and what each mixture's model took them for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from domix.data.images import BadPicture, decode, kind_of
+from domix.data.store.images import BadImage, decode, kind_of
 from domix.report.load.study import Results
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
@@ -17,13 +17,13 @@ from domix.runtime.wording import spaced
 
 SEED = 0
 SIDE, QUALITY = 64, 80  # of a thumbnail: pixels of the long side, and WebP's quality
-LARGE, LARGE_SIDE = 16_000, 176  # bytes above which a picture is made smaller, and to how many pixels
+LARGE, LARGE_SIDE = 16_000, 176  # bytes above which an image is made smaller, and to how many pixels
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}  # what browsers show, by file name
 
 
 @dataclass(frozen=True)
 class Example:
-    """One test picture: its class in words, its bytes as a data URI, and (mixture, predicted, right) in study order."""
+    """One test image: its class in words, its bytes as a data URI, and (mixture, predicted, right) in study order."""
 
     name: str
     uri: str
@@ -31,9 +31,9 @@ class Example:
 
 
 def choose(study: Results, number: int) -> tuple[list[int], list[int]]:
-    """Choose rows of withheld test pictures by seed, at most `number` each: at random, and where the mixtures disagree.
+    """Choose rows of held-out test images by seed, at most `number` each: at random, and where the mixtures disagree.
 
-    The second list holds pictures that at least one mixture's first seed reads and at least one does not, at most one a
+    The second list holds images that at least one mixture's first seed reads and at least one does not, at most one a
     class, none of the first list.
     """
     table = _ranks(study)
@@ -51,26 +51,26 @@ def choose(study: Results, number: int) -> tuple[list[int], list[int]]:
 
 
 def _first_seed(study: Results) -> pd.DataFrame:
-    return study.first(withheld(study))
+    return study.first(held_out(study))
 
 
-def withheld(study: Results) -> pd.DataFrame:
+def held_out(study: Results) -> pd.DataFrame:
     """Return the predictions of the test classes in the test domain, of all mixtures and seeds."""
     rows = study.predictions
     return rows[(rows["domain"] == study.test_domain) & rows["class"].isin(study.test_classes)]
 
 
 def _ranks(study: Results) -> pd.DataFrame:
-    """Return the rank of the true class: rows are withheld test pictures, columns mixtures."""
+    """Return the rank of the true class: rows are held-out test images, columns mixtures."""
     return _first_seed(study).pivot(index="row", columns="mixture", values="rank").sort_index()[study.mixtures]
 
 
 def load(
     study: Results, rows: list[int], read: Callable[[int], bytes], write: Callable[[bytes], str] | None = None
 ) -> list[Example]:
-    """Read the pictures of `rows` with `read` (row of the index -> encoded picture) and add what each mixture said.
+    """Read the images of `rows` with `read` (row of the index -> encoded image) and add what each mixture said.
 
-    `write` turns a picture into a data URI; None: as it is.
+    `write` turns an image into a data URI; None: as it is.
     """
     mine = _first_seed(study)
     mine = mine[mine["row"].isin(rows)]
@@ -84,30 +84,30 @@ def load(
     return examples
 
 
-def data_uri(picture: bytes) -> str:
-    """Write an encoded picture as a data URI; one of many bytes is made smaller.
+def data_uri(image: bytes) -> str:
+    """Write an encoded image as a data URI; one of many bytes is made smaller.
 
     Raises:
         DataError: the bytes are neither PNG, JPEG nor WebP.
     """
-    media = MEDIA.get(kind_of(picture) or "")
+    media = MEDIA.get(kind_of(image) or "")
     if media is None:
-        raise DataError("a packed picture is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
-    if len(picture) > LARGE:
-        return thumbnail(picture, LARGE_SIDE)
-    return f"data:{media};base64,{base64.b64encode(picture).decode()}"
+        raise DataError("a packed image is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
+    if len(image) > LARGE:
+        return thumbnail(image, LARGE_SIDE)
+    return f"data:{media};base64,{base64.b64encode(image).decode()}"
 
 
-def thumbnail(picture: bytes, side: int = SIDE) -> str:
-    """Write an encoded picture as the data URI of one of at most `side` pixels.
+def thumbnail(image: bytes, side: int = SIDE) -> str:
+    """Write an encoded image as the data URI of one of at most `side` pixels.
 
     Raises:
-        DataError: the bytes are no picture.
+        DataError: the bytes are no image.
     """
     try:
-        image = decode(picture)
-    except BadPicture as error:
-        message = f"a packed picture is damaged ({error.reason}): delete artifacts/shards and run dvc repro"
+        image = decode(image)
+    except BadImage as error:
+        message = f"a packed image is damaged ({error.reason}): delete artifacts/shards and run dvc repro"
         raise DataError(message) from error
     image.thumbnail((side, side))
     buffer = io.BytesIO()

@@ -19,7 +19,7 @@ from domix.report.page.datacards import mixture_cards
 from domix.report.tables import other_models, summary, words
 
 Facts = list[tuple[str, str]]  # term, and what is to be said of it
-HEAD = ("Domain", "Cells", "Measure", "Estimate", "Interval", "Pictures", "Classes")
+HEAD = ("Domain", "Cells", "Measure", "Estimate", "Interval", "Images", "Classes")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _use(study: Results, mixture: str) -> Facts:
         (
             "Meant for",
             f"Experiments on what a training distribution makes a model read. In this study, {mixture} is one of "
-            f"{len(study.mixtures)} mixtures that are tested on {study.test_domain} pictures of "
+            f"{len(study.mixtures)} mixtures that are tested on {study.test_domain} images of "
             f"{len(study.test_classes)} classes.",
         ),
         ("Users", "Researchers who compare training distributions, with the study's other models beside."),
@@ -118,11 +118,11 @@ def training_data(study: Results, card: Mapping[str, Any], licences: Mapping[str
         ("Samples", f"{card['samples']:,}: {', '.join(sources)}"),
         ("By domain", ", ".join(domains)),
         (
-            f"Withheld in {study.test_domain}",
-            f"{card['withheld_tested']} of the {len(study.test_classes)} test classes, "
-            f"{card['withheld_seen']} of the {other} others",
+            f"Held out in {study.test_domain}",
+            f"{card['held_out_tested']} of the {len(study.test_classes)} test classes, "
+            f"{card['held_out_seen']} of the {other} others",
         ),
-        ("Dropped", f"{card['dropped']:,} samples that copy withheld pictures" if card["dropped"] else "none"),
+        ("Dropped", f"{card['dropped']:,} samples that copy held-out images" if card["dropped"] else "none"),
         *((f"Licence of {name}", licences.get(name, "unknown: supplied by the user")) for name in card["sources"]),
         ("Digest", card["digest"]),
     ]
@@ -131,30 +131,30 @@ def training_data(study: Results, card: Mapping[str, Any], licences: Mapping[str
 def _evaluation(study: Results, kind: str) -> Facts:
     way = "the class whose captions lie closest (zero-shot)" if kind == CLIP else "the class of the greatest output"
     return [
-        ("Pictures", f"test pictures of the domains {words.listed(study.domains)}; natural: {study.natural_domain}"),
+        ("Images", f"test images of the domains {words.listed(study.domains)}; natural: {study.natural_domain}"),
         ("Answer", f"{way}, among all {len(study.classes):,} classes"),
-        ("Factors", "domain, and whether a cell was withheld (withheld), seen in this domain (seen), or both (all)"),
-        ("Intervals", f"{study.confidence * 100:g} %: over the choice of classes and pictures, not over trainings"),
+        ("Factors", "domain, and whether a cell was held out (held out), seen in this domain (seen), or both (all)"),
+        ("Intervals", f"{study.confidence * 100:g} %: over the choice of classes and images, not over trainings"),
     ]
 
 
 def _compared(study: Results, mixture: str, seed: int) -> Facts:
-    """Return the paired differences of this run from others on the withheld cells."""
+    """Return the paired differences of this run from others on the held-out cells."""
     rows = study.paired[(study.paired["mixture"] == mixture) & (study.paired["seed"] == seed)]
-    rows = rows[(rows["metric"] == summary.PRIMARY) & (rows["cells"] == "withheld")]
+    rows = rows[(rows["metric"] == summary.PRIMARY) & (rows["cells"] == "held_out")]
     facts = []
     for _, row in rows.iterrows():
         p_holm = row.get("p_holm", np.nan)
         tail = "" if pd.isna(p_holm) else "; p < 0.001" if p_holm < 0.001 else f"; p = {p_holm:.3f}"
         gap = f"{words.points(row['difference'])} points {words.interval(row, study.confidence)}"
-        facts.append((f"Withheld, less {row['baseline']}", f"{gap}{tail}{' (Holm)' if tail else ''}, n = {row['n']}"))
+        facts.append((f"Held out, less {row['baseline']}", f"{gap}{tail}{' (Holm)' if tail else ''}, n = {row['n']}"))
     return facts
 
 
 def _limitations(study: Results, mixture: str, data: dict[str, Any] | None) -> Facts:
     facts = []
-    if data is not None and data["withheld_tested"]:
-        facts.append(("Blind spots", f"{study.test_domain} pictures of {data['withheld_tested']} classes, on purpose."))
+    if data is not None and data["held_out_tested"]:
+        facts.append(("Blind spots", f"{study.test_domain} images of {data['held_out_tested']} classes, on purpose."))
     if len(study.seeds) == 1:
         facts.append(
             ("One seed", "Another training on the mixture would give other numbers; how far off is not known.")
@@ -162,9 +162,9 @@ def _limitations(study: Results, mixture: str, data: dict[str, Any] | None) -> F
     if "leakage" in study.analyses and study.analyses["leakage"].facts:
         known = study.analyses["leakage"].tables["summary"]
         mine = known[known["mixture"] == mixture].set_index("kind")["samples"]
-        found = f"{mine.get('exact', 0):,} by an equal file, {mine.get('near', 0):,} by a nearly equal picture"
-        facts.append(("Leakage", f"Training samples that may copy a withheld picture: {found}."))
-    facts.append(("Ethics", "Pictures and captions are the sources', with whatever bias these have."))
+        found = f"{mine.get('exact', 0):,} by an equal file, {mine.get('near', 0):,} by a nearly equal image"
+        facts.append(("Leakage", f"Training samples that may copy a held-out image: {found}."))
+    facts.append(("Ethics", "Images and captions are the sources', with whatever bias these have."))
     return facts
 
 

@@ -25,7 +25,7 @@ from domix.report.tables import other_models, summary, words
 from domix.runtime import wording
 from domix.settings.params import Params
 
-EXAMPLES = 6  # pictures in each of the two groups
+EXAMPLES = 6  # images in each of the two groups
 CLASS_ROWS = 14  # best and worst classes shown; all of them where there are not more than both together
 TEMPLATES = jinja2.PackageLoader("domix.report.page", "templates")
 
@@ -51,13 +51,13 @@ def render(
     Equal studies give equal pages: what tells of the run that made one is added by `with_run`.
 
     Args:
-        read: returns the encoded picture of a source and a row of its index.
+        read: returns the encoded image of a source and a row of its index.
         sections: what the analyses say, in their order.
     """
     context = {"study": study, "params": params, "title": params.report.title}
     context |= _result(study) | _analyses(sections) | _origin(study, params, provenance)
     own = partial(read, params.sources[0])
-    context |= _further(study) | _pictures(study, own) | _closer(study, own)
+    context |= _further(study) | _images(study, own) | _closer(study, own)
     context |= _data(study, cards, read)
     context |= {name: Markup(source(file)) for name, file in (("css", "style.css"), ("js", "page.js"))}
     return environment().get_template("page.html").render(context)
@@ -155,7 +155,7 @@ def _analyses(sections: Sequence[Section]) -> dict[str, Any]:
     }
 
 
-def _pictures(study: Results, read: Callable[[int], bytes]) -> dict[str, Any]:
+def _images(study: Results, read: Callable[[int], bytes]) -> dict[str, Any]:
     """Return the examples and the figures a class."""
     table = summary.class_table(study)
     blind = summary.blind(study)
@@ -183,7 +183,7 @@ def _data(study: Results, cards: Sequence[datacards.SourceCard], read: Callable[
         "source_cards": [
             {
                 "card": card,
-                "pictures": datacards.load_examples(card, read),
+                "images": datacards.load_examples(card, read),
                 "more": f"card_{card.name}.html" if f"card_{card.name}.html" in known else None,
             }
             for card in cards

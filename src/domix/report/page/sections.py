@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from domix.analyses.contract import AnalysisResults, Images, Section
 from domix.analyses.registry import find
-from domix.config import Params
 from domix.report.load.study import Results
 from domix.report.page.examples import data_uri
 from domix.runtime.settings import Settings
+from domix.settings.params import Params
 from domix.settings.shared import shared_of
 from domix.study import CLIP, Run, study_of
 from domix.study import Study as Asked

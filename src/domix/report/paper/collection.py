@@ -235,7 +235,7 @@ def _notes(
 ) -> list[str]:
     notes = [f"{part.place.label}: {part.problem}." for part in parts if part.problem]
     if len(whole) > 1:
-        notes += [f"{label}: no lock file says which pictures it packed." for label in unverified(whole)]
+        notes += [f"{label}: no lock file says which images it packed." for label in unverified(whole)]
     for part in whole:
         late = [run for run in part.runs if run.state != "done" and (run.kind, run.mixture, run.seed) in part.present]
         notes += [

@@ -24,7 +24,7 @@ def require_comparable(parts: Sequence[PlaceResults]) -> None:
         ours, theirs = _fixed(parts[0]), _fixed(part)
         differing = [what for what in sorted({*ours, *theirs}) if ours.get(what) != theirs.get(what)]
         if parts[0].place.data and part.place.data and parts[0].place.data != part.place.data:
-            differing.append("the packed pictures")
+            differing.append("the packed images")
         if differing:
             what = differing[0]
             values = (
@@ -37,7 +37,7 @@ def require_comparable(parts: Sequence[PlaceResults]) -> None:
 
 
 def unverified(parts: Sequence[PlaceResults]) -> list[str]:
-    """List the places of which it is not known what pictures they packed."""
+    """List the places of which it is not known what images they packed."""
     return [part.place.label for part in parts if part.place.data is None]
 
 

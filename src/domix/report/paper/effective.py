@@ -1,4 +1,4 @@
-"""Effective robustness: accuracy on the withheld cells against accuracy on natural pictures, checkpoint by checkpoint.
+"""Effective robustness: accuracy on the held-out cells against accuracy on natural images, checkpoint by checkpoint.
 
 Axes are transformed as the fit was (logit, as a rule), so that the reference curve is a straight line.
 """

@@ -1,4 +1,4 @@
-"""Accuracy on every withheld class by mixture, as a table of shades for each test domain."""
+"""Accuracy on every held-out class by mixture, as a table of shades for each test domain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 import matplotlib.figure
 import pandas as pd
 
-from domix.data.recipes import OWN
+from domix.data.mixtures.recipes import OWN
 from domix.figures.charts import shade, table_height, table_in
 from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
@@ -29,11 +29,11 @@ def figures(study: Collection) -> Shown:
 
 
 def class_accuracy(study: Collection, domain: str) -> pd.DataFrame:
-    """Return the accuracy on each withheld class [class x mixture], mean over seeds, the easiest class first.
+    """Return the accuracy on each held-out class [class x mixture], mean over seeds, the easiest class first.
 
-    Easy is what the mixtures read that were not shown the withheld cells; classes alike are sorted by name.
+    Easy is what the mixtures read that were not shown the held-out cells; classes alike are sorted by name.
     """
-    rows = study.rows("per_class", domain, "clip", domain=domain, withheld=True)
+    rows = study.rows("per_class", domain, "clip", domain=domain, held_out=True)
     table = rows.pivot_table(index="class", columns="mixture", values="accuracy", aggfunc="mean")
     table = table[[name for name in study.mixtures if name in table]]
     shown = study.shown[domain]
@@ -50,8 +50,8 @@ def _figure(study: Collection, domain: str) -> Figure | Absent:
     if cut:
         table = pd.concat([table.iloc[: most // 2], table.iloc[-(most // 2) :]])
     caption = (
-        f"Accuracy in per cent on each withheld class, test domain {domain}, mean over seeds; from the class that the"
-        " mixtures which were not shown the withheld cells read best, to the worst."
+        f"Accuracy in per cent on each held-out class, test domain {domain}, mean over seeds; from the class that the"
+        " mixtures which were not shown the held-out cells read best, to the worst."
         + (f" Of {len(study.test_classes)} classes the {most // 2} easiest and the {most // 2} hardest." if cut else "")
     )
     draw = partial(_draw, table, study.mark)

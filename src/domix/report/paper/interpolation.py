@@ -1,4 +1,4 @@
-"""Between the main mixtures: domain by domain (paper, figures 3, 8), and by the share of withheld cells (figure 13)."""
+"""Between the main mixtures: domain by domain (paper, figures 3, 8), and by the share of held-out cells (figure 13)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ABOVE, NAMES = 44 * MM, 16 * MM  # height of the accuracies, and of the names be
 EXPOSURE = 46 * MM
 ENDS = (BASELINE, "leave-out-domain", LOW, HIGH)
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-SHOWN, UNSHOWN = "#0072b2", "#d55e00"  # colours of mixtures with and without pictures of the test domain
+SHOWN, UNSHOWN = "#0072b2", "#d55e00"  # colours of mixtures with and without images of the test domain
 
 
 def domain_figures(study: Collection) -> Shown:
@@ -40,8 +40,8 @@ def domain_figures(study: Collection) -> Shown:
 
 
 def _estimates(study: Collection, domain: str) -> pd.DataFrame:
-    """Return the CLIP models' withheld accuracy by mixture."""
-    rows = study.rows("mixtures", domain, "clip", domain=domain, cells="withheld", metric=PRIMARY)
+    """Return the CLIP models' held-out accuracy by mixture."""
+    rows = study.rows("mixtures", domain, "clip", domain=domain, cells="held_out", metric=PRIMARY)
     return rows.set_index("mixture")
 
 
@@ -49,7 +49,7 @@ def _domain_figure(study: Collection, domain: str, names: Sequence[str], rows: p
     shown = study.shown[domain]
     names = sorted(names, key=lambda name: (len(shown[name].domains), float(rows.loc[name, "estimate"]), name))
     caption = (
-        f"From cg-low to cg-high by domains, test domain {domain}: balanced top-1 accuracy on the withheld cells with"
+        f"From cg-low to cg-high by domains, test domain {domain}: balanced top-1 accuracy on the held-out cells with"
         f" {study.confidence * 100:g} % intervals over the domains that the mixture shows (filled dots below), fewest"
         " first. Circles: other classes of the test domain are shown, too; diamonds: nothing of it; filled: main"
         " mixtures."
@@ -99,13 +99,13 @@ def _matrix(panel: Panel, study: Collection, test_domain: str, mixtures: Sequenc
 
 
 def exposure_figures(study: Collection) -> Shown:
-    """Return accuracy over the share of the withheld cells' samples that training shows."""
+    """Return accuracy over the share of the held-out cells' samples that training shows."""
     with_parts = [domain for domain in study.test_domains if _has_parts(study, domain)]
     if not with_parts:
-        why = "No mixture shows a part of the withheld cells: ask for some, such as cg-high+0.1."
+        why = "No mixture shows a part of the held-out cells: ask for some, such as cg-high+0.1."
         return [Absent("exposure-interpolation", "Exposure interpolation", why)]
     caption = (
-        "Exposure: balanced top-1 accuracy on the withheld cells over the share of their samples that training shows"
+        "Exposure: balanced top-1 accuracy on the held-out cells over the share of their samples that training shows"
         f" (0: cg-low, cg-high; 100: cg-low-all, cg-high-all), with {study.confidence * 100:g} % intervals."
     )
     draw = partial(_draw_exposure, study, with_parts)
@@ -126,7 +126,7 @@ def _draw_exposure(study: Collection, domains: Sequence[str], look: Look) -> mat
     y = round_ticks(0, float(every["high"].max()))
     for place, (panel, domain) in enumerate(zip(made, domains, strict=True)):
         panel.limits((-0.03, 1.03), (0, y[-1]))
-        panel.mark_across(SHARES, percent_labels(SHARES), "share of the withheld cells shown, %", lines=True)
+        panel.mark_across(SHARES, percent_labels(SHARES), "share of the held-out cells shown, %", lines=True)
         panel.mark_up(y, percent_labels(y), "balanced top-1 on\nwithheld cells, %" if place % 3 == 0 else "")
         draw_curves(panel, curves[domain], lines, banded=list(lines))
     return figure

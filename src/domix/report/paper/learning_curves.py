@@ -1,4 +1,4 @@
-"""Learning curves: accuracy on the withheld cells and on natural pictures against the samples seen."""
+"""Learning curves: accuracy on the held-out cells and on natural images against the samples seen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def figures(study: Collection) -> Shown:
             why = "No checkpoints were kept and embedded: set train.checkpoints, and embed.checkpoints to true."
             found.append(Absent(_name("learning", kind), "Learning curves", why))
             continue
-        found += [_figure(study, kind, group) for group in ("withheld", "natural")]
+        found += [_figure(study, kind, group) for group in ("held_out", "natural")]
     return found
 
 
@@ -43,7 +43,7 @@ def seen(study: Collection, domain: str, kind: str, mixture: str, checkpoints: p
 
 def curves_of(study: Collection, domain: str, kind: str, group: str) -> pd.DataFrame:
     """Return the curves of a test domain's mixtures over samples seen, as `over_seeds`."""
-    where = (domain, "withheld") if group == "withheld" else (study.natural_domain, "tested")
+    where = (domain, "held_out") if group == "held_out" else (study.natural_domain, "tested")
     rows = study.rows("curves", domain, kind, domain=where[0], cells=where[1], metric=PRIMARY)
     rows = rows[rows["mixture"].isin(study.main(kind))]
     parts = [seen(study, domain, kind, str(name), part["checkpoint"]) for name, part in rows.groupby("mixture")]
@@ -51,7 +51,7 @@ def curves_of(study: Collection, domain: str, kind: str, group: str) -> pd.DataF
 
 
 def _figure(study: Collection, kind: str, group: str) -> Figure:
-    place = "withheld cells" if group == "withheld" else f"{study.natural_domain} (test classes)"
+    place = "held-out cells" if group == "held_out" else f"{study.natural_domain} (test classes)"
     models = "CLIP models" if kind == "clip" else "supervised classifiers"
     caption = (
         f"Learning curves ({models}): balanced top-1 accuracy on the {place} against the samples seen, mean over seeds;"

@@ -1,4 +1,4 @@
-"""The main result: balanced accuracy on the withheld cells of every test domain, by mixture (paper, figure 2)."""
+"""The main result: balanced accuracy on the held-out cells of every test domain, by mixture (paper, figure 2)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _figure(study: Collection, kind: str) -> Figure:
     models = "CLIP models" if kind == "clip" else "Supervised classifiers"
     over = ", mean over seeds (small dots: single ones)" if _several(study) else ""
     caption = (
-        f"{models}: balanced top-1 accuracy on the withheld cells (test classes in the test domain){over}, with"
-        f" {study.confidence * 100:g} % intervals; hollow: upper bounds, which were shown the withheld cells; dotted:"
+        f"{models}: balanced top-1 accuracy on the held-out cells (test classes in the test domain){over}, with"
+        f" {study.confidence * 100:g} % intervals; hollow: upper bounds, which were shown the held-out cells; dotted:"
         " chance."
     )
     name = "main-result" if kind == "clip" else f"main-result-{kind}"
@@ -55,7 +55,7 @@ def _draw(study: Collection, kind: str, look: Look) -> matplotlib.figure.Figure:
     margins = (6.5 * look.small, look.small, look.small, 3.8 * look.small)
     panel = Panel(look, figure, (0, top, width, HEIGHT), margins)
     rows = study.tables["mixtures"]
-    rows = rows[(rows["kind"] == kind) & (rows["cells"] == "withheld") & (rows["metric"] == PRIMARY)]
+    rows = rows[(rows["kind"] == kind) & (rows["cells"] == "held_out") & (rows["metric"] == PRIMARY)]
     rows = rows[rows["mixture"].isin(names)]
     y = round_ticks(0, float(rows["high"].max()))
     panel.limits((-0.5, len(domains) - 0.5), (0, y[-1]))
@@ -69,8 +69,8 @@ def _draw(study: Collection, kind: str, look: Look) -> matplotlib.figure.Figure:
 
 
 def _domain(panel: Panel, study: Collection, kind: str, domain: str, place: int, lines: dict[str, Line]) -> None:
-    rows = study.rows("mixtures", domain, kind, domain=domain, cells="withheld", metric=PRIMARY)
-    seeds = study.rows("metrics", domain, kind, domain=domain, cells="withheld", metric=PRIMARY)
+    rows = study.rows("mixtures", domain, kind, domain=domain, cells="held_out", metric=PRIMARY)
+    seeds = study.rows("metrics", domain, kind, domain=domain, cells="held_out", metric=PRIMARY)
     for (name, line), x in zip(lines.items(), place + _offsets(len(lines)), strict=True):
         row = rows[rows["mixture"] == name]
         if row.empty:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from domix.data.mixture_names import parse_mixture
-from domix.data.recipes import COMMON, FAMILIES, OWN, WHOLE
+from domix.data.mixtures.names import parse_mixture
+from domix.data.mixtures.recipes import COMMON, FAMILIES, OWN, WHOLE
 from domix.study import Split, split_of
 
 MAIN = ("natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-low-all", "cg-high-all")
@@ -21,7 +21,7 @@ class Shown:
 
     name: str  # standard
     family: str
-    domains: tuple[str, ...]  # of which it shows pictures
+    domains: tuple[str, ...]  # of which it shows images
     share: float  # of the test cells' samples that it shows
     plain: bool  # nothing but family, domains and share sets it apart: no aligned captions, other size or sketches
     samples: int

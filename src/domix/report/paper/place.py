@@ -40,7 +40,7 @@ class ResultsPlace:
     test_domain: str
     artifacts: Path
     params: dict[str, Any]  # as the parameter file holds them
-    data: str | None  # digest of the packed pictures
+    data: str | None  # digest of the packed images
     runs: tuple[RequestedRun, ...]
     problem: str = ""  # why its results cannot be read
 

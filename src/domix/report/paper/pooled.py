@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from domix.evaluate.effective import study_rows
-from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, check_same_pictures
+from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, check_same_images
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.schemas import AMONG_TEST, PREDICTIONS
 from domix.evaluate.seeds_tables import seeds_tables
@@ -28,7 +28,7 @@ def measure_anew(parts: Sequence[PlaceResults], metrics: pd.DataFrame, curves: p
         metrics: that table over all places, each run once; so is `curves`.
 
     Raises:
-        DataError: estimates average checkpoints, whose predictions are not kept, or the pictures are not the same.
+        DataError: estimates average checkpoints, whose predictions are not kept, or the images are not the same.
     """
     plan = _plan(parts[0])
     if plan.last > 1:
@@ -38,7 +38,7 @@ def measure_anew(parts: Sequence[PlaceResults], metrics: pd.DataFrame, curves: p
             " last checkpoints can be averaged only where all seeds and mixtures are evaluated in one place"
         )
     runs = _runs(parts, plan)
-    check_same_pictures([run.final for run in runs])
+    check_same_images([run.final for run in runs])
     mixtures, comparisons = seeds_tables(runs, metrics, plan)
     trained = {(kind, mixture) for kind, mixture, _ in runs_of(metrics)}
     return {
@@ -75,11 +75,11 @@ def _runs(parts: Sequence[PlaceResults], plan: Plan) -> list[RunOutcomes]:
 def _run(key: tuple[str, str, int], rows: pd.DataFrame, plan: Plan) -> RunOutcomes:
     kind, mixture, seed = key
     place = {name: label for label, name in enumerate(plan.study.classes)}
-    pictures = rows[["row", "domain", "class"]].assign(label=rows["class"].map(place)).reset_index(drop=True)
+    images = rows[["row", "domain", "class"]].assign(label=rows["class"].map(place)).reset_index(drop=True)
     predicted = rows["predicted"].map(place).to_numpy(dtype=np.int32)
     rank = rows["rank"].to_numpy(dtype=np.int32)
     model = ScoredModel(Run(kind, mixture, seed), "" if kind == PUBLIC else mixture, Path())
-    return RunOutcomes(model, [Outcome(model, 0, pictures, Ranks(predicted, rank, np.zeros_like(rank)))])
+    return RunOutcomes(model, [Outcome(model, 0, images, Ranks(predicted, rank, np.zeros_like(rank)))])
 
 
 def _without_among(frame: pd.DataFrame) -> pd.DataFrame:

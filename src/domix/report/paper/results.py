@@ -1,7 +1,7 @@
 """The tables of a study: results with their uncertainty and their place below the upper bound, and comparisons.
 
 The relative gap of a mixture is (mixture - natural-only) / (upper bound - natural-only): 0 is as natural-only, 1 as if
-the withheld cells had been shown.
+the held-out cells had been shown.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def metrics_of(study: Collection) -> list[str]:
 
 
 def result_table(study: Collection) -> pd.DataFrame:
-    """Return every model's accuracy on the withheld cells: one row a test domain, kind, mixture and metric.
+    """Return every model's accuracy on the held-out cells: one row a test domain, kind, mixture and metric.
 
     Columns: `test_domain, kind, mixture, metric, estimate, low, high, n, n_classes, seeds, seeds_asked, checkpoints,
     chance, gap, upper_bound`; gap is NaN, and upper_bound empty, where there are no bounds, or none above natural-only.
@@ -49,7 +49,7 @@ def result_table(study: Collection) -> pd.DataFrame:
 
 
 def _results(study: Collection, domain: str, kind: str) -> pd.DataFrame:
-    rows = study.rows("mixtures", domain, kind, domain=domain, cells="withheld")
+    rows = study.rows("mixtures", domain, kind, domain=domain, cells="held_out")
     order = {name: place for place, name in enumerate(in_order(sorted(set(rows["mixture"])), study.shown[domain]))}
     parts = []
     for metric in metrics_of(study):
@@ -80,9 +80,9 @@ def _gap(known: dict[str, float], mixture: str, bound: str) -> float:
 
 
 def comparison_table(study: Collection) -> pd.DataFrame:
-    """Return the paired comparisons on the withheld cells, by test domain, kind, metric and baseline."""
+    """Return the paired comparisons on the held-out cells, by test domain, kind, metric and baseline."""
     frame = study.tables["comparisons"]
-    frame = frame[(frame["domain"] == frame["test_domain"]) & (frame["cells"] == "withheld")]
+    frame = frame[(frame["domain"] == frame["test_domain"]) & (frame["cells"] == "held_out")]
     frame = frame[frame["metric"].isin(metrics_of(study))]
     places = {"test_domain": study.test_domains, "kind": list(KINDS), "metric": metrics_of(study)}
     places |= {"baseline": study.mixtures, "mixture": study.mixtures}

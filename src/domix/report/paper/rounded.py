@@ -36,9 +36,9 @@ def results(study: Collection, frame: pd.DataFrame) -> Typeset:
         rows.append([str(domain), KINDS[str(kind)], str(mixture), *cells, gap, *counts])
         place.append(domain)
     heads = ["test domain", "model", "mixture", *(f"{spoken(metric)}, %" for metric in metrics)]
-    heads += ["relative gap", "pictures", "classes", "seeds"]
+    heads += ["relative gap", "images", "classes", "seeds"]
     caption = (
-        f"Withheld cells: mean over seeds with {study.confidence * 100:g} % intervals. Relative gap: how far balanced"
+        f"Held-out cells: mean over seeds with {study.confidence * 100:g} % intervals. Relative gap: how far balanced"
         " top-1 goes from natural-only (0) to the upper bound (1)."
     )
     right = [False] * 3 + [True] * (len(heads) - 3)
@@ -64,9 +64,9 @@ def comparisons(study: Collection, frame: pd.DataFrame) -> Typeset:
         for _, row in frame.iterrows()
     ]
     heads = ["test domain", "model", "metric", "mixture", "less", "difference", "interval", "p (Holm)", "detectable"]
-    heads += ["pictures", "seeds"]
+    heads += ["images", "seeds"]
     caption = (
-        "Paired differences on the withheld cells, percentage points, with"
+        "Paired differences on the held-out cells, percentage points, with"
         f" {study.confidence * 100:g} % intervals; p corrected by Holm's method over all"
         " comparisons of a test domain, kind of model and metric; detectable: the least difference that such a"
         " comparison finds with a power of 80 %."
@@ -91,7 +91,7 @@ def robustness(study: Collection, frame: pd.DataFrame) -> Typeset:
         ]
         for _, row in frame.iterrows()
     ]
-    heads = ["test domain", "model", "mixture", "seed", "set", "labels", "metric", "accuracy, %", "pictures"]
+    heads = ["test domain", "model", "mixture", "seed", "set", "labels", "metric", "accuracy, %", "images"]
     caption = f"Further evaluation sets, with {study.confidence * 100:g} % intervals."
     right = [False] * 3 + [True] + [False] * 3 + [True, True]
     return Typeset(

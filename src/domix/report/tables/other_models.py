@@ -32,7 +32,7 @@ def result_table(study: Results) -> list[dict[str, object]]:
     for kind, name in models(study):
         frame = estimates(study, kind)
         row: dict[str, object] = {"mixture": name, "kind": KIND_WORDS[kind], "samples": None, "tested_samples": 0}
-        row["among_test"] = summary.pick(frame, name, study.test_domain, "withheld", summary.AMONG_TEST)
+        row["among_test"] = summary.pick(frame, name, study.test_domain, "held_out", summary.AMONG_TEST)
         rows.append(row | {p: summary.pick(frame, name, domain, cells) for p, domain, cells in summary.panels(study)})
     return rows
 
@@ -60,10 +60,10 @@ def _detectable(study: Results) -> dict[str, float]:
     """Return the least difference from the baseline that the study would find, a mixture."""
     rows = comparisons(study)
     rows = rows[(rows["baseline"] == study.baseline) & (rows["metric"] == summary.PRIMARY)]
-    rows = rows[(rows["kind"] == CLIP) & (rows["cells"] == "withheld") & (rows["domain"] == study.test_domain)]
+    rows = rows[(rows["kind"] == CLIP) & (rows["cells"] == "held_out") & (rows["domain"] == study.test_domain)]
     rows = rows[rows["detectable"].notna()]
     known = zip(rows["mixture"], rows["detectable"].astype(float), strict=True)
-    return {f"{mixture}.withheld.minus_baseline.detectable": round(value, PLACES) for mixture, value in known}
+    return {f"{mixture}.held_out.minus_baseline.detectable": round(value, PLACES) for mixture, value in known}
 
 
 def over_seeds(study: Results) -> pd.DataFrame:

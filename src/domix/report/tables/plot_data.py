@@ -50,18 +50,18 @@ def write(study: Results, sections: Iterable[Section], folder: Path) -> None:
 
 
 def accuracy(study: Results) -> pd.DataFrame:
-    """Return balanced accuracy with its interval by mixture on each panel of `summary.panels` (`pictures`)."""
+    """Return balanced accuracy with its interval by mixture on each panel of `summary.panels` (`images`)."""
     frame = summary.estimates(study)
     panels = {(domain, cells): name for name, domain, cells in summary.panels(study)}
     names = [panels.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
-    frame = frame.assign(pictures=names)[frame["metric"] == summary.PRIMARY].dropna(subset=["pictures"])
+    frame = frame.assign(images=names)[frame["metric"] == summary.PRIMARY].dropna(subset=["images"])
     places = {name: place for place, name in enumerate(panels.values())}
-    frame = frame.sort_values("pictures", key=lambda column: column.map(places), kind="stable")
-    return frame[["mixture", "pictures", "estimate", "low", "high", "n", "chance"]].reset_index(drop=True)
+    frame = frame.sort_values("images", key=lambda column: column.map(places), kind="stable")
+    return frame[["mixture", "images", "estimate", "low", "high", "n", "chance"]].reset_index(drop=True)
 
 
 def differences(study: Results) -> pd.DataFrame:
-    """Return the paired differences from the baseline on the withheld cells; no rows without a baseline."""
+    """Return the paired differences from the baseline on the held-out cells; no rows without a baseline."""
     columns = ["mixture", "baseline", "difference", "low", "high", "p_value", "n"]
     if study.baseline is None:
         return pd.DataFrame(columns=columns)
@@ -74,7 +74,7 @@ def loss(study: Results) -> pd.DataFrame:
 
 
 def _per_class(study: Results) -> pd.DataFrame:
-    """Return the accuracy on each withheld cell, with the class's place in the order of `summary.class_table`."""
+    """Return the accuracy on each held-out cell, with the class's place in the order of `summary.class_table`."""
     table = summary.class_table(study)
     long = (
         table.assign(order=range(len(table)))
@@ -92,14 +92,14 @@ def curves(study: Results) -> pd.DataFrame:
     frame = study.further.curves
     frame = frame[(frame["kind"] == CLIP) & (frame["metric"] == summary.PRIMARY)]
     names = {(domain, cells): panel for panel, domain, cells in summary.panels(study)}
-    pictures = [names.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
-    frame = frame.assign(pictures=pictures).dropna(subset=["pictures"])
+    images = [names.get(key) for key in zip(frame["domain"], frame["cells"], strict=True)]
+    frame = frame.assign(images=images).dropna(subset=["images"])
     kept = frame.groupby(["mixture", "seed"])["checkpoint"].transform("nunique")
-    return frame[kept > 1][["mixture", "seed", "checkpoint", "domain", "cells", "pictures", "estimate"]]
+    return frame[kept > 1][["mixture", "seed", "checkpoint", "domain", "cells", "images", "estimate"]]
 
 
 def _effective(study: Results) -> pd.DataFrame:
-    """Return each checkpoint's accuracies, and what the trend of natural pictures alone (on logit axes) expects."""
+    """Return each checkpoint's accuracies, and what the trend of natural images alone (on logit axes) expects."""
     columns = ["mixture", "seed", "checkpoint", "x_name", "y_name", "x", "y", "expected", "residual", "low", "high"]
     frame = checkpoints(study.further.effective)
     return frame.loc[frame["transform"] == "logit", columns]

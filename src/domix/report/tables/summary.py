@@ -1,7 +1,7 @@
 """The numbers of the report: estimates and differences merged over seeds, and the content of metrics/results.json.
 
 Over several seeds or last checkpoints, numbers are those of the evaluation's tables over seeds (docs/statistics.md):
-their intervals cover the choice of classes, pictures and seeds; the spread between seeds stands beside them. P-values
+their intervals cover the choice of classes, images and seeds; the spread between seeds stands beside them. P-values
 are corrected over the mixtures that are compared (Holm, 1979).
 """
 
@@ -67,7 +67,7 @@ def pick(frame: pd.DataFrame, mixture: str, domain: str, cells: str, metric: str
     return None if rows.empty else rows.iloc[0]
 
 
-def differences(study: Results, baseline: str, cells: str = "withheld", metric: str = PRIMARY) -> pd.DataFrame:
+def differences(study: Results, baseline: str, cells: str = "held_out", metric: str = PRIMARY) -> pd.DataFrame:
     """Merge the paired comparisons of every mixture with `baseline` on the test domain over seeds.
 
     Returns one row a mixture that was compared, in the study's order: `mixture, baseline, difference, low, high,
@@ -117,7 +117,7 @@ def gap_closed(mixture: float, baseline: float, upper: float) -> float | None:
 def panels(study: Results) -> list[tuple[str, str, str]]:
     """List what each mixture is measured on: (name free of the test domain, domain, cells)."""
     return [
-        ("withheld", study.test_domain, "withheld"),
+        ("held_out", study.test_domain, "held_out"),
         ("seen", study.test_domain, "seen"),
         ("natural", study.natural_domain, "all"),
     ]
@@ -127,7 +127,7 @@ def results(study: Results) -> dict[str, float | int | str]:
     """Return the flat, rounded metrics for metrics/results.json; its keys do not depend on the test domain.
 
     Raises:
-        DataError: the balanced accuracy on the withheld cells is missing for a mixture.
+        DataError: the balanced accuracy on the held-out cells is missing for a mixture.
     """
     frame = estimates(study)
     flat: dict[str, float | int | str] = {"test_domain": study.test_domain}
@@ -140,9 +140,9 @@ def results(study: Results) -> dict[str, float | int | str]:
             flat[f"{mixture}.{panel}.seeds"] = int(row["seeds"])
             for metric in frame["metric"].unique():
                 flat |= entries(f"{mixture}.{panel}.{metric}", pick(frame, mixture, domain, cells, metric))
-        if pick(frame, mixture, study.test_domain, "withheld") is None:
+        if pick(frame, mixture, study.test_domain, "held_out") is None:
             raise DataError(
-                f"eval/metrics.parquet holds no {PRIMARY} of {mixture} on the withheld cells of {study.test_domain}: "
+                f"eval/metrics.parquet holds no {PRIMARY} of {mixture} on the held-out cells of {study.test_domain}: "
                 "delete artifacts/eval and run dvc repro"
             )
     return flat | _comparisons(study, frame)
@@ -162,21 +162,21 @@ def _comparisons(study: Results, frame: pd.DataFrame) -> dict[str, float]:
         return {}
     flat: dict[str, float] = {}
     for _, row in differences(study, study.baseline).iterrows():
-        name = f"{row['mixture']}.withheld.minus_baseline"
+        name = f"{row['mixture']}.held_out.minus_baseline"
         flat[name] = round(float(row["difference"]), PLACES)
         flat |= {f"{name}.{end}": round(float(row[end]), PLACES) for end in ("low", "high")}
         if not np.isnan(row["p_value"]):
             flat[f"{name}.p"] = round(float(row["p_value"]), PLACES)
-    ends = [pick(frame, name, study.test_domain, "withheld") for name in (study.baseline, study.upper_bound or "")]
+    ends = [pick(frame, name, study.test_domain, "held_out") for name in (study.baseline, study.upper_bound or "")]
     if ends[0] is None or ends[1] is None:
         return flat
     for mixture in study.mixtures:
-        row = pick(frame, mixture, study.test_domain, "withheld")
+        row = pick(frame, mixture, study.test_domain, "held_out")
         if mixture in (study.baseline, study.upper_bound) or row is None:
             continue
         share = gap_closed(float(row["estimate"]), float(ends[0]["estimate"]), float(ends[1]["estimate"]))
         if share is not None:
-            flat[f"{mixture}.withheld.gap_closed"] = round(share, PLACES)
+            flat[f"{mixture}.held_out.gap_closed"] = round(share, PLACES)
     return flat
 
 
@@ -193,7 +193,7 @@ def result_table(study: Results) -> list[dict[str, object]]:
             "kind": "",
             "samples": int(samples[mixture]),
             "tested_samples": study.tested_samples(mixture),
-            "among_test": pick(frame, mixture, study.test_domain, "withheld", AMONG_TEST),
+            "among_test": pick(frame, mixture, study.test_domain, "held_out", AMONG_TEST),
         }
         | {panel: pick(frame, mixture, domain, cells) for panel, domain, cells in panels(study)}
         for mixture in study.mixtures
@@ -206,11 +206,11 @@ def blind(study: Results) -> list[str]:
 
 
 def class_table(study: Results) -> pd.DataFrame:
-    """Return the accuracy on each withheld cell, mean over seeds: one row a test class, one column a mixture.
+    """Return the accuracy on each held-out cell, mean over seeds: one row a test class, one column a mixture.
 
     Rows run from the class that the mixtures without the tested cells read best to the worst, then by name.
     """
-    rows = study.per_class[study.per_class["withheld"] & (study.per_class["domain"] == study.test_domain)]
+    rows = study.per_class[study.per_class["held_out"] & (study.per_class["domain"] == study.test_domain)]
     table = rows.pivot_table(index="class", columns="mixture", values="accuracy", aggfunc="mean")
     table = table.reindex(columns=study.mixtures)
     order = table[blind(study)].mean(axis=1).rename("mean").reset_index()

@@ -46,7 +46,7 @@ def shown(study: Results, mixture: str) -> str:
     domains = study.shown_domains(mixture)
     others = [d for d in study.domains if d != study.test_domain]
     if domains == [study.natural_domain]:
-        return f"{study.natural_domain} pictures only"
+        return f"{study.natural_domain} images only"
     if study.test_domain not in domains:
         every = f"every domain but {study.test_domain}"
         return every if domains == others else f"{listed(domains)}; no {study.test_domain}"
@@ -58,9 +58,9 @@ def shown(study: Results, mixture: str) -> str:
 
 
 def conclude(study: Results) -> Conclusion:
-    """Draw the conclusion of a study from its balanced accuracies on the withheld cells."""
+    """Draw the conclusion of a study from its balanced accuracies on the held-out cells."""
     frame = summary.estimates(study)
-    rows = {m: summary.pick(frame, m, study.test_domain, "withheld") for m in study.mixtures}
+    rows = {m: summary.pick(frame, m, study.test_domain, "held_out") for m in study.mixtures}
     known = {mixture: row for mixture, row in rows.items() if row is not None}
     candidates = [m for m in known if m != study.baseline and study.tested_samples(m) == 0]
     if not candidates:
@@ -86,14 +86,14 @@ def _reading(study: Results, mixture: str, row: pd.Series) -> str:
     return f"{mixture} names {percent(row['estimate'])} {interval(row, study.confidence)}"
 
 
-def _pictures(study: Results, row: pd.Series) -> str:
-    return f"the {int(row['n']):,} withheld {study.test_domain} pictures"
+def _images(study: Results, row: pd.Series) -> str:
+    return f"the {int(row['n']):,} held-out {study.test_domain} images"
 
 
 def _without_candidate(study: Results, known: dict[str, pd.Series]) -> Conclusion:
     """Conclude where no mixture puts the question: there is nothing but a lower or an upper bound."""
-    sentences = [f"{_reading(study, m, row)} of {_pictures(study, row)}." for m, row in known.items()]
-    answer = " ".join(sentences) or "No mixture was tested on withheld pictures."
+    sentences = [f"{_reading(study, m, row)} of {_images(study, row)}." for m, row in known.items()]
+    answer = " ".join(sentences) or "No mixture was tested on held-out images."
     more = ["No mixture shows other styles and withholds the tested cells, so this study does not put the question."]
     return Conclusion("Not asked", answer, more)
 
@@ -104,7 +104,7 @@ def _against_chance(study: Results, focus: str, row: pd.Series) -> tuple[str, st
     verdict = "Better than guessing" if above else "No better than guessing, as far as this study shows"
     relation = "above" if above else "not distinguishable from"
     answer = (
-        f"{_reading(study, focus, row)} of {_pictures(study, row)}, {relation} chance ({percent(row['chance'])}). "
+        f"{_reading(study, focus, row)} of {_images(study, row)}, {relation} chance ({percent(row['chance'])}). "
         f"There is no natural-only model here to compare it with."
     )
     return verdict, answer
@@ -116,18 +116,18 @@ def _against_baseline(
     """Judge `focus` against the baseline by their paired difference."""
     row, base = known[focus], known[study.baseline or ""]
     answer = (
-        f"{_reading(study, focus, row)} of {_pictures(study, row)}, against {percent(base['estimate'])} "
+        f"{_reading(study, focus, row)} of {_images(study, row)}, against {percent(base['estimate'])} "
         f"{interval(base, study.confidence)} for {study.baseline}"
     )
     match = compared[compared["mixture"] == focus]
     if match.empty:
-        return "Not compared", f"{answer}. The two were not compared picture by picture."
+        return "Not compared", f"{answer}. The two were not compared image by image."
     difference = match.iloc[0]
     gap = f"{points(difference['difference'])} points {interval(difference, study.confidence)}{_p(difference)}"
     if difference["verdict"] == "more":
         return _degree(study, focus), f"{answer}: a paired difference of {gap}."
     if difference["verdict"] == "fewer":
-        verdict = f"No: {_subject(study, focus)} reads fewer of the withheld pictures than {_lower(study)}"
+        verdict = f"No: {_subject(study, focus)} reads fewer of the held-out images than {_lower(study)}"
         return verdict, f"{answer}: a paired difference of {gap}."
     verdict = f"Not shown: {_subject(study, focus)} is not clearly better or worse than {_lower(study)}"
     return verdict, f"{answer}. Their paired difference, {gap}, leaves open whether either is better."
@@ -141,7 +141,7 @@ def _p(difference: pd.Series) -> str:
 
 def _degree(study: Results, focus: str) -> str:
     """Say how far a model that beats the baseline gets, if an upper bound tells."""
-    plain = f"{_subject(study, focus)} reads more of the withheld pictures than {_lower(study)}"
+    plain = f"{_subject(study, focus)} reads more of the held-out images than {_lower(study)}"
     if study.upper_bound is None:
         return f"Yes: {plain}"
     match = summary.differences(study, study.upper_bound)
@@ -157,12 +157,12 @@ def _degree(study: Results, focus: str) -> str:
 def _subject(study: Results, focus: str) -> str:
     """Say what the model in focus saw of the test domain."""
     if study.test_domain in study.shown_domains(focus):
-        return f"a model that saw {study.test_domain} pictures of other classes only ({focus})"
-    return f"a model that saw other styles but no {study.test_domain} pictures ({focus})"
+        return f"a model that saw {study.test_domain} images of other classes only ({focus})"
+    return f"a model that saw other styles but no {study.test_domain} images ({focus})"
 
 
 def _lower(study: Results) -> str:
-    return f"one that saw {study.natural_domain} pictures alone ({study.baseline})"
+    return f"one that saw {study.natural_domain} images alone ({study.baseline})"
 
 
 def _others(study: Results, others: list[str], known: dict[str, pd.Series], compared: pd.DataFrame) -> str:
@@ -193,9 +193,9 @@ def _between(study: Results, focus: str, candidates: list[str]) -> str:
     row = match.iloc[0]
     size = f"{points(row['difference'])} points {interval(row, study.confidence)}"
     said = {
-        "more": f"Having seen {study.test_domain} pictures of other classes helps: {size} over {other}.",
-        "fewer": f"Having seen {study.test_domain} pictures of other classes hurts: {size} against {other}.",
-        "open": f"Whether {study.test_domain} pictures of other classes help stays open: {size} against {other}.",
+        "more": f"Having seen {study.test_domain} images of other classes helps: {size} over {other}.",
+        "fewer": f"Having seen {study.test_domain} images of other classes hurts: {size} against {other}.",
+        "open": f"Whether {study.test_domain} images of other classes help stays open: {size} against {other}.",
     }
     return said[row["verdict"]]
 
@@ -225,10 +225,10 @@ def _seeds(study: Results, row: pd.Series) -> str:
     """Say what the intervals cover and what they do not."""
     if row["seeds"] == 1:
         return (
-            "Each mixture was trained with one seed: the intervals cover the choice of test classes and pictures, "
+            "Each mixture was trained with one seed: the intervals cover the choice of test classes and images, "
             "not the chance in a training run."
         )
     return (
         f"Numbers are means over {int(row['seeds'])} seeds ({percent(row['seed_low'])} to {percent(row['seed_high'])} "
-        "between them here); the intervals cover the choice of test classes and pictures."
+        "between them here); the intervals cover the choice of test classes and images."
     )

@@ -46,7 +46,7 @@
     });
   }
 
-  // Tables cut to one kind of pictures and one measure.
+  // Tables cut to one kind of images and one measure.
   const filters = ["place", "metric"].map((name) => [name, document.getElementById(`${name}-filter`)]);
   function cut() {
     for (const row of document.querySelectorAll("table.filtered tbody tr")) {

@@ -1,0 +1,1 @@
+"""Captions of samples: their own, or sentences made of class and domain."""

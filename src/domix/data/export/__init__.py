@@ -1,0 +1,1 @@
+"""Exports of a mixture for other trainers."""

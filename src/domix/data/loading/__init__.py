@@ -1,0 +1,1 @@
+"""Loading: samples of a mixture, decoded, augmented and batched, wherever they lie."""

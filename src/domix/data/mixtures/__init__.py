@@ -1,0 +1,1 @@
+"""Training mixtures: cells, recipes, names, selection, and the file that a training opens."""

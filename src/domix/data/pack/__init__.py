@@ -1,0 +1,1 @@
+"""Packing: every image decoded once, the bad rejected, shards and the index written."""

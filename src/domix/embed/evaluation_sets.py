@@ -1,0 +1,79 @@
+"""The images of a packed source on which models are evaluated, and the classes among which they are told apart.
+
+Shapes: N images, G domains, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from domix.data.loading.samples import IDENTITY
+from domix.data.mixtures.cells import count_cells
+from domix.data.store.index import INDEX, read_index
+from domix.embed.embeddings import ROW_COLUMNS
+from domix.embed.label_spaces import label_space
+from domix.runtime.errors import DataError
+
+COLUMNS = [*ROW_COLUMNS, "split", *(name for name in IDENTITY if name not in ROW_COLUMNS)]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Images with labels."""
+
+    shards: Path  # of the packed source
+    rows: pd.DataFrame  # N rows of the index: COLUMNS
+    classes: list[str]  # that have scores, in label order
+    domains: list[str]  # that the images' source has
+    subset: list[int] | None = None  # see domix.embed.label_spaces
+    answers: list[list[int]] | None = None
+
+    @property
+    def source(self) -> str:
+        """Name of the packed source."""
+        return self.shards.name
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """Cell of each image, int64 [N]: domain * K + label."""
+        domain = pd.Categorical(self.rows["domain"], categories=self.domains).codes.astype(np.int64)
+        return domain * len(self.classes) + self.rows["label"].to_numpy(dtype=np.int64)
+
+
+def study_set(shards: Path) -> EvaluationSet:
+    """Return the test images of the study's multi-domain source, of every domain, told apart by its classes.
+
+    A class that a domain has no test image of (DomainNet's painted syringe) is a class like the others.
+
+    Raises:
+        DataError: the index is missing or damaged, or holds no test image.
+    """
+    index = read_index(shards, COLUMNS)
+    cells = count_cells(index)
+    rows = _some(index[index["split"] == "test"], shards)
+    return EvaluationSet(shards, rows, list(cells.classes), list(cells.domains))
+
+
+def further_set(shards: Path) -> EvaluationSet:
+    """Return the images of another packed source, told apart as its label space says.
+
+    Raises:
+        DataError: the index is missing or damaged, or holds no image to evaluate on, or one without a class.
+    """
+    space = label_space(shards.name, shards)
+    index = read_index(shards, COLUMNS)
+    rows = _some(index if space.split == "all" else index[index["split"] == "test"], shards)
+    if rows["label"].min() < 0 or rows["label"].max() >= len(space.answers or space.classes):
+        raise DataError(f"{shards / INDEX} has images without a known class: take {shards.name} out of embed.sets")
+    return EvaluationSet(shards, rows, space.classes, sorted(rows["domain"].unique()), space.subset, space.answers)
+
+
+def _some(rows: pd.DataFrame, shards: Path) -> pd.DataFrame:
+    if rows.empty:
+        raise DataError(f"{shards / INDEX} holds no test images: a source to evaluate on needs a test split")
+    return rows.reset_index(drop=True)

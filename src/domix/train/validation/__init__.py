@@ -1,0 +1,1 @@
+"""Measurements on test images while a model trains."""
