@@ -20,7 +20,7 @@ def assert_close(found: Tensors, wanted: Tensors, untrained: Tensors, *, names: 
     for name in found if names is None else names:
         tensors = (found[name], wanted[name], untrained[name])
         mine, their, before = (_without_noise(name, tensor).double() for tensor in tensors)
-        assert (mine - their).norm() <= 2e-3 * (their - before).norm(), name
+        assert (mine - their).norm() <= 2e-2 * (their - before).norm(), name
 
 
 def _without_noise(name: str, tensor: Tensor) -> Tensor:
