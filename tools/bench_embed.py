@@ -35,15 +35,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from domix.data.loading import images as decoding
-from domix.data.loading.augment import centre_boxes, crop_resize, normalise
-from domix.data.loading.decoded_batches import read_batches
 from domix.data.store.index import make_index, read_index, shard_name, write_index
 from domix.data.store.shards import ShardReader, ShardWriter, make_block
+from domix.embed import evaluation_images
 from domix.embed.clip import embed_clip, open_subject
 from domix.embed.embeddings import load_scored
 from domix.embed.passes import ComputeContext, kept_checkpoints
 from domix.embed.text_tower import Prompts, encode_classes
+from domix.encoders.preprocess import square
 from domix.model.checkpoint import fill, load_tensors, save_weights
 from domix.model.clip import build, tokenizer
 from domix.runtime.errors import ParameterError
@@ -92,13 +91,13 @@ def _add(writer: ShardWriter, row: int) -> dict[str, object]:
 @contextmanager
 def counted_decodes() -> Generator[list[int]]:
     """Count the images that are decoded within this block, in the list's only number."""
-    count, inner = [0], decoding.decode_rgb
+    count, inner = [0], evaluation_images.cut_image
 
-    def counting(data: bytes, name: str) -> np.ndarray:
+    def counting(*image: Any) -> np.ndarray:
         count[0] += 1
-        return inner(data, name)
+        return inner(*image)
 
-    with patch.object(decoding, "decode_rgb", counting):
+    with patch.object(evaluation_images, "cut_image", counting):
         yield count
 
 
@@ -121,10 +120,7 @@ def ours(root: Path, device: str) -> float:
 
 def forward(root: Path, device: str) -> float:
     """Return the seconds that all weights' passes take on images in memory."""
-    reader, rows = ShardReader(root / "shards" / "photos"), read_index(root / "shards" / "photos")
-    side = CONFIG["vision_cfg"]["image_size"]
-    coming = read_batches(reader, rows, batch=BATCH, threads=os.cpu_count() or 1)
-    ready = [crop_resize(padded, centre_boxes(sizes), side).to(torch.uint8) for padded, sizes in coming]
+    ready = list(_read(root))
     subject = open_subject(root / "model")
     prompts = Prompts.tokenised(tokenizer(CONFIG), [[TEMPLATE.replace("{}", f"thing {k}")] for k in range(CLASSES)])
     network, seconds = subject.model.to(memory_format=torch.channels_last).to(device), 0.0
@@ -140,23 +136,30 @@ def forward(root: Path, device: str) -> float:
 
 def reference(root: Path, device: str, *, first: int) -> tuple[float, int]:
     """Decode all images for each of the `first` weights; return the seconds, and how many images were decoded."""
-    subject, side = open_subject(root / "model"), CONFIG["vision_cfg"]["image_size"]
+    subject = open_subject(root / "model")
     network = subject.model.to(memory_format=torch.channels_last).to(device)
-    reader, rows = ShardReader(root / "shards" / "photos"), read_index(root / "shards" / "photos")
     started = time.perf_counter()
     with counted_decodes() as decoded:
         for path in list(weights_of(root / "model"))[:first]:
             fill(network, load_tensors(path), f"the weights {path} are")
-            coming = read_batches(reader, rows, batch=BATCH, threads=os.cpu_count() or 1)
-            parts = [_embed(network, crop_resize(p, centre_boxes(sizes), side), device) for p, sizes in coming]
+            parts = [_embed(network, batch, device) for batch in _read(root)]
     seconds = time.perf_counter() - started
     _check_equal(root / "out", path, torch.cat(parts).numpy(), kept_checkpoints(root / "model"))
     return seconds, decoded[0]
 
 
+def _read(root: Path) -> Iterator[Tensor]:
+    """Decode all images; yield batches uint8 [B, 3, S, S]."""
+    reader, rows = ShardReader(root / "shards" / "photos"), read_index(root / "shards" / "photos")
+    numbers, threads = rows["row"].tolist(), os.cpu_count() or 1
+    preprocess = square(CONFIG["vision_cfg"]["image_size"])
+    images = evaluation_images.cut_images(lambda place: reader.read(numbers[place]), rows, preprocess, threads=threads)
+    yield from images.split(BATCH)
+
+
 def _embed(network: Any, images: Tensor, device: str) -> Tensor:
     with torch.inference_mode():
-        inputs = normalise(images.to(device).contiguous(memory_format=torch.channels_last).float())
+        inputs = square(images.shape[2]).normalise(images.to(device))
         return F.normalize(network.encode_image(inputs).float(), dim=-1).cpu()
 
 

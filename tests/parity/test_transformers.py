@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-from domix.data.loading.augment import CLIP_MEAN, CLIP_STD, centre_boxes, crop_resize, normalise
+from domix.data.loading.augment import CLIP_MEAN, CLIP_STD
 from domix.encoders.public import PublicClip, load_public
 from domix.runtime.errors import DataError
 from tests.tiny import make_images
@@ -106,7 +108,8 @@ def test_images_are_prepared_as_by_transformers(tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     found = load_public(str(tmp_path)).preprocess
     images = torch.stack([64 + make_images(4)[row] // 2 for row in range(4)])
-    mine = normalise(crop_resize(images, centre_boxes(torch.full((4, 2), 40)), 32), found.mean, found.std)
+    cut = [found.cut(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images]
+    mine = found.normalise(torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2))
     theirs = processor([image.permute(1, 2, 0).numpy() for image in images], return_tensors="pt")["pixel_values"]
     deviation = torch.tensor([0.2, 0.3, 0.4])[:, None, None]
     greys = ((mine - theirs) * deviation * 255).abs()
@@ -122,6 +125,15 @@ def test_a_processor_of_transformers_five_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").unlink()
     assert "image_processor" in CLIPProcessor.get_attributes()
     assert load_public(str(tmp_path)).preprocess.mean == (0.5, 0.4, 0.3)
+
+
+@pytest.mark.parametrize("resample", [2, 3])
+def test_squashed_images_are_those_of_transformers(resample: int, tmp_path: Path) -> None:
+    saved(tmp_path)
+    described = {"size": {"height": 32, "width": 32}, "do_center_crop": False, "resample": resample}
+    change("preprocessor_config.json", **described)(tmp_path)
+    found = load_public(str(tmp_path)).preprocess
+    assert (found.resize_mode, found.interpolation) == ("squash", {2: "bilinear", 3: "bicubic"}[resample])
 
 
 def test_without_a_description_images_are_prepared_as_for_clip(tmp_path: Path) -> None:
@@ -152,8 +164,11 @@ FAULTS = {
     "grey images": (change("config.json", vision_config__num_channels=1), "num_channels 1, but only 3"),
     "a smaller vocabulary": (change("config.json", text_config__vocab_size=999), "vocab_size is 999, fewer than"),
     "other shapes": (change("config.json", vision_config__hidden_size=48), "are another model's: .* 24.* there and 48"),
-    "bilinear": (change("preprocessor_config.json", resample=2), "with resample 2, but only 3 is done here"),
-    "squashed": (change("preprocessor_config.json", size={"height": 32, "width": 32}), "with size .* is done here"),
+    "nearest": (change("preprocessor_config.json", resample=0), "with resample 0, but only 2 or 3 is done here"),
+    "another square": (
+        change("preprocessor_config.json", size={"height": 40, "width": 40}),
+        "with size .* is done here",
+    ),
     "a margin": (change("preprocessor_config.json", size={"shortest_edge": 40}), "with size .* is done here"),
     "uncut": (change("preprocessor_config.json", do_center_crop=False), "do_center_crop False, but only True"),
     "in -1..1": (change("preprocessor_config.json", rescale_factor=1 / 127.5), "rescale_factor"),

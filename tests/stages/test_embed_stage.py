@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from domix.data.loading.augment import centre_boxes, crop_resize, normalise
 from domix.data.store.index import read_index, write_index
 from domix.embed.embeddings import Embeddings, load_embeddings
 from domix.model.checkpoint import save_weights
@@ -20,6 +19,7 @@ from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file, write_json
 from domix.settings.params import Params
 from stages import embed
+from tests.preprocessed import preprocessed
 from tests.tiny import CONFIG, WORDS, make_images, write_project
 
 MODEL = Path("artifacts/models/clip/tiny-s0")
@@ -71,8 +71,7 @@ def test_each_row_holds_its_own_image(params: Params) -> None:
     result, images = embedded(params), make_images(48)
     model = build(CONFIG, seed=0).eval()
     for number in (0, 11, 27):
-        image = images[int(result.rows["row"].iloc[number])][None]
-        inputs = normalise(crop_resize(image, centre_boxes(torch.tensor([[40, 40]])), 32))
+        inputs = preprocessed(images[int(result.rows["row"].iloc[number])][None], 32)
         with torch.inference_mode():
             expected = model.encode_image(inputs, normalize=True)[0]
         np.testing.assert_allclose(result.image[number], expected, atol=2e-6)

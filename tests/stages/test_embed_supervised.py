@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from domix.data.classes.imagenet import imagenet_classes
-from domix.data.loading.augment import centre_boxes, crop_resize, normalise
 from domix.data.store.index import read_index, write_index
 from domix.embed.classifier import outputs_of
 from domix.embed.embeddings import checkpoints_of, load_scored, sets_of
@@ -22,6 +21,7 @@ from domix.runtime.files import read_json, sha256_file, write_json
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from stages import embed_supervised
+from tests.preprocessed import preprocessed
 from tests.tiny import WORDS, make_images, write_project
 from tests.tiny_supervised import RESNET
 
@@ -69,8 +69,7 @@ def logits(rows: list[int], *, outputs: int, seed: int = 0) -> np.ndarray:
     """Return all logits of some of the images, each computed alone."""
     model, images = build(RESNET, outputs=outputs, seed=seed).eval(), make_images(48)
     with torch.inference_mode():
-        resized = [crop_resize(images[row][None], centre_boxes(torch.tensor([[40, 40]])), 32) for row in rows]
-        return torch.cat([model(normalise(image)) for image in resized]).numpy()
+        return torch.cat([model(preprocessed(images[row][None], 32)) for row in rows]).numpy()
 
 
 def scores(**where: object) -> np.ndarray:

@@ -112,8 +112,7 @@ def test_images_are_normalised_as_the_model_was_trained() -> None:
         expected = F.normalize(model.encode_image(make_images().float() / 127.5 - 1), dim=-1)
     np.testing.assert_allclose(found, expected, atol=2e-6)
     assert str(other) == (
-        "shorter side resized, centre cropped to 32 x 32 (bicubic, antialiased), mean (0.5, 0.5, 0.5) and deviation"
-        " (0.5, 0.5, 0.5)"
+        "central square, antialiased bicubic to 32 x 32, mean (0.5, 0.5, 0.5) and deviation (0.5, 0.5, 0.5)"
     )
     assert str(Preprocess((32, 32), CLIP_MEAN)).endswith("CLIP's mean and deviation")
 
@@ -147,5 +146,5 @@ def test_a_diverged_model_is_named_as_such(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"prompt embeddings that are not finite: its weights are damaged"):
         class_prototypes(model, tokenizer(CONFIG), PROMPTS)
     with pytest.raises(DataError, match=r"gives logits that are not finite: its weights are damaged"):
-        written = Outputs(tmp_path / "scores.npy", 7, unit=False, columns=[0], what="logits")
+        written = Outputs(tmp_path / "scores.npy", 7, unit=False, columns=[0], gives="classifier gives logits")
         encode(classifier_encoder(classifier, PREPROCESS), [make_images()], [written])

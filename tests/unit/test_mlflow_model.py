@@ -18,7 +18,6 @@ from mlflow import MlflowClient
 from mlflow.models import Model
 from torch.nn import functional as F
 
-from domix.data.loading.augment import centre_boxes, crop_resize, normalise
 from domix.encoders import mlflow_model
 from domix.model import clip
 from domix.model.checkpoint import CONFIG, WEIGHTS, load_model, save_weights
@@ -26,6 +25,7 @@ from domix.runtime.files import sha256_file, write_json
 from domix.runtime.tracking import mlflow_store
 from domix.runtime.tracking.registry import Registry
 from tests import tiny
+from tests.preprocessed import preprocessed
 
 MIXTURE = {"name": "cg-low", "digest": "12ab"}
 
@@ -126,9 +126,8 @@ def test_it_gives_our_encoders_embeddings(store: Store, version: int) -> None:
     captions = ["a drawing of a bear", "an apple, & \u732b"]
     model: Any = load_model(store.models[version - 1])[0]
     with torch.inference_mode():
-        sizes = torch.tensor([[40, 50]] * 130)
-        inputs = crop_resize(torch.from_numpy(images).permute(0, 3, 1, 2), centre_boxes(sizes), 32)
-        image = F.normalize(model.encode_image(normalise(inputs)), dim=-1)
+        inputs = preprocessed(torch.from_numpy(images).permute(0, 3, 1, 2), 32)
+        image = F.normalize(model.encode_image(inputs), dim=-1)
         text = F.normalize(model.encode_text(clip.tokenizer(tiny.CONFIG)(captions)), dim=-1)
     np.testing.assert_allclose(loaded.predict(images), image.numpy(), atol=1e-6)
     np.testing.assert_allclose(loaded.predict(images[:0], params={"captions": captions}), text.numpy(), atol=1e-6)

@@ -47,7 +47,7 @@ class Outputs:
         path: Path,
         count: int,
         *,
-        what: str = "image embeddings",
+        gives: str = "model gives image embeddings",
         unit: bool = True,
         columns: Sequence[int] | None = None,
         dtype: DTypeLike = np.float32,
@@ -58,13 +58,13 @@ class Outputs:
         Args:
             path: of the file.
             count: of images.
-            what: the outputs are, in the plural, for messages.
+            gives: who gives what, for messages.
             unit: scale each to length one.
             columns: of the outputs to write; None: all.
             dtype: of the file.
             advance: told how many more images are done.
         """
-        self.path, self.count, self.what, self.unit = path, count, what, unit
+        self.path, self.count, self.gives, self.unit = path, count, gives, unit
         self.columns, self.dtype, self.advance = columns, dtype, advance
         self._rows: NDArray | None = None
 
@@ -75,7 +75,7 @@ class Outputs:
             DataError: an output is not finite.
         """
         output = activations.output if self.columns is None else activations.output[:, list(self.columns)]
-        found = finite(F.normalize(output, dim=-1) if self.unit else output, self.what)
+        found = finite(F.normalize(output, dim=-1) if self.unit else output, self.gives)
         if self._rows is None:
             self._rows = new_array(self.path, (self.count, found.shape[1]), self.dtype)
         self._rows[rows] = found
@@ -88,15 +88,15 @@ class Outputs:
         return {"output": self._rows}
 
 
-def finite(outputs: Tensor, what: str = "image embeddings") -> NDArray[np.float32]:
-    """Return a model's outputs [B, D] as an array; `what` they are, for the message.
+def finite(outputs: Tensor, gives: str = "model gives image embeddings") -> NDArray[np.float32]:
+    """Return a model's outputs [B, D] as an array; who `gives` what, for the message.
 
     Raises:
         DataError: one is not finite.
     """
     found = outputs.cpu().numpy()
     if not np.isfinite(found).all():
-        raise DataError(f"the model gives {what} that are not finite: {DIVERGED}")
+        raise DataError(f"the {gives} that are not finite: {DIVERGED}")
     return found
 
 

@@ -86,7 +86,13 @@ class _ClassifierPasses(Passes):
 
         def scores(path: Path, advance: Advance) -> None:
             self.hold(weights)
-            wanted = {"unit": False, "columns": outputs, "dtype": dtype, "what": "logits", "advance": advance}
+            wanted = {
+                "unit": False,
+                "columns": outputs,
+                "dtype": dtype,
+                "gives": "classifier gives logits",
+                "advance": advance,
+            }
             written = Outputs(path / "scores.npy", count, **wanted)
             encode(self.encoder, opened.images.batches(self.means.batch), [written])
             written.result()

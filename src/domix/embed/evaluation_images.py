@@ -10,6 +10,7 @@ Shapes: N images, B batch, H x W what the model reads.
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from domix.runtime.files import atomic_folder, digest_of, explain, read_json, wr
 from domix.runtime.locks import alone
 
 PIXELS, ABOUT = "pixels.npy", "about.json"
+PACKAGES = ("pillow", "torchvision", "open_clip_torch")  # of which the pixels depend on the versions
 CHUNK = 64  # images that a thread makes before it asks for more
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ def open_images(
         "images": digest_of_images(rows),
         "count": len(rows),
         "code": code_digest(__name__),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     } | how
     home = folder / digest_of(**about)
     with explain(folder):

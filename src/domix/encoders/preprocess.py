@@ -72,12 +72,8 @@ class Preprocess:
         clip = (self.mean, self.std) == (CLIP_MEAN, CLIP_STD)
         numbers = "CLIP's mean and deviation" if clip else f"mean {self.mean} and deviation {self.std}"
         height, width = self.size
-        how = {
-            "shortest": "shorter side resized, centre cropped",
-            "longest": f"longer side resized, the rest filled with {self.fill}",
-            "squash": "both sides resized",
-        }[self.resize_mode]
-        return f"{how} to {height} x {width} ({self.interpolation}, antialiased), {numbers}"
+        ways = {"shortest": "central square", "longest": f"whole, filled with grey {self.fill}", "squash": "squashed"}
+        return f"{ways[self.resize_mode]}, antialiased {self.interpolation} to {height} x {width}, {numbers}"
 
 
 def square(side: int) -> Preprocess:
