@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from domix.data.captions.captions import own_captions, template_captions, write_captions
-from domix.data.sources import get_source
+from domix.data.sources.registry import get_source
 from domix.data.store.index import ROWS
 from domix.project.common import ARTIFACTS, run, source_root
 from domix.runtime.errors import DataError

@@ -13,7 +13,7 @@ from domix.data.archives.archive import Entry
 from domix.data.archives.manifests import Manifest, load_manifest, write_files
 from domix.data.fetch.download import download
 from domix.data.fetch.fetching import fetch_files
-from domix.data.sources import get_source
+from domix.data.sources.registry import get_source
 from domix.project.common import ARTIFACTS, run, source_root
 from domix.project.progress import progress_line
 from domix.runtime.errors import DataError

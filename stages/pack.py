@@ -18,7 +18,8 @@ from domix.data.archives.manifests import check_unchanged, read_files
 from domix.data.classes.imagenet_subsets import ANSWERS
 from domix.data.pack.drivers import get_driver
 from domix.data.pack.packing import PackStats, Settings, pack
-from domix.data.sources import Answering, get_source
+from domix.data.sources.contract import Answering
+from domix.data.sources.registry import get_source
 from domix.project.common import ARTIFACTS, STATE, original_root, run, source_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, digest_of, write_json

@@ -9,7 +9,8 @@ from typing import Any
 
 from domix.data.pack.drivers import get_driver
 from domix.data.pack.packing import PackStats, Settings, pack
-from domix.data.sources import Part, RawSample, get_source
+from domix.data.sources.contract import Part, RawSample
+from domix.data.sources.registry import get_source
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from domix.data.sources import LISTING, Part, RawSample, Source
+from domix.data.sources.contract import LISTING, Part, RawSample, Source
 from tests.fixtures import draw, encoded
 
 WNIDS = ("n01440764", "n01443537", "n02119789")  # tench, goldfish, kit fox: labels 0, 1, 278

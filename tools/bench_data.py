@@ -40,7 +40,7 @@ from domix.data.mixtures.mixture import write_mixture
 from domix.data.mixtures.names import parse_mixtures, reference_names
 from domix.data.pack.drivers import get_driver
 from domix.data.pack.packing import Settings, pack
-from domix.data.sources import get_source
+from domix.data.sources.registry import get_source
 from domix.data.store import images
 from domix.data.store.index import SCHEMA, shard_name, write_rows
 from domix.data.store.shards import ShardReader

@@ -18,7 +18,7 @@ import pytest
 from domix.data.archives.archive import ZipReader
 from domix.data.archives.manifests import write_files
 from domix.data.fetch.fetching import fetch_files
-from domix.data.sources import get_source
+from domix.data.sources.registry import get_source
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.files import atomic_folder
 from tests.fixtures import make_domainnet_set, replace_members, write_manifest, write_zip

@@ -11,11 +11,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domix.data.sources import RawSample, get_source
+from domix.data.sources.contract import RawSample
 from domix.data.sources.corpus import Corpus
 from domix.data.sources.folder import Tree
 from domix.data.sources.image_folders import Cell, make_keys, make_parts
 from domix.data.sources.imagenet_captions import plain_spaces
+from domix.data.sources.registry import get_source
 from tests.fixtures import write_zip
 from tests.objectnet import make_objectnet
 from tests.source_trees import WNIDS, check_source, image, make_tar, make_tree, read, read_part, tar_bytes

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from domix.data.archives.manifests import parse_manifest
-from domix.data.sources import registry
+from domix.data.sources.registry import registry
 from domix.runtime.errors import DataError
 from tests.fixtures import write_zip
 from tests.source_trees import check_source, image

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from domix.data.sources import NO_LABEL, RawSample
+from domix.data.sources.contract import NO_LABEL, RawSample
 from domix.data.store import images
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from domix.data.sources import NO_LABEL
+from domix.data.sources.contract import NO_LABEL
 from domix.data.sources.corpus import Corpus
 from domix.runtime.errors import DataError
 from tests.source_trees import check_source, image, make_tar, make_tree, read

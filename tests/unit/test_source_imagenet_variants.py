@@ -11,8 +11,8 @@ import pytest
 from domix.data.archives.manifests import load_manifest
 from domix.data.classes.imagenet import imagenet_classes
 from domix.data.classes.imagenet_subsets import subset_labels, subset_wnids
-from domix.data.sources import get_source
 from domix.data.sources.imagenet_variants import LAYOUTS
+from domix.data.sources.registry import get_source
 from domix.runtime.errors import DataError
 from tests.source_trees import check_source, image, make_tar, make_tree, read
 

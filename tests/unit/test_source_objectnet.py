@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domix.data.sources import Answering, get_source
+from domix.data.sources.contract import Answering
 from domix.data.sources.objectnet import ObjectNet, read_classes
+from domix.data.sources.registry import get_source
 from domix.data.store import images
 from domix.runtime.errors import DataError
 from tests.objectnet import CLASSES, LABELS_OF, make_objectnet, mapping_lines, write_mappings

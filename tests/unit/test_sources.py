@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
-from domix.data.sources import LISTING, get_source
+from domix.data.sources.contract import LISTING
 from domix.data.sources.layout import DomainNetLayout
+from domix.data.sources.registry import get_source
 from domix.runtime.errors import DataError, ParameterError
 from tests.fixtures import make_domainnet_set, replace_members
 from tests.packing import samples_of

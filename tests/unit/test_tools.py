@@ -22,7 +22,7 @@ FILES = {
     "src/domix/data/__init__.py": '"""Doc."""\n',
     "src/domix/data/loader.py": '"""Doc."""\nfrom ..runtime.files import write\nNAMES = f"lists/{1}.txt", "sources"\n',
     "src/domix/data/lists/names.txt": "cat\n",
-    "src/domix/data/sources/__init__.py": '"""Doc."""\n',
+    "src/domix/data/sources/registry.py": '"""Doc."""\n',
     "src/domix/data/unused.py": '"""Doc."""\n',
     "src/domix/model/__init__.py": '"""Doc."""\nfrom .clip import Clip\n',
     "src/domix/model/clip.py": (

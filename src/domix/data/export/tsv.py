@@ -25,7 +25,7 @@ import pandas as pd
 
 from domix.data.export.records import Progress, Reader, Sample, export_folder, extension, records
 from domix.data.mixtures.mixture import Mixture
-from domix.data.sources import sample_key
+from domix.data.sources.contract import sample_key
 from domix.runtime.errors import DataError
 
 TABLE = "train.tsv"

@@ -10,7 +10,7 @@ from pathlib import Path
 from domix.data.archives.archive import MANIFEST, Entry, read_manifest
 from domix.data.archives.manifests import Item, Manifest, Remote
 from domix.data.fetch.download import check_file
-from domix.data.sources import Source
+from domix.data.sources.contract import Source
 from domix.runtime.errors import DataError
 from domix.runtime.progress import Meter, Report
 

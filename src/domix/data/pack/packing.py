@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from domix.data.sources import Part, RawSample
+from domix.data.sources.contract import Part, RawSample
 from domix.data.store import images
 from domix.data.store.index import shard_name
 from domix.data.store.shards import Block, ShardWriter, make_block

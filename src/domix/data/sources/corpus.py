@@ -21,7 +21,7 @@ from typing import Any
 
 from domix.data.archives.archive import unsafe_name
 from domix.data.archives.tars import TarReader
-from domix.data.sources import NO_LABEL, Part, RawSample, sample_key
+from domix.data.sources.contract import NO_LABEL, Part, RawSample, sample_key
 from domix.data.sources.image_folders import Folder, check_link, is_image, list_folder, proper_text
 from domix.runtime.errors import DataError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from domix.data.archives.archive import MANIFEST, read_manifest
-from domix.data.sources import SPLITS, Part
+from domix.data.sources.contract import SPLITS, Part
 from domix.data.sources.layout import DomainNetLayout, Entry, divide, tabulate
 
 

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from domix.data.classes.names import class_text
-from domix.data.sources import SPLITS, Part
+from domix.data.sources.contract import SPLITS, Part
 from domix.data.sources.image_folders import (
     Cell,
     Folder,

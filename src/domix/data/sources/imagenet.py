@@ -21,7 +21,7 @@ import pandas as pd
 
 from domix.data.archives.tars import Place, TarReader
 from domix.data.classes.imagenet import imagenet_classes
-from domix.data.sources import Part, RawSample
+from domix.data.sources.contract import Part, RawSample
 from domix.data.sources.image_folders import (
     Cell,
     ClassTars,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from domix.data.classes.imagenet import imagenet_classes
-from domix.data.sources import Part
+from domix.data.sources.contract import Part
 from domix.data.sources.image_folders import (
     Cell,
     ClassTars,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from domix.data.sources import Part
+from domix.data.sources.contract import Part
 from domix.data.sources.image_folders import (
     Cell,
     Folder,

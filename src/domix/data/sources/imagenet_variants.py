@@ -22,7 +22,7 @@ import pandas as pd
 from domix.data.archives.tars import TarReader
 from domix.data.classes.imagenet import imagenet_classes
 from domix.data.classes.imagenet_subsets import subset_wnids
-from domix.data.sources import Part
+from domix.data.sources.contract import Part
 from domix.data.sources.image_folders import (
     Cell,
     Folder,

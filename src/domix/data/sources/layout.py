@@ -15,7 +15,7 @@ import pandas as pd
 
 from domix.data.archives.archive import open_zip
 from domix.data.classes.names import class_text
-from domix.data.sources import LISTING, SPLITS, RawSample
+from domix.data.sources.contract import LISTING, SPLITS, RawSample
 from domix.runtime.errors import DataError
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from domix.data.sources import Part
+from domix.data.sources.contract import Part
 from domix.data.sources.image_folders import Cell, Folder, list_images, make_keys, make_parts, tabulate
 from domix.runtime.errors import DataError
 
