@@ -16,8 +16,8 @@ import pytest
 
 from domix.data.archives.manifests import Remote
 from domix.data.fetch.download import download
-from domix.data.fetch.transfer import RetryPolicy
 from domix.runtime.errors import DataError
+from domix.runtime.retry import RetryPolicy
 
 BIG = bytes(range(251)) * 4000  # 1,004,000 bytes, about sixteen pieces; no two pieces alike
 QUICK = RetryPolicy(attempts=3, first_wait=0.001, connect=2.0, read=0.3)

@@ -10,9 +10,9 @@ import pytest
 from domix.data.archives.manifests import Remote
 from domix.data.fetch import transfer
 from domix.data.fetch.download import download
-from domix.data.fetch.transfer import RetryPolicy
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.progress import Progress
+from domix.runtime.retry import RetryPolicy
 from tests.faults.download_server import BIG, QUICK, Fault, bring, fails, names, remote, sha256
 
 # As it should be ----------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ import pytest
 
 from domix.data.fetch import transfer
 from domix.data.fetch.download import download
-from domix.data.fetch.transfer import RetryPolicy
 from domix.runtime.errors import DomixError, Interrupted
+from domix.runtime.retry import RetryPolicy
 from tests.faults.download_server import BIG, Fault, Server, bring, fails, names, remote, sha256
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,13 +14,13 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from domix.data.fetch.transfer import RetryPolicy, Stopped
 from domix.data.loading import object_store
 from domix.data.loading.fetcher import Progress, filled
 from domix.data.loading.object_store import copy, read_range
 from domix.data.loading.prefetch import prefetched
 from domix.data.store.index import read_index
 from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.retry import RetryPolicy, Stopped
 from tests.packed_sources import KINDS, batches_of, equal, images_from, write_sources
 
 HASTY = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.01)

@@ -15,7 +15,7 @@ import torch
 
 from domix.data.classes.imagenet import imagenet_classes
 from domix.data.classes.names import class_text
-from domix.data.loading import images
+from domix.data.loading import decode
 from domix.data.store.index import read_index, write_index
 from domix.data.store.shards import ShardReader
 from domix.embed import clip as library
@@ -94,13 +94,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that gets the key of every image that is decoded."""
     keys: list[str] = []
-    inner = images.decode_rgb
+    inner = decode.decode_rgb
 
     def counting(data: bytes, name: str) -> np.ndarray:
         keys.append(name)
         return inner(data, name)
 
-    monkeypatch.setattr(images, "decode_rgb", counting)
+    monkeypatch.setattr(decode, "decode_rgb", counting)
     return keys
 
 

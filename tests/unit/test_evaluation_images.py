@@ -17,7 +17,7 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from domix.data.loading.images import decode_rgb
+from domix.data.loading.decode import decode_rgb
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
 from domix.embed import evaluation_images

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from domix.data.fetch.transfer import RetryPolicy
 from domix.data.loading import fetcher
 from domix.data.loading.fetcher import Need, Progress, filled, needs
 from domix.data.loading.loader import Batch, Batches
@@ -21,6 +20,7 @@ from domix.data.loading.object_store import copy
 from domix.data.loading.packed_images import PackedImages
 from domix.data.loading.prefetch import prefetched
 from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.retry import RetryPolicy
 from domix.train.fit import fit
 from tests.packed_sources import KINDS, batches_of, equal, images_from, make_job, write_sources
 

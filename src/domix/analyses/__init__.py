@@ -1,5 +1,5 @@
-"""Analyses that explain an evaluation: each a sub-package that keeps to contract.py, found by registry.py.
+"""Analyses: what an analysis is, the registry that finds them, and the runner that keeps each run's tables.
 
-May import embed, evaluate, activations, encoders, model, data, figures, runtime, and study; never train, report or cli.
-Another analysis' folder is off limits: what two of them share lies beside the folders, as probe.py and sampling.py do.
+May import: embed, figures, runtime, study.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """

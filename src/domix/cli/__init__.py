@@ -1,5 +1,6 @@
-"""The command line `domix`: one module a command; what it does lies in the library.
+"""The command line `domix`: one module a command, imported when it is called.
 
-May import: analyses, data, embed, encoders, evaluate, model, project, report, runtime, settings, train. Must not
-import: nothing.
+May import: data, embed, evaluate, model, project, report.load, report.page, report.paper, report.tables, runtime,
+runtime.tracking, settings, study, train, train.cost.
+Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 """

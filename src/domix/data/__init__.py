@@ -1,1 +1,5 @@
-"""Data: sources, shards, captions, mixtures, loading."""
+"""Data: from published files to the batches of a training; a room a step.
+
+May import: nothing.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib, pandas.
+"""

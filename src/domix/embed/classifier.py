@@ -86,14 +86,9 @@ class _ClassifierPasses(Passes):
 
         def scores(path: Path, advance: Advance) -> None:
             self.hold(weights)
-            wanted = {
-                "unit": False,
-                "columns": outputs,
-                "dtype": dtype,
-                "gives": "classifier gives logits",
-                "advance": advance,
-            }
-            written = Outputs(path / "scores.npy", count, **wanted)
+            gives = "classifier gives logits"
+            path = path / "scores.npy"
+            written = Outputs(path, count, gives=gives, unit=False, columns=outputs, dtype=dtype, advance=advance)
             encode(self.encoder, opened.images.batches(self.means.batch), [written])
             written.result()
 

@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from domix.data.loading.decode import decode_sized
 from domix.data.loading.image_cache import digest_of_images
-from domix.data.loading.images import decode_sized
 from domix.data.loading.samples import Reader
 from domix.encoders.preprocess import Preprocess
 from domix.runtime.ahead import ahead

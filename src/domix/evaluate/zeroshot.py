@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 4096  # images whose K scores are in memory at once
+from domix.embed.embeddings import BLOCK
 
 
 def rank_right(scores: NDArray[np.float32], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,5 +1,5 @@
-"""Figures that are drawn once: for a page that follows its reader's theme, and for print with equal bytes.
+"""Figures: one look, and each figure drawn once, for the page and for print.
 
-Here live the look, the contract `Figure`, panels and charts. May import `domix.runtime` and matplotlib.
-Must not import anything else of domix: what a figure shows is said by plain numbers and tables.
+May import: nothing.
+Must not import: torch, open_clip, lightning, mlflow, dvc.
 """

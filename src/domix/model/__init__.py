@@ -1,1 +1,5 @@
-"""Models: building, loss, weights on disk."""
+"""Models: building, loss, tokens, weights on disk.
+
+May import: runtime.
+Must not import: lightning, mlflow, dvc, matplotlib, pandas.
+"""

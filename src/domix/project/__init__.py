@@ -1,4 +1,5 @@
-"""The project that a user works in: its params.yaml, folders, records and messages, for stages and commands.
+"""The project: params.yaml, working directory, environment, exit codes; what stages and commands share.
 
-May import: data, embed, evaluate, model, runtime, settings, train. Must not import: nothing.
+May import: data.classes, data.loading, data.mixtures, embed, runs, runtime, runtime.tracking, settings, train.
+Must not import: open_clip, lightning, dvc, matplotlib.
 """

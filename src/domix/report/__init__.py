@@ -1,1 +1,5 @@
-"""The report: tables, figures and the page."""
+"""The report: what a study found, as tables, figures, a page, and figures for print.
+
+May import: runtime.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib, pandas.
+"""

@@ -1,4 +1,6 @@
-"""Parameters: every part's settings as one, read from the text of a params.yaml, and completed with new keys.
+"""The parameters of the pipeline: each part's settings collected, read and completed.
 
-May import: analyses, data, embed, evaluate, model, report, runtime, train. Must not import: torch, pandas, numpy.
+May import: analyses, data.captions, data.fetch, data.mixtures, data.pack, embed, evaluate, model, report, runtime,
+runtime.tracking, train.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib, pandas.
 """

@@ -13,11 +13,11 @@ from domix.runtime.errors import ParameterError
 from domix.train.schedule import Schedule, step_of_epoch, total_steps
 
 if TYPE_CHECKING:
+    from lightning import LightningModule
     from torch import Tensor, nn
 
     from domix.data.loading.images import ImageSet
     from domix.train.settings import Recipe, Trainer
-    from domix.train.step_module import StepModule
 
 
 class Task(Protocol):
@@ -50,8 +50,8 @@ class Task(Protocol):
         """Return the learning rate by step."""
         ...
 
-    def module(self, job: Job, model: nn.Module) -> StepModule:
-        """Return the training step."""
+    def module(self, job: Job, model: nn.Module) -> LightningModule:
+        """Return the training step, a StepModule."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""How alike two domains are represented, layer by layer: unbiased centred kernel alignment of their class means."""
+"""How alike the domains are represented, layer by layer: centred kernel alignment of class means.
+
+May import: analyses, embed, figures, runtime, study.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
+"""
 
 from domix.analyses.cka.settings import Settings
 from domix.analyses.contract import Analysis

@@ -1,4 +1,8 @@
-"""Held-out test images, and images like them, among the training samples of every mixture."""
+"""Held-out images, and what looks like them, among the training samples of every mixture.
+
+May import: analyses, data.mixtures, data.store, embed, model, runtime, study.
+Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
+"""
 
 from domix.analyses.contract import Analysis
 from domix.analyses.leakage.settings import Settings

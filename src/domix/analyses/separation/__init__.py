@@ -1,4 +1,8 @@
-"""How far apart a model's embedding keeps the domains: a map to look at, distances, and one number a domain."""
+"""How far apart a model's embedding keeps the domains: a map, distances, one number a domain.
+
+May import: analyses, embed, figures, runtime, study.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
+"""
 
 from domix.analyses.contract import Analysis
 from domix.analyses.separation.settings import Settings

@@ -1,1 +1,5 @@
-"""What `domix sweep` is made of: its plan, its slots, the copies of the repository that it runs in, its table."""
+"""What `domix sweep` is made of: the plan, working copies, slots, cluster files, the live table.
+
+May import: project, runtime, runtime.tracking, settings, train.
+Must not import: open_clip, lightning, mlflow, matplotlib, pandas.
+"""

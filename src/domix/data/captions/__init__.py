@@ -1,1 +1,5 @@
-"""Captions of samples: their own, or sentences made of class and domain."""
+"""Captions of samples: their own, or sentences made of class and domain.
+
+May import: data.classes, runtime.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
+"""

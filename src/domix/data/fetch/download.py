@@ -27,7 +27,6 @@ from domix.data.fetch.transfer import (
     CancelToken,
     Part,
     Passing,
-    RetryPolicy,
     Unavailable,
     Unreachable,
     Wanted,
@@ -39,6 +38,7 @@ from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import CHUNK, explain, read_json, write_json
 from domix.runtime.locks import alone
 from domix.runtime.progress import Meter, Report
+from domix.runtime.retry import RetryPolicy
 
 TRUSTED = "trusted.json"
 LOCK = ".lock"

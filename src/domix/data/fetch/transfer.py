@@ -19,6 +19,7 @@ from requests import Response, Session
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import explain, read_json, write_json
+from domix.runtime.retry import RetryPolicy, Stopped
 
 CHUNK = 1 << 16  # bytes: what a dropped connection may lose
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # the server may answer otherwise in a moment
@@ -49,27 +50,6 @@ class WrongFile(Unavailable):
         """Note the reason."""
         super().__init__(reason)
         self.pieces = pieces
-
-
-class Stopped(Exception):
-    """Another thread has asked for an end; what has come is kept."""
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long a download bears with a server.
-
-    Attributes:
-        attempts: consecutive attempts that bring not a byte, before an address is given up.
-        first_wait, longest_wait: seconds before the second attempt, doubled for each further one up to the longest.
-        connect, read: seconds without an answer, and without a byte, after which a connection is given up.
-    """
-
-    attempts: int = 5
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    connect: float = 15.0
-    read: float = 60.0
 
 
 class CancelToken:

@@ -1,1 +1,5 @@
-"""Loading: samples of a mixture, decoded, augmented and batched, wherever they lie."""
+"""Loading: the samples of a mixture decoded, augmented and batched, wherever they lie.
+
+May import: data.mixtures, data.store, runtime.
+Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
+"""

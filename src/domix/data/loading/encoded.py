@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domix.data.loading.images import check_size, decode_rgb, decode_sized, room
+from domix.data.loading.decode import check_size, decode_rgb, decode_sized, room
 
 JPEG = b"\xff\xd8\xff"  # how its files begin
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import torch
 
-from domix.data.fetch.transfer import RetryPolicy, Stopped
 from domix.data.loading.loader import Batch, Batches
 from domix.data.loading.object_store import copy
 from domix.data.loading.spool import POLL, Remote, Spool
 from domix.runtime.errors import DomixError
 from domix.runtime.files import explain
+from domix.runtime.retry import RetryPolicy, Stopped
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from pandas.util import hash_pandas_object
 from torch import Tensor
 
-from domix.data.loading.images import Images, decode_all
+from domix.data.loading.decode import decode_all
+from domix.data.loading.images import Images
 from domix.data.loading.samples import IDENTITY, sizes_of
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, explain, read_json, write_json

@@ -14,9 +14,9 @@ from typing import Any
 
 import fsspec
 
-from domix.data.fetch.transfer import RetryPolicy, Stopped
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import atomic_file, explain
+from domix.runtime.retry import RetryPolicy, Stopped
 
 RANGE = 16 << 20  # bytes that are asked for at a time
 THREADS = 4  # ranges at a time

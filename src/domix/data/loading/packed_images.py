@@ -9,8 +9,9 @@ import pandas as pd
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from domix.data.loading.decode import decode_all, room
 from domix.data.loading.encoded import Encoded
-from domix.data.loading.images import Effort, decode_all, room
+from domix.data.loading.images import Effort
 from domix.data.loading.samples import Reader, sizes_of
 
 if TYPE_CHECKING:

@@ -1,1 +1,5 @@
-"""Packing: every image decoded once, the bad rejected, shards and the index written."""
+"""Packing: every image decoded once, the bad rejected, shards and the index written.
+
+May import: data.sources, data.store, runtime.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib, pandas.
+"""

@@ -1,1 +1,5 @@
-"""Data sets, one module each: which files they consist of, and which samples these hold."""
+"""Sources: data sets, one module each; which files they consist of, and which samples these hold.
+
+May import: data.archives, data.classes, runtime.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
+"""

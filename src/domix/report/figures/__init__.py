@@ -1,4 +1,5 @@
-"""The report's figures: each one's data from the tables, and its drawing, once for page and print.
+"""The report's figures: plain data in, drawings of domix.figures out.
 
-May import `load`, `tables` and `domix.figures`. Must not import page or paper.
+May import: evaluate, figures, report.load, report.tables.
+Must not import: torch, open_clip, lightning, mlflow, dvc.
 """

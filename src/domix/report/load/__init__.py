@@ -1,4 +1,5 @@
-"""Everything that the report reads of the artifacts, as one value.
+"""What the report reads: the tables of the runs that were asked for, as one value.
 
-May import `domix.runtime` and `domix.evaluate`. Must not import other rooms of the report.
+May import: analyses, data.mixtures, evaluate, runtime, study.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """

@@ -1,4 +1,6 @@
-"""The page that a reader opens, the comparison of two experiments, and the cards.
+"""The page that a reader opens, its cards and drill-down, and the comparison of two experiments.
 
-May import all other rooms of the report but paper.
+May import: analyses, data.archives, data.store, evaluate, figures, report.figures, report.load, report.tables,
+runtime, settings, study.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """

@@ -1,4 +1,5 @@
-"""The study view: several test domains' results, collected into one set of tables and figures for print.
+"""The study view: several test domains' results as figures and tables for print.
 
-May import `tables`, `figures`, `domix.figures`, `domix.evaluate` and `domix.data`. Must not import page.
+May import: data.mixtures, evaluate, figures, report.figures, report.tables, runs, runtime, study.
+Must not import: torch, open_clip, lightning, mlflow, dvc.
 """

@@ -1,4 +1,5 @@
-"""Tables and sentences that follow from the loaded numbers, for the page, `dvc plots` and metrics/.
+"""The numbers of the report: merged over seeds, in words, for `dvc plots` and metrics.
 
-May import `load`, `domix.evaluate` and `domix.runtime`. Must not import figures, page or paper.
+May import: analyses, evaluate, report.load, runs, runtime.
+Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """

@@ -1,1 +1,5 @@
-"""Records of runs: MLflow, TensorBoard, heartbeats."""
+"""Records of runs: MLflow, TensorBoard, heartbeats.
+
+May import: runtime.
+Must not import: open_clip, lightning, dvc, matplotlib, pandas.
+"""
