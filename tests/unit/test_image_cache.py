@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from domix.data.loading import image_cache
 from domix.data.loading.image_cache import open_cache
 from domix.data.loading.images import Images
 from domix.data.loading.samples import sizes_of
@@ -92,18 +93,27 @@ def cut(home: Path) -> None:
 
 
 def foreign(home: Path) -> None:
-    about = home / "pixels.json"
-    about.write_text(about.read_text().replace('"rows": 15', '"rows": 16'))
+    about = home / "about.json"
+    about.write_text(about.read_text().replace('"images": "', '"images": "0'))
 
 
 @pytest.mark.parametrize(
-    "damage", [cut, foreign, lambda home: (home / "pixels.json").unlink(), lambda home: (home / "pixels.bin").unlink()]
+    "damage", [cut, foreign, lambda home: (home / "about.json").unlink(), lambda home: (home / "pixels.bin").unlink()]
 )
-def test_damage_is_told_in_a_sentence(web: Path, damage: Callable[[Path], None]) -> None:
-    opened(web)
+def test_what_is_damaged_or_of_other_images_is_decoded_again(
+    web: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = opened(web)[3].clone()
     damage(homes(web)[0])
-    with pytest.raises(DataError, match=r"^the decoded images in .* are damaged: delete this folder and run again$"):
-        opened(web)
+    assert torch.equal(opened(web)[3], whole)
+    assert "is damaged: it is made again" in caplog.text
+
+
+def test_other_code_decodes_anew(web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(web)
+    monkeypatch.setattr(image_cache, "code_digest", lambda *names: "other code")
+    opened(web)
+    assert len(homes(web)) == 2
 
 
 def test_a_full_disk_is_told_before_anything_is_decoded(web: Path, monkeypatch: pytest.MonkeyPatch) -> None:

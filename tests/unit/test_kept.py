@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from domix.runtime import kept as kept_module
 from domix.runtime.errors import DomixError
 from domix.runtime.kept import Kept
 
@@ -83,6 +86,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "no JSON": lambda home: (home / "about.json").write_text("{"),
     "other JSON": lambda home: (home / "about.json").write_text('["files"]'),
     "other list": lambda home: (home / "about.json").write_text('{"files": {"one.txt": 3}}'),
+    "another's": lambda home: (home / "about.json").write_text(
+        (home / "about.json").read_text().replace('"abc"', '"xyz"')
+    ),
 }
 
 
@@ -152,3 +158,96 @@ def test_processes_that_come_together_make_it_once(kept: Kept, caplog: pytest.Lo
             thread.join(30)
     assert make.made == 1
     assert [(folder / "one.txt").read_text() for folder in out] == ["result", "result"]
+
+
+def test_the_files_can_be_read_where_they_lie(kept: Kept) -> None:
+    make = Maker()
+    assert kept.open(KEY, make) == kept.open(KEY, make) == home(kept)
+    assert (home(kept) / "one.txt").read_text() == "result"
+    assert make.made == 1
+
+
+@pytest.mark.parametrize(("damage", "noticed"), [("cut", True), ("a file gone", True), ("other bytes", False)])
+def test_large_results_are_checked_by_their_sizes(tmp_path: Path, damage: str, noticed: bool) -> None:
+    make, kept = Maker(), Kept(tmp_path / "kept", by_content=False)
+    DAMAGE[damage](kept.open(KEY, make))
+    kept.open(KEY, make)
+    assert make.made == 1 + noticed
+
+
+def test_a_whole_result_can_be_used_where_nothing_can_be_written(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(kept, Maker())
+    monkeypatch.setattr(kept_module, "alone", lambda *_: pytest.fail("took the lock"))
+    assert given(kept, Maker("never"))["one.txt"] == "result"
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = r"^may not write \S+: make the folder \S+ writable and run again$"
+    with monkeypatch.context() as patch, pytest.raises(DomixError, match=message):
+        patch.setattr(Path, "mkdir", refuse)
+        kept.open(KEY, Maker())
+    with monkeypatch.context() as patch, pytest.raises(DomixError, match=message):
+        patch.setattr("filelock.FileLock.acquire", refuse)
+        kept.open(KEY, Maker())
+    kept.folder.rmdir()
+    kept.folder.write_text("a file")
+    with pytest.raises(DomixError, match=r"a file stands where a folder is needed"):
+        kept.open(KEY, Maker())
+
+
+MAKING = """
+import sys, time
+from pathlib import Path
+from domix.runtime.kept import Kept
+
+def make(folder):
+    (folder / "one.txt").write_text("half")
+    print("begun", flush=True)
+    sys.stdin.readline()
+    (folder / "one.txt").write_text("whole")
+
+print(Kept(Path(sys.argv[1])).open({"name": sys.argv[2]}, make).name, flush=True)
+"""
+
+
+def making(folder: Path, name: str) -> subprocess.Popen[str]:
+    """Start a process that makes a result until it is told to go on."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", MAKING, str(folder), name], text=True, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_what_a_killed_process_has_left_is_removed_and_a_living_one_s_is_not(tmp_path: Path) -> None:
+    killed, living = making(tmp_path, "a"), making(tmp_path, "b")
+    killed.kill()
+    killed.communicate()
+    assert len(list(tmp_path.glob(".*.tmp-*"))) == 2
+    kept, make = Kept(tmp_path), Maker()
+    kept.open({"name": "c"}, make)
+    assert len(list(tmp_path.glob(".*.tmp-*"))) == 1
+    out, _ = living.communicate("go on\n", timeout=60)
+    assert living.returncode == 0
+    assert (tmp_path / out.strip() / "one.txt").read_text() == "whole"
+    assert (kept.open({"name": "a"}, make) / "one.txt").read_text() == "result"
+    assert (kept.open({"name": "b"}, make) / "one.txt").read_text() == "whole"
+    assert make.made == 2
+    assert not list(tmp_path.glob(".*.tmp-*"))
+
+
+def test_another_process_waits_for_the_one_that_makes_it(tmp_path: Path) -> None:
+    first, make = making(tmp_path, "a"), Maker()
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(Kept(tmp_path).open({"name": "a"}, make)))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive() and not found
+    first.communicate("go on\n", timeout=60)
+    second.join(60)
+    assert (found[0] / "one.txt").read_text() == "whole"
+    assert make.made == 0

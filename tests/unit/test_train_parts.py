@@ -139,6 +139,14 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage: str
     assert state.tensors["model/x"][0] == 1
 
 
+def test_a_state_of_other_code_is_not_gone_on_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    resume.Store(tmp_path, code="one").save(resume.State(3, {"model/x": torch.ones(1)}, {}))
+    assert resume.Store(tmp_path, code="other").latest() is None
+    assert f"the saved states in {tmp_path} are of other code: the training begins anew" in caplog.text
+    state = resume.Store(tmp_path, code="one").latest()  # nothing is lost
+    assert state is not None and state.step == 3
+
+
 def test_the_digest_tells_trainings_apart() -> None:
     digests = {digest_of(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.2)}
     assert len(digests) == 4

@@ -1,7 +1,6 @@
 """Images as a model reads them, before normalisation: made once for all models that read alike and all their weights.
 
 <folder>/<digest>/pixels.npy   uint8 [N, H, W, 3], in the order asked for
-<folder>/<digest>/about.json   what they were made from
 
 The digest stands for the images, their order, how they are resized and cropped, and the code that does it.
 
@@ -12,8 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,11 +29,9 @@ from domix.encoders.preprocess import Preprocess
 from domix.runtime.ahead import ahead
 from domix.runtime.arrays import new_array
 from domix.runtime.code_digest import code_digest
-from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_folder, digest_of, explain, read_json, write_json
-from domix.runtime.locks import alone
+from domix.runtime.kept import Kept
 
-PIXELS, ABOUT = "pixels.npy", "about.json"
+PIXELS = "pixels.npy"
 PACKAGES = ("pillow", "torchvision", "open_clip_torch")  # of which the pixels depend on the versions
 CHUNK = 64  # images that a thread makes before it asks for more
 
@@ -91,18 +87,12 @@ def open_images(
         "code": code_digest(__name__),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     } | how
-    home = folder / digest_of(**about)
-    with explain(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with alone(home.with_suffix(".lock"), "decoding the same images"):
-        if home.exists() and not _is_whole(home, about):
-            logger.warning("the images in %s are damaged: they are made again", home)
-            shutil.rmtree(home)
-        if not home.exists():
-            logger.info("decoding %d images, once for all models that read alike: %s", len(rows), home)
-            with atomic_folder(home) as temporary:
-                _make(temporary / PIXELS, reader, rows, preprocess, threads, advance)
-                write_json(temporary / ABOUT, about)
+
+    def make(temporary: Path) -> None:
+        logger.info("decoding %d images, once for all models that read alike: %s", len(rows), temporary)
+        _make(temporary / PIXELS, reader, rows, preprocess, threads, advance)
+
+    home = Kept(folder, by_content=False).open(about, make, what="set of images")
     return EvaluationImages(home / PIXELS, home.name)
 
 
@@ -130,15 +120,6 @@ def cut_images(read: Callable[[int], bytes], rows: pd.DataFrame, preprocess: Pre
     pixels = np.empty((len(rows), *preprocess.size, 3), np.uint8)
     _fill(pixels, read, rows, preprocess, threads, lambda count: None)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-def _is_whole(home: Path, about: Mapping[str, Any]) -> bool:
-    """Tell whether the images of a folder are those wanted, and all there."""
-    try:
-        pixels = np.load(home / PIXELS, mmap_mode="r")
-        return read_json(home / ABOUT) == about and pixels.shape == (about["count"], *about["size"], 3)
-    except (DataError, OSError, EOFError, ValueError):
-        return False
 
 
 def _make(

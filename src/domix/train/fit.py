@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from domix.model.checkpoint import CONFIG, WEIGHTS, save_weights
+from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import Interrupted
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.memory import keep_freed_memory
@@ -72,7 +73,7 @@ def fit(
     """
     machine = choose(job.trainer)
     set_up(machine, job)
-    store = Store(resume, kept=job.trainer.keep_states)
+    store = Store(resume, kept=job.trainer.keep_states, code=_code_of(job))
     state = store.latest()
     model = job.task.build(job.seed)
     if state is not None:
@@ -123,6 +124,13 @@ def fit(
     tracker.finish(succeeded=True)
     if trainer.is_global_zero:
         store.clear()  # last: a stop while the tracker ends costs no training
+
+
+def _code_of(job: Job) -> str:
+    """Return the digest of the code by which a training's weights come about."""
+    task = type(job.task).__module__
+    entry_points = [__name__, "domix.data.loading.image_sources", *([task] if task.startswith("domix.") else [])]
+    return code_digest(*entry_points)
 
 
 def set_up(machine: Machine, job: Job) -> None:

@@ -40,9 +40,13 @@ class State:
 class Store:
     """The saved states of one training."""
 
-    def __init__(self, folder: Path, *, kept: int = 2) -> None:
-        """Keep the newest `kept` states below `folder`, which is made when the first is saved."""
-        self.folder, self.kept = folder, kept
+    def __init__(self, folder: Path, *, kept: int = 2, code: str = "") -> None:
+        """Keep the newest `kept` states below `folder`, which is made when the first is saved.
+
+        `code` is the digest of the code that trains: states of other code are not gone on from, since what came of it
+        would be no model of either.
+        """
+        self.folder, self.kept, self.code = folder, kept, code
         self.checkpoints = folder / "checkpoints"
 
     def _saved(self) -> list[Path]:
@@ -65,15 +69,22 @@ class Store:
             save_tensors(state.tensors, tensors)
             write_json(
                 temporary / "state.json",
-                {"step": state.step, "sha256": sha256_file(tensors), "notes": state.notes},
+                {"step": state.step, "sha256": sha256_file(tensors), "code": self.code, "notes": state.notes},
             )
         for old in self._saved()[self.kept :]:
             shutil.rmtree(old, ignore_errors=True)
 
     def latest(self) -> State | None:
-        """Return the newest state that is whole, or None."""
+        """Return the newest state that is whole and of the same code, or None."""
         for folder in self._saved():
             try:
+                if dict(read_json(folder / "state.json")).get("code") != self.code:
+                    logger.warning(
+                        "the saved states in %s are of other code: the training begins anew (to go on with them, bring"
+                        " back the code that they are of, before the next state is saved)",
+                        self.folder,
+                    )
+                    return None
                 return _read(folder)
             except (DataError, KeyError, TypeError) as error:
                 logger.warning("the saved state %s is damaged and dropped (%s)", folder, error)

@@ -1,36 +1,33 @@
 """Images decoded once into a file that all processes of a machine, and all trainings, read by mapping it into memory.
 
 <folder>/<digest>/pixels.bin     the images of a packed source, uint8 [3, height, width] each, in index order
-<folder>/<digest>/pixels.json    what they were decoded from, and how many bytes they have
 
-The digest stands for the source's images, so a source that is packed anew gets a file of its own. The operating
-system keeps what is read often in memory, once for all processes.
+The digest stands for the source's images and the code that decodes them, so a source that is packed anew gets a file
+of its own (domix.runtime.kept). The operating system keeps what is read often in memory, once for all processes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from pandas.util import hash_pandas_object
 from torch import Tensor
 
 from domix.data.loading.decode import decode_all
 from domix.data.loading.images import Images
 from domix.data.loading.samples import IDENTITY, sizes_of
-from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_folder, explain, read_json, write_json
+from domix.runtime.code_digest import code_digest
+from domix.runtime.kept import Kept
 
-PIXELS, ABOUT = "pixels.bin", "pixels.json"
+PIXELS = "pixels.bin"
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +42,16 @@ def open_cache(folder: Path, index: pd.DataFrame, read: Callable[[int], bytes], 
         threads: that decode.
 
     Raises:
-        DataError: an image is missing or damaged, or the decoded ones are.
+        DataError: an image is missing or damaged.
         DomixError: there is no room for them, or the folder cannot be written.
     """
-    sizes, digest = sizes_of(index), digest_of_images(index)
-    about = {"images": digest, "rows": len(index), "bytes": int(sizes.prod(dim=1).sum()) * 3}
-    home = folder / digest[:24]
-    if not home.is_dir():
-        with explain(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with _alone(home.with_suffix(".lock")):
-            if not home.is_dir():  # nor has the process that had the lock
-                _decode(home, about, sizes, read, index["key"].tolist(), threads)
-    _check(home, about)
+    sizes, names = sizes_of(index), index["key"].tolist()
+    key = {"images": digest_of_images(index), "code": code_digest(__name__)}
+
+    def decode(home: Path) -> None:
+        _decode(home / PIXELS, sizes, read, names, threads)
+
+    home = Kept(folder, by_content=False).open(key, decode, what="set of decoded images")
     return Images(sizes, _mapped(home / PIXELS))
 
 
@@ -67,50 +61,15 @@ def digest_of_images(index: pd.DataFrame) -> str:
     return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Generator[None]:
-    """Be the only process within this block; log where that takes waiting."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("another process is decoding the same images: waiting for it (%s)", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _decode(
-    home: Path, about: dict[str, str | int], sizes: Tensor, read: Callable[[int], bytes], names: list[str], threads: int
-) -> None:
+def _decode(path: Path, sizes: Tensor, read: Callable[[int], bytes], names: list[str], threads: int) -> None:
     nbytes = int(sizes.prod(dim=1).sum()) * 3
-    logger.info("decoding %d images, %.1f GB, once for all trainings: %s", len(sizes), nbytes / 1e9, home)
-    with atomic_folder(home) as temporary:
-        path = temporary / PIXELS
-        with open(path, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, nbytes)  # a full disk is told here, not by SIGBUS while decoding
-        pixels = np.memmap(path, np.uint8, "r+")
-        place = Images(sizes, torch.from_numpy(pixels)).__getitem__
-        decode_all(read, names, place, len(sizes), threads=threads)
-        pixels.flush()
-        write_json(temporary / ABOUT, about)
-
-
-def _check(home: Path, about: dict[str, str | int]) -> None:
-    """Check that what was decoded is whole and of the right images.
-
-    Raises:
-        DataError: it is not.
-    """
-    damaged = f"the decoded images in {home} are damaged: delete this folder and run again"
-    try:
-        found, size = read_json(home / ABOUT), (home / PIXELS).stat().st_size
-    except (DataError, FileNotFoundError) as error:
-        raise DataError(damaged) from error
-    if found != about or size != about["bytes"]:
-        raise DataError(damaged)
+    logger.info("decoding %d images, %.1f GB, once for all trainings: %s", len(sizes), nbytes / 1e9, path.parent)
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, nbytes)  # a full disk is told here, not by SIGBUS while decoding
+    pixels = np.memmap(path, np.uint8, "r+")
+    place = Images(sizes, torch.from_numpy(pixels)).__getitem__
+    decode_all(read, names, place, len(sizes), threads=threads)
+    pixels.flush()
 
 
 def _mapped(path: Path) -> Tensor:
