@@ -29,13 +29,13 @@ PLUMBING = frozenset(
         "src/domix/encoders/mlflow_model.py",  # what MLflow keeps of a published model
         "src/domix/runtime/tracking/heartbeat.py",
         "src/domix/project/progress.py",  # what the terminal shows
-        "src/domix/train/settings.py",  # the values that a stage reads are its `params` in dvc.yaml
-        "src/domix/evaluation_params.py",  # likewise
-        "src/domix/config.py",  # likewise
         "src/domix/data/pack/drivers.py",  # who packs, not what
         "src/domix/runtime/progress.py",  # how far the work is
         "src/domix/runtime/errors.py",  # messages
         "src/domix/runtime/closure.py",  # this
+        "src/domix/runtime/code_digest.py",  # likewise
+        "src/domix/runtime/kept.py",  # what is made once and found again, not what it is
+        "src/domix/runtime/locks.py",  # likewise
     }
 )
 SETTINGS = ("src/domix/**/*settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value

@@ -98,5 +98,5 @@ def _effective(curves: pd.DataFrame, fake: Fake) -> pd.DataFrame:
     frame["expected"] = 1 / (1 + np.exp(-(0.6 * np.log(frame["x"] / (1 - frame["x"])) - 2.6)))
     frame = frame.assign(residual=frame["y"] - frame["expected"], reference=BASELINES[0])
     frame = frame.assign(low=frame["expected"] * 0.9, high=frame["expected"] * 1.1)
-    names = {"x_name": "real tested balanced_top1", "y_name": f"{fake.test_domain} held out balanced_top1"}
+    names = {"x_name": "real tested balanced_top1", "y_name": f"{fake.test_domain} held_out balanced_top1"}
     return pd.concat([frame.assign(transform=name, **names) for name in ("logit", "probit", "linear")])

@@ -37,11 +37,11 @@ from torch.nn import functional as F
 
 from domix.data.store.index import make_index, read_index, shard_name, write_index
 from domix.data.store.shards import ShardReader, ShardWriter, make_block
-from domix.embed import evaluation_images
 from domix.embed.clip import embed_clip, open_subject
 from domix.embed.embeddings import load_scored
 from domix.embed.passes import ComputeContext, kept_checkpoints
 from domix.embed.text_tower import Prompts, encode_classes
+from domix.encoders import cutting
 from domix.encoders.preprocess import square
 from domix.model.checkpoint import fill, load_tensors, save_weights
 from domix.model.clip import build, tokenizer
@@ -91,13 +91,13 @@ def _add(writer: ShardWriter, row: int) -> dict[str, object]:
 @contextmanager
 def counted_decodes() -> Generator[list[int]]:
     """Count the images that are decoded within this block, in the list's only number."""
-    count, inner = [0], evaluation_images.cut_image
+    count, inner = [0], cutting.cut_image
 
     def counting(*image: Any) -> np.ndarray:
         count[0] += 1
         return inner(*image)
 
-    with patch.object(evaluation_images, "cut_image", counting):
+    with patch.object(cutting, "cut_image", counting):
         yield count
 
 
@@ -153,7 +153,7 @@ def _read(root: Path) -> Iterator[Tensor]:
     reader, rows = ShardReader(root / "shards" / "photos"), read_index(root / "shards" / "photos")
     numbers, threads = rows["row"].tolist(), os.cpu_count() or 1
     preprocess = square(CONFIG["vision_cfg"]["image_size"])
-    images = evaluation_images.cut_images(lambda place: reader.read(numbers[place]), rows, preprocess, threads=threads)
+    images = cutting.cut_images(lambda place: reader.read(numbers[place]), rows, preprocess, threads=threads)
     yield from images.split(BATCH)
 
 

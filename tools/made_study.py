@@ -276,7 +276,7 @@ class Workspace:
         line = fit.slope * logit(frame["x"]) + fit.intercept
         error = 2 * (fit.stderr * abs(logit(frame["x"]) - logit(reference["x"]).mean()) + fit.intercept_stderr)
         frame = frame.assign(expected=expit(line), low=expit(line - error), high=expit(line + error))
-        names = {"x_name": f"real tested {BALANCED}", "y_name": f"{self.test_domain} held-out {BALANCED}"}
+        names = {"x_name": f"real tested {BALANCED}", "y_name": f"{self.test_domain} held_out {BALANCED}"}
         frame = frame.assign(residual=frame["y"] - frame["expected"], transform="logit", **names)
         return frame.assign(reference="natural-only")[schemas.EFFECTIVE.names]
 

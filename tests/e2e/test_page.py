@@ -180,7 +180,7 @@ def test_the_result_table_sorts_by_keyboard(browser, pages):
     falling = browser.evaluate(column)
     assert falling == sorted(falling, reverse=True) and falling[0] > falling[-1]
     assert browser.evaluate(f"{head}.getAttribute('aria-sort')") == "descending"
-    assert browser.evaluate("document.getElementById('told').textContent").startswith("Sorted by Held out")
+    assert browser.evaluate("document.getElementById('told').textContent").startswith("Sorted by Held-out")
     browser.press("Enter")
     assert browser.evaluate(column) == sorted(falling)
     assert browser.evaluate(f"{head}.getAttribute('aria-sort')") == "ascending"
@@ -204,8 +204,8 @@ def test_tables_are_cut_to_one_kind_of_images_and_one_measure(browser, pages):
         field.dispatchEvent(new Event('change')); }"""
     )
     cut = browser.evaluate(shown)
-    assert {row for rows in cut for row in rows} == {"held out balanced_top1"}
-    assert [len(rows) for rows in cut] == [rows.count("held out balanced_top1") for rows in whole]
+    assert {row for rows in cut for row in rows} == {"held_out balanced_top1"}
+    assert [len(rows) for rows in cut] == [rows.count("held_out balanced_top1") for rows in whole]
 
 
 def test_classes_are_found_by_name(browser, pages):

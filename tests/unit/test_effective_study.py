@@ -53,7 +53,7 @@ def test_residuals_are_measured_from_the_references_curve() -> None:
     assert set(made["reference"]) == {"natural-only"}
     assert (made["x_name"].iloc[0], made["y_name"].iloc[0]) == (
         "real tested balanced_top1",
-        "sketch held out balanced_top1",
+        "sketch held_out balanced_top1",
     )
 
 

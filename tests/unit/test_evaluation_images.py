@@ -20,8 +20,8 @@ from PIL import Image
 from domix.data.loading.decode import decode_rgb
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
-from domix.embed import evaluation_images
 from domix.embed.evaluation_images import EvaluationImages, open_images
+from domix.encoders import cutting
 from domix.encoders.preprocess import square
 from domix.runtime.errors import DataError, DomixError
 from tests.packed_sources import COUNT, write_sources
@@ -82,7 +82,7 @@ def test_batches_come_in_order_with_channels_innermost(root: Path) -> None:
 def test_threads_and_chunks_of_any_size_give_the_same_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = whole(opened(root))
     for chunk in (1, 4, 7):
-        monkeypatch.setattr(evaluation_images, "CHUNK", chunk)
+        monkeypatch.setattr(cutting, "CHUNK", chunk)
         shutil.rmtree(root / "cache")
         assert torch.equal(whole(opened(root)), expected)
 

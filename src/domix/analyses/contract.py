@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from domix.runtime.errors import DataError
 from domix.runtime.settings import Settings
 from domix.runtime.tables import Column, TableSchema
-from domix.study import Run, Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from domix.embed.embeddings import Embeddings
     from domix.figures.figure import Figure
+    from domix.study import Run, Study
 
 Needs = Literal["embeddings", "activations", "encoder"]
 Chapter = Literal["model", "data"]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from domix.runtime.arrays import BLOCK
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
 from domix.runtime.tables import Column, TableSchema
@@ -53,7 +54,6 @@ SUPERVISED = "supervised"  # the kind of models that have scores in place of emb
 CHECKPOINTS, SETS = "checkpoints", "sets"
 LENGTH_TOLERANCE = 1e-3  # of an L2-normalised vector; wide enough for embeddings computed in bf16 and normalised there
 AGAIN = "delete the folder and run dvc repro"
-BLOCK = 4096  # images whose K scores are in memory at once
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,17 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
-from domix.data.loading.decode import decode_sized
 from domix.data.loading.image_cache import digest_of_images
 from domix.data.loading.samples import Reader
+from domix.encoders.cutting import fill_images
 from domix.encoders.preprocess import Preprocess
 from domix.runtime.ahead import ahead
 from domix.runtime.arrays import new_array
@@ -33,7 +31,6 @@ from domix.runtime.kept import Kept
 
 PIXELS = "pixels.npy"
 PACKAGES = ("pillow", "torchvision", "open_clip_torch")  # of which the pixels depend on the versions
-CHUNK = 64  # images that a thread makes before it asks for more
 
 logger = logging.getLogger(__name__)
 
@@ -96,32 +93,6 @@ def open_images(
     return EvaluationImages(home / PIXELS, home.name)
 
 
-def cut_image(data: bytes, name: str, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
-    """Decode a packed image file, `height` x `width` as the index says, and resize and crop it: uint8 [H, W, 3].
-
-    Raises:
-        DataError: the bytes are no image, a damaged one, or one of another size.
-    """
-    return preprocess.cut(Image.fromarray(decode_sized(data, name, height, width)))
-
-
-def cut_images(read: Callable[[int], bytes], rows: pd.DataFrame, preprocess: Preprocess, *, threads: int) -> Tensor:
-    """Return the images of some rows, at least one, as a model reads them: uint8 [N, 3, H, W].
-
-    Args:
-        read: returns the packed image of the row at a place among `rows`.
-        rows: of an index; columns `key`, `height`, `width`.
-        preprocess: of the model.
-        threads: that decode and resize.
-
-    Raises:
-        DataError: a packed image is missing or damaged.
-    """
-    pixels = np.empty((len(rows), *preprocess.size, 3), np.uint8)
-    _fill(pixels, read, rows, preprocess, threads, lambda count: None)
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
 def _make(
     path: Path,
     reader: Reader,
@@ -131,26 +102,5 @@ def _make(
     advance: Callable[[int], object],
 ) -> None:
     pixels, numbers = new_array(path, (len(rows), *preprocess.size, 3), np.uint8), rows["row"].tolist()
-    _fill(pixels, lambda place: reader.read(numbers[place]), rows, preprocess, threads, advance)
+    fill_images(pixels, lambda place: reader.read(numbers[place]), rows, preprocess, threads, advance)
     pixels.flush()
-
-
-def _fill(
-    pixels: np.ndarray,
-    read: Callable[[int], bytes],
-    rows: pd.DataFrame,
-    preprocess: Preprocess,
-    threads: int,
-    advance: Callable[[int], object],
-) -> None:
-    columns = [rows[name].tolist() for name in ("key", "height", "width")]
-
-    def make(first: int) -> int:
-        last = min(first + CHUNK, len(pixels))
-        for place in range(first, last):
-            pixels[place] = cut_image(read(place), *(column[place] for column in columns), preprocess)
-        return last - first
-
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for count in pool.map(make, range(0, len(pixels), CHUNK)):
-            advance(count)

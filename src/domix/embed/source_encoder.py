@@ -50,7 +50,7 @@ class SourceEncoder:
             DataError: an image cannot be read, or an embedding is not finite.
         """
         from domix.activations.encode import unit_embeddings
-        from domix.embed.evaluation_images import cut_images
+        from domix.encoders.cutting import cut_images
 
         reader = self.readers[source]
 

@@ -1,5 +1,5 @@
 """Encoders: models as functions from images to outputs, what they expect of images, and where they can be read.
 
 May import: data.loading, model, runtime.
-Must not import: lightning, dvc, matplotlib, pandas.
+Must not import: lightning, dvc, matplotlib.
 """

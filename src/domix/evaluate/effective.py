@@ -169,7 +169,7 @@ def study_rows(curves: pd.DataFrame, plan: Plan, *, reference: str | None) -> pd
         _by_curve(_points(curves, plan.study.test_domain, x), plan, reference).assign(x_name=name)
         for name, x in axes.items()
     ]
-    names = {"reference": reference, "y_name": f"{plan.study.test_domain} held-out {BALANCED}"}
+    names = {"reference": reference, "y_name": f"{plan.study.test_domain} held_out {BALANCED}"}
     return pd.concat(found, ignore_index=True).assign(**names)[EFFECTIVE.names]
 
 

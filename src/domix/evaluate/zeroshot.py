@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from domix.embed.embeddings import BLOCK
+from domix.runtime.arrays import BLOCK
 
 
 def rank_right(scores: NDArray[np.float32], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+BLOCK = 4096  # rows that are worked on at a time, so that their products fit into memory
+
 
 def new_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap[Any, Any]:
     """Create an .npy file and map it into memory, to be written.

@@ -10,25 +10,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file
 
+if TYPE_CHECKING:  # pandas and Arrow take most of a second to import, and declarations are read by all that start
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
 METADATA = "domix"  # the key of the file's metadata that holds our JSON
 Dtype = Literal["int64", "float64", "float32", "bool", "str", "list[str]"]
-ARROW: dict[Dtype, pa.DataType] = {  # what a column without values is stored as
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "float32": pa.float32(),
-    "bool": pa.bool_(),
-    "str": pa.large_string(),
-    "list[str]": pa.list_(pa.string()),
-}
 
 
 @dataclass(frozen=True)
@@ -66,10 +59,14 @@ class TableSchema:
     @property
     def arrow(self) -> pa.Schema:
         """The table's types for a writer that streams Arrow tables, whose text is plain `string`."""
-        return pa.schema([(c.name, pa.string() if c.dtype == "str" else ARROW[c.dtype]) for c in self.columns])
+        import pyarrow as pa
+
+        return pa.schema([(c.name, pa.string() if c.dtype == "str" else _arrow_type(c.dtype)) for c in self.columns])
 
     def empty(self) -> pd.DataFrame:
         """Return the table without rows, its columns of their types."""
+        import pandas as pd
+
         dtypes = {c.name: "object" if c.dtype == "list[str]" else c.dtype for c in self.columns}
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
 
@@ -101,6 +98,8 @@ class TableSchema:
         return self._typed(_read(path, asked)).to_pandas()
 
     def _arrow(self, frame: pd.DataFrame, where: Path | str) -> pa.Table:
+        import pyarrow as pa
+
         further = [str(name) for name in frame.columns if name not in self.names]
         if further:
             raise DataError(f"{where} has a column {further[0]!r} that the table {self.name} does not declare")
@@ -116,13 +115,17 @@ class TableSchema:
 
     def _typed(self, table: pa.Table) -> pa.Table:
         """Give columns without any value, which have no type of their own, the declared one."""
-        dtypes = {column.name: ARROW[column.dtype] for column in self.columns}
+        import pyarrow as pa
+
+        dtypes = {column.name: _arrow_type(column.dtype) for column in self.columns}
         fields = [
             field.with_type(dtypes[field.name]) if pa.types.is_null(field.type) else field for field in table.schema
         ]
         return table.cast(pa.schema(fields)) if fields != list(table.schema) else table
 
     def _check_types(self, schema: pa.Schema, asked: Sequence[str], where: Path | str) -> None:
+        import pyarrow as pa
+
         declared = {column.name: column for column in self.columns}
         for name in asked:
             column = declared[name]
@@ -144,14 +147,30 @@ class TableSchema:
         return f": have {self.written_by} write it again" if self.written_by else ""
 
 
+def _arrow_type(dtype: Dtype) -> pa.DataType:
+    """Return what a column without values is stored as."""
+    import pyarrow as pa
+
+    return {
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "float32": pa.float32(),
+        "bool": pa.bool_(),
+        "str": pa.large_string(),
+        "list[str]": pa.list_(pa.string()),
+    }[dtype]
+
+
 def _is(found: pa.DataType, dtype: Dtype) -> bool:
+    import pyarrow as pa
+
     if pa.types.is_dictionary(found):
         return _is(found.value_type, dtype)
     if pa.types.is_list(found):
         return dtype == "list[str]" and (pa.types.is_null(found.value_type) or _is(found.value_type, "str"))
     if dtype == "str":
         return pa.types.is_string(found) or pa.types.is_large_string(found)
-    return found == ARROW[dtype]
+    return found == _arrow_type(dtype)
 
 
 def write_table(path: Path, frame: pd.DataFrame, metadata: dict[str, Any] | None = None) -> None:
@@ -162,10 +181,14 @@ def write_table(path: Path, frame: pd.DataFrame, metadata: dict[str, Any] | None
     Raises:
         DomixError: the file cannot be written.
     """
+    import pyarrow as pa
+
     _write(path, pa.Table.from_pandas(frame, preserve_index=False), metadata)
 
 
 def _write(path: Path, table: pa.Table, metadata: dict[str, Any] | None) -> None:
+    import pyarrow.parquet as pq
+
     text = None if metadata is None else {METADATA: json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
     with atomic_file(path) as temporary:
         pq.write_table(table.replace_schema_metadata(text), temporary)
@@ -200,6 +223,9 @@ def open_table(path: Path) -> pq.ParquetFile:
     Raises:
         DataError: the file is missing or damaged.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
@@ -209,6 +235,8 @@ def open_table(path: Path) -> pq.ParquetFile:
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    import pyarrow as pa
+
     file = open_table(path)
     missing = [name for name in columns or [] if name not in file.schema_arrow.names]
     if missing:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domix.data.loading.samples import CELL, Opened, Reader
-from domix.embed.evaluation_images import cut_images
+from domix.encoders.cutting import cut_images
 from domix.encoders.preprocess import square
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
