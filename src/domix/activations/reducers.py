@@ -66,7 +66,7 @@ class Outputs:
         """
         self.path, self.count, self.gives, self.unit = path, count, gives, unit
         self.columns, self.dtype, self.advance = columns, dtype, advance
-        self._rows: NDArray | None = None
+        self._rows: np.memmap | None = None
 
     def update(self, activations: Activations, rows: NDArray[np.int64]) -> None:
         """Write a batch.

@@ -24,5 +24,5 @@ def series_key(names: Sequence[str], more: str = "") -> Markup:
     return _listed([*(ENTRY.format(slot=place % SERIES, name=name) for place, name in enumerate(names)), more])
 
 
-def _listed(entries: Iterable[Markup]) -> Markup:
+def _listed(entries: Iterable[str]) -> Markup:
     return Markup('<ul class="key">{}</ul>').format(Markup("").join(entries))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ FOLDS = 5
 class GroupedProbe:
     """Classifiers of F folds of classes, and what each says of the images of classes that it has not seen."""
 
-    ridges: Sequence[object]  # F fitted RidgeClassifiers
+    ridges: Sequence[Any]  # F fitted RidgeClassifiers
     held_out: Sequence[NDArray[np.int64]]  # the images [N_f] that each was not fitted on
     taken: NDArray[np.bool_]  # [N] the verdicts on them: inside the group?
 
@@ -44,7 +45,7 @@ def fit_grouped(
     return GroupedProbe(ridges, [held_out for _, held_out in parts], taken)
 
 
-def fit_ridge(image_embeddings: NDArray[np.float32], inside: NDArray[np.bool_]) -> object:
+def fit_ridge(image_embeddings: NDArray[np.float32], inside: NDArray[np.bool_]) -> Any:
     """Fit one classifier to embeddings [N, D] and their membership of the group [N]."""
     from sklearn.linear_model import RidgeClassifier
 

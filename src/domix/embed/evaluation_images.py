@@ -76,7 +76,7 @@ def open_images(
         DataError: a packed image is missing or damaged.
         DomixError: there is no room for the images, or the folder cannot be written.
     """
-    how = {"size": list(preprocess.size), "interpolation": preprocess.interpolation}
+    how: dict[str, Any] = {"size": list(preprocess.size), "interpolation": preprocess.interpolation}
     how |= {"resize_mode": preprocess.resize_mode, "fill": preprocess.fill}
     about: dict[str, Any] = {
         "images": digest_of_images(rows),

@@ -213,7 +213,7 @@ def forest(
     made.limits((ticks[0], ticks[-1]), (len(bars), 0))
     made.mark_across(ticks, percent_labels(ticks, signed), unit, lines=True)
     for mark in marks:
-        style = {"color": look.mute, "lw": 0.75 * look.stroke, "ls": (0, mark.dashes)}
+        style: dict[str, Any] = {"color": look.mute, "lw": 0.75 * look.stroke, "ls": (0, mark.dashes)}
         line = Line2D([mark.value, mark.value], [-0.5 * top / row, len(bars)], clip_on=False, **style)
         made.add(line, mark.label)
     for place, bar in enumerate(bars):

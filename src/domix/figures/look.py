@@ -71,7 +71,7 @@ class Look:
         """Return about how wide words in a size of text are, in points."""
         return len(words) * size * LETTER
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Any:  # matplotlib asks for a dict of its own literals
         """Return matplotlib's settings (rcParams) under which figures of this look are drawn."""
         text, thin = self.small, self.stroke * 0.5
         return {

@@ -64,7 +64,8 @@ class Panel:
 
     def text(self, x: float, y: float, words: str, **style: Any) -> None:
         """Write words; `style` are matplotlib's keywords of a text."""
-        self.add(Text(x, y, words, **{"transform": self.data, "zorder": 3, "clip_on": False} | style))
+        given: dict[str, Any] = {"transform": self.data, "zorder": 3, "clip_on": False} | style
+        self.add(Text(x, y, words, **given))
 
     def mark_across(self, at: Sequence[float], labels: Sequence[str], title: str = "", lines: bool = False) -> None:
         """Write labels below the plane at places across it, with grid lines if asked for, and a title below those."""

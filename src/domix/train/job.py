@@ -13,7 +13,6 @@ from domix.runtime.errors import ParameterError
 from domix.train.schedule import Schedule, step_of_epoch, total_steps
 
 if TYPE_CHECKING:
-    from lightning import LightningModule
     from torch import Tensor, nn
 
     from domix.data.loading.images import ImageSet
@@ -50,7 +49,7 @@ class Task(Protocol):
         """Return the learning rate by step."""
         ...
 
-    def module(self, job: Job, model: nn.Module) -> LightningModule:
+    def module(self, job: Job, model: nn.Module) -> Any:
         """Return the training step, a StepModule."""
         ...
 

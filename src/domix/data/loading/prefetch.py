@@ -109,8 +109,8 @@ def _by_thread(batches: Batches, pin: bool) -> Generator[Batch]:
 
 def _pinned(batch: Batch) -> Batch:
     images = batch.images.pin_memory() if isinstance(batch.images, Tensor) else batch.images
-    targets, boxes, mirror = (field.pin_memory() for field in (batch.targets, batch.boxes, batch.mirror))
-    return Batch(batch.step, images, targets, boxes, mirror)
+    targets, boxes, hflip = (field.pin_memory() for field in (batch.targets, batch.boxes, batch.hflip))
+    return Batch(batch.step, images, targets, boxes, hflip)
 
 
 class _Steps(Dataset[Batch | DomixError]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import matplotlib.figure
@@ -56,7 +56,7 @@ def _counts(accuracy: pd.Series) -> tuple[int, int, int]:
     return always, len(accuracy) - always - never, never
 
 
-def _draw_shares(counts: dict[str, Sequence[int]], look: Look) -> matplotlib.figure.Figure:
+def _draw_shares(counts: Mapping[str, Sequence[int]], look: Look) -> matplotlib.figure.Figure:
     left, row = min(gutter(list(counts), look.text), 0.35 * look.wide), 2.3 * look.text
     made = panel(look, look.wide, row * len(counts) + 8, (left, 4, 8, 4))
     made.limits((0, 1), (len(counts), 0))

@@ -104,8 +104,8 @@ def draw_trend(
     ends = [_ends(rows[["x"]], transform), _ends(rows[["y", "expected"]], transform)]
     panel.limits(*ends)
     ticks = [_shares(end, transform) for end in ends]
-    panel.mark_across(moved(ticks[0], transform), percent_labels(ticks[0]), titles[0], lines=True)
-    panel.mark_up(moved(ticks[1], transform), percent_labels(ticks[1]), titles[1])
+    panel.mark_across(moved(ticks[0], transform).tolist(), percent_labels(ticks[0]), titles[0], lines=True)
+    panel.mark_up(moved(ticks[1], transform).tolist(), percent_labels(ticks[1]), titles[1])
     trend = rows.drop_duplicates("x").sort_values("x", kind="stable")
     x, low, middle, high = (moved(trend[name], transform) for name in ("x", "low", "expected", "high"))
     band(panel, x, low.clip(*ends[1]), high.clip(*ends[1]), look.mute)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import matplotlib.figure
 import pandas as pd
@@ -39,7 +40,8 @@ def losses(study: Results) -> list[tuple[str, Figure]]:
 def _draw_loss(frame: pd.DataFrame, mixture: str, ends: tuple[float, float], look: Look) -> matplotlib.figure.Figure:
     made = small_panel(look, (ends[0], short, "samples seen"), (ends[1], lambda value: f"{value:g}"))
     top = made.up[1]
-    for (name, seed), run in frame.groupby(["mixture", "seed"], sort=False):
+    for keys, run in frame.groupby(["mixture", "seed"], sort=False):
+        name, seed = cast("tuple[str, int]", keys)
         line = highlighted(look, str(name) == mixture)
         tip = f"seed {seed}" if name == mixture else str(name)
         curve(made, run["samples"], run["loss"].clip(upper=top), line, tip)

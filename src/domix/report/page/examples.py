@@ -105,11 +105,11 @@ def thumbnail(image: bytes, side: int = SIDE) -> str:
         DataError: the bytes are no image.
     """
     try:
-        image = decode(image)
+        small = decode(image)
     except BadImage as error:
         message = f"a packed image is damaged ({error.reason}): delete artifacts/shards and run dvc repro"
         raise DataError(message) from error
-    image.thumbnail((side, side))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY)
+    small.save(buffer, "WEBP", quality=QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -87,5 +86,5 @@ def _domain(panel: Panel, study: Collection, kind: str, domain: str, place: int,
         curve(panel, [place - 0.46, place + 0.46], [chance, chance], Line(panel.look.mute, 1, CHANCE, front=1))
 
 
-def _offsets(count: int) -> Sequence[float]:
+def _offsets(count: int) -> np.ndarray:
     return (np.arange(count) - (count - 1) / 2) * SPREAD / max(count, 1)
