@@ -297,7 +297,7 @@ class Fake:
         write_table(folder / "duplicates.parquet", frame)
         summary = [
             {"mixture": mixture, "kind": kind, "samples": count, "images": count, "same_class": count // 3}
-            | {"tested_samples": 40 * mixture.endswith("-all"), "held_out": len(tested), "n": 1234}
+            | {"held_out_samples": 40 * mixture.endswith("-all"), "held_out": len(tested), "n": 1234}
             for mixture in self.mixtures
             for kind, count in (("exact", min(self.copies, 1)), ("near", max(self.copies - 1, 0)), ("embedding", 31))
         ]

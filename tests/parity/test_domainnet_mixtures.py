@@ -147,7 +147,7 @@ def test_matched_mixtures_are_as_large_as_natural_only_and_a_part_of_the_others(
 
 
 @pytest.mark.parametrize("test_domain", golden.TESTABLE)
-def test_whole_mixtures_hold_all_there_is_but_the_tested_cells(test_domain, cells):
+def test_whole_mixtures_hold_all_there_is_but_the_held_out_cells(test_domain, cells):
     for family in ("leave-out-domain", "cg-low", "cg-high", "cg-high-all"):
         recipe = parse_mixture(f"{family}+whole", split_of(cells, test_domain))
         whole = quotas(recipe, cells, split_of(cells, test_domain))

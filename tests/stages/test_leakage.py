@@ -168,10 +168,10 @@ def test_the_nearest_images_of_an_encoder_begin_with_the_copies(params: Params) 
     assert (summary("embedding")["samples"] >= 1).all() and (summary("embedding")["images"] == 1).all()
 
 
-def test_samples_of_the_tested_cells_are_counted_apart(params: Params) -> None:
+def test_samples_of_the_held_out_cells_are_counted_apart(params: Params) -> None:
     low = replace(params, analyses={"leakage": Settings(similarity=0.5)})
     analyse.main(low, "leakage")
-    tested = summary("embedding")["tested_samples"].to_dict()
+    tested = summary("embedding")["held_out_samples"].to_dict()
     assert tested == {"natural-only": 0, "cg-high": 0, "cg-high-all": 3}
 
 

@@ -35,3 +35,11 @@ def test_parameters_of_the_documentation_load(block: str) -> None:
 
 def test_there_are_such_blocks() -> None:
     assert len(BLOCKS) >= 2
+
+
+def test_the_example_of_encoders_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+    code = text.split("```python\n", 1)[1].split("```", 1)[0]
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/encoders.md", "exec"), names)
+    assert "attnpool" in capsys.readouterr().out

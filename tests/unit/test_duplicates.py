@@ -67,10 +67,10 @@ def test_nothing_found_gives_an_empty_table_of_the_same_columns():
         assert table.dtypes.astype(str).to_dict() == COLUMNS and table.empty
 
 
-def test_the_tested_cells_own_samples_are_never_dropped_and_copies_elsewhere_are():
+def test_the_held_out_cells_own_samples_are_never_dropped_and_copies_elsewhere_are():
     main = index(
         {"domain": "sketch", "class": "cat", "split": "test", "sha256": "t1"},
-        {"domain": "sketch", "class": "cat", "sha256": "t1"},  # a pose of the test drawing, in the tested cell
+        {"domain": "sketch", "class": "cat", "sha256": "t1"},  # a pose of the test drawing, in the held-out cell
         {"domain": "sketch", "class": "lynx", "sha256": "t1"},  # the same file under another class
         {"domain": "real", "class": "cat", "phash": "ff" * 7 + "f0", "sha256": "near"},
         {"domain": "real", "class": "dog", "split": "test", "sha256": "t1"},  # no training sample

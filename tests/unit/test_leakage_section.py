@@ -44,7 +44,7 @@ def test_possible_copies_are_counted_once_for_all_mixtures(tmp_path, copies, sai
     assert "mixing.drop" in leakage.advice(made, "none") and "already" in leakage.advice(made, "exact")
 
 
-def test_samples_of_tested_cells_are_no_copies(tmp_path):
+def test_samples_of_held_out_cells_are_no_copies(tmp_path):
     made = study(tmp_path)
     made.duplicates["tested"] = True
     assert leakage.verdict(made).startswith("No copy found")

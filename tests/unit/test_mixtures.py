@@ -105,7 +105,7 @@ def test_a_leaked_sample_is_found_on_writing_and_when_opened(name, tmp_path):
         assert_held_out(describe_rows(bad.rows, {"emoji": INDEX}), bad)
 
 
-def test_upper_bounds_show_the_tested_cells_and_may():
+def test_upper_bounds_show_the_held_out_cells_and_may():
     made = build("cg-high-all")
     rows = describe_rows(made.rows, {"emoji": INDEX})
     assert ((rows["domain"] == "sketch") & (rows["class"] == "lion")).any()

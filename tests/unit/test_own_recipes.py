@@ -43,12 +43,12 @@ def shown(**spec) -> dict[str, list[int]]:
     return {domain: row for domain, row in zip(CELLS.domains, counts, strict=True) if any(row)}
 
 
-def test_a_recipe_shows_its_domains_without_the_tested_cells():
+def test_a_recipe_shows_its_domains_without_the_held_out_cells():
     assert shown(domains={"real": 1.0, "sketch": 1.0}) == {"real": [4, 5, 6, 7], "sketch": [0, 0, 6, 7]}
     assert shown(domains={"real": 0.5, "painting": 0.1}) == {"real": [2, 3, 3, 4], "painting": [1, 1, 1, 1]}
 
 
-def test_tested_cells_are_shown_only_where_the_recipe_says_so():
+def test_held_out_cells_are_shown_only_where_the_recipe_says_so():
     assert shown(domains={"sketch": 1.0}, show_test_classes=True) == {"sketch": [4, 5, 6, 7]}
     assert shown(domains={"sketch": 1.0}, show_test_classes=0.5) == {"sketch": [2, 3, 6, 7]}
     assert shown(domains={"sketch": 0.5}, show_test_classes=0.5) == {"sketch": [1, 2, 3, 4]}

@@ -26,6 +26,7 @@ from domix.runtime.errors import DataError
 from domix.runtime.seeds import derive
 from domix.study import Run, Study
 
+STREAMS = {"held_out": "withheld"}  # a stream of random numbers keeps its first name: intervals stay as they were
 Ints = NDArray[np.int64]
 ROWS = ["row", "domain", "class", "label"]
 
@@ -105,7 +106,7 @@ class Group:
 
     def seed(self, plan: Plan) -> int:
         """The seed of its resampling: the same for all models."""
-        return derive(plan.seed, self.domain, self.cells)
+        return derive(plan.seed, self.domain, STREAMS.get(self.cells, self.cells))
 
 
 def classify(scored: Scored, plan: Plan, model: ScoredModel, checkpoint: int) -> Outcome:

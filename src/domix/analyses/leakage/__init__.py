@@ -39,7 +39,7 @@ ANALYSIS = Analysis(
                 MIXTURE,
                 Column("kind", "str", "as in duplicates"),
                 Column("samples", "int64", "samples outside the held-out cells that are like a held-out image"),
-                Column("tested_samples", "int64", "samples within them that are"),
+                Column("held_out_samples", "int64", "samples within them that are"),
                 Column("same_class", "int64", "those of `samples` like an image of their own class"),
                 Column("images", "int64", "held-out images that have such a sample"),
                 Column("held_out", "int64", "held-out images"),

@@ -35,7 +35,7 @@ from domix.study import Run, Study
 
 READ, COMPARED = ["row", "key", "width", "height"], ["row", "sha256", "phash"]  # what the encoder and `leaked` need
 INDEX_COLUMNS = [*READ, "domain", "class", "label", "split", "sha256", "phash"]
-SUMMARY = ["mixture", "kind", "samples", "tested_samples", "same_class", "images", "held_out", "n"]
+SUMMARY = ["mixture", "kind", "samples", "held_out_samples", "same_class", "images", "held_out", "n"]
 DUPLICATES = ["kind", "test_row", "source", "row", "domain", "class", "distance", "similarity", "tested", "mixtures"]
 KEPT = 5  # nearest training samples of each held-out image in the table
 PROBE_IMAGES, PROBE_SEED = 1500, 0  # images a domain that the domain probe learns from, drawn by seed
@@ -118,7 +118,7 @@ class _Material:
     samples: Samples
     domain: Ints  # [N] place in `domains`; their number for none of them
     label: Ints  # [N] label of the multi-domain source's class of that name; -1: none
-    tested: Bools  # [U] does a group hold samples of the tested cells themselves?
+    tested: Bools  # [U] does a group hold samples of the held-out cells themselves?
 
     @property
     def source(self) -> str:
@@ -216,8 +216,8 @@ def _summary(material: _Material, copies: pd.DataFrame, nearest: Nearest) -> pd.
     """Count for every mixture and kind of likeness: SUMMARY, one row each.
 
     `samples`, `same_class` (those alike to an image of their own class) and `images` (held-out images concerned)
-    leave out samples of the tested cells themselves, which a mixture shows on purpose or not at all; these are counted
-    as `tested_samples`. `held_out` and `n` are the numbers of held-out images and of the mixture's samples.
+    leave out samples of the held-out cells themselves, which a mixture shows on purpose or not at all; these count as
+    `held_out_samples`. `held_out` and `n` are the numbers of held-out images and of the mixture's samples.
     """
     sample = copies["sample"].to_numpy()
     group = material.samples.group[sample]
@@ -238,7 +238,7 @@ def _summary(material: _Material, copies: pd.DataFrame, nearest: Nearest) -> pd.
         close = (int(nearest.close[free].sum()), int(nearest.close[groups & material.tested].sum()))
         close += (int(nearest.same_class[free].sum()), int(nearest.touched[free].any(axis=0).sum()))
         rows.append((*head, "embedding", *close))
-    columns = ["mixture", "held_out", "n", "kind", "samples", "tested_samples", "same_class", "images"]
+    columns = ["mixture", "held_out", "n", "kind", "samples", "held_out_samples", "same_class", "images"]
     return pd.DataFrame(rows, columns=columns)[SUMMARY]
 
 
@@ -248,7 +248,7 @@ def _copies_table(material: _Material, copies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nearest_table(material: _Material, nearest: Nearest) -> pd.DataFrame:
-    """Tabulate the nearest samples of each held-out image, those of the tested cells left out."""
+    """Tabulate the nearest samples of each held-out image, those of the held-out cells left out."""
     value, number = nearest.nearest(material.samples.shown.any(axis=1) & ~material.tested)
     image, place = np.nonzero(number >= 0)
     test_row = material.images["row"].to_numpy()[image]

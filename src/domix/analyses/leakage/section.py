@@ -1,6 +1,6 @@
 """What the page says of leakage: were held-out images in training after all, under another name?
 
-A copy is a training sample outside the tested cells whose file, or whose perceptual hash, is that of a held out
+A copy is a training sample outside the held-out cells whose file, or whose perceptual hash, is that of a held out
 image. What an encoder finds alike is reported beside it, and not called a copy.
 """
 
@@ -124,7 +124,7 @@ def verdict(audit: Audit) -> str:
     if found.empty:
         return (
             f"No copy found: of the {compared}, none has the same file as, or a perceptual hash within "
-            f"{facts['near_bits']} of 64 bits of, any of the {among} outside the tested cells."
+            f"{facts['near_bits']} of 64 bits of, any of the {among} outside the held-out cells."
         )
     sizes = {kind: _samples(found[found["kind"] == kind]) for kind in ("exact", "near")}
     said = [f"{sizes['exact']:,} by an equal file"] * (sizes["exact"] > 0)
@@ -159,7 +159,7 @@ def likeness(audit: Audit) -> str:
     rows = table[table["kind"] == "embedding"]
     head = f"The image tower of {facts['encoder']} embeds"
     if rows["samples"].sum() == 0:
-        return f"{head} no training sample outside the tested cells within cosine {facts['similarity']:g} of one."
+        return f"{head} no training sample outside the held-out cells within cosine {facts['similarity']:g} of one."
     most = rows.loc[rows["samples"].idxmax()]
     same = most["same_class"] / most["samples"]
     return (

@@ -89,7 +89,7 @@ def rows_to_drop(
 ) -> dict[str, Ints]:
     """Return the rows of training samples that a study must do without lest it shows copies of what it withholds.
 
-    Training samples of the tested cells themselves are not among them: mixtures hold them on purpose or not at all.
+    Training samples of the held-out cells themselves are not among them: mixtures hold them on purpose or not at all.
 
     Args:
         indices: source -> columns `row`, `domain`, `class`, `split`, `sha256`, `phash`; the multi-domain source first.

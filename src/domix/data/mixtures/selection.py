@@ -92,7 +92,7 @@ def _resize(pool: Ints, size: int, recipe: Recipe, cells: Cells, split: Split) -
 
 
 def _resize_with_share(pool: Ints, size: int, tested: np.ndarray, recipe: Recipe, cells: Cells, split: Split) -> Ints:
-    """Cut as `_resize`, after setting the recipe's share of the tested cells aside."""
+    """Cut as `_resize`, after setting the recipe's share of the held-out cells aside."""
     full = _require_enough(pool, size, recipe)
     kept = np.where(tested, first_part(pool, recipe.share * Fraction(size, full)), 0)
     rest = np.where(tested, 0, pool)
@@ -141,7 +141,7 @@ def _included(recipe: Recipe, cells: Cells) -> np.ndarray:
 
 
 def _tested(cells: Cells, split: Split) -> np.ndarray:
-    """Return where the tested cells are, bool [G, K]."""
+    """Return where the held-out cells are, bool [G, K]."""
     tested = np.zeros(cells.train.shape, dtype=bool)
     tested[cells.domains.index(split.test_domain), _labels(cells, split)] = True
     return tested

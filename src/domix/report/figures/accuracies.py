@@ -58,8 +58,8 @@ def _plain(share: float) -> str:
 
 
 def _kinds(study: Results) -> dict[str, str]:
-    """Return for each mixture whether it is a lower bound, an upper one (shown tested cells) or neither."""
-    kinds = {mixture: "upper" if study.tested_samples(mixture) > 0 else "plain" for mixture in study.mixtures}
+    """Return for each mixture whether it is a lower bound, an upper one (shown held-out cells) or neither."""
+    kinds = {mixture: "upper" if study.held_out_samples(mixture) > 0 else "plain" for mixture in study.mixtures}
     return kinds | ({study.baseline: "lower"} if study.baseline else {})
 
 

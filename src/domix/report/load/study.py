@@ -95,7 +95,7 @@ class Results:
 
     @property
     def upper_bound(self) -> str | None:
-        """The mixture that was shown the tested cells too, if one was trained."""
+        """The mixture that was shown the held-out cells too, if one was trained."""
         return next((name for name in map(self.named, UPPER_BOUNDS) if name), None)
 
     def named(self, standard_name: str) -> str | None:
@@ -107,8 +107,8 @@ class Results:
         seeds = {m: next((s for s in self.seeds if (m, s) in self.models), None) for m in self.mixtures}
         return frame[frame["seed"] == frame["mixture"].map(seeds)]
 
-    def tested_samples(self, mixture: str) -> int:
-        """Return how many samples of the tested cells (test classes in the test domain) a mixture holds."""
+    def held_out_samples(self, mixture: str) -> int:
+        """Return how many samples of the held-out cells (test classes in the test domain) a mixture holds."""
         mine = self.cells[(self.cells["mixture"] == mixture) & (self.cells["domain"] == self.test_domain)]
         return int(mine.loc[mine["class"].isin(self.test_classes), "samples"].sum())
 

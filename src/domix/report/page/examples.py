@@ -40,7 +40,7 @@ def choose(study: Results, number: int) -> tuple[list[int], list[int]]:
     generator = numpy_generator(SEED, "report examples")
     order = table.index[generator.permutation(len(table))]
     anyhow = list(order[:number])
-    right = (table == 1).drop(columns=[m for m in table.columns if study.tested_samples(m) > 0])
+    right = (table == 1).drop(columns=[m for m in table.columns if study.held_out_samples(m) > 0])
     split = right[right.any(axis=1) & ~right.all(axis=1)].index
     names = _first_seed(study).drop_duplicates("row").set_index("row")["class"]
     telling: dict[str, int] = {}

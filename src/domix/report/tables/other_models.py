@@ -31,7 +31,7 @@ def result_table(study: Results) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for kind, name in models(study):
         frame = estimates(study, kind)
-        row: dict[str, object] = {"mixture": name, "kind": KIND_WORDS[kind], "samples": None, "tested_samples": 0}
+        row: dict[str, object] = {"mixture": name, "kind": KIND_WORDS[kind], "samples": None, "held_out_samples": 0}
         row["among_test"] = summary.pick(frame, name, study.test_domain, "held_out", summary.AMONG_TEST)
         rows.append(row | {p: summary.pick(frame, name, domain, cells) for p, domain, cells in summary.panels(study)})
     return rows

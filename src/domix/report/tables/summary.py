@@ -192,7 +192,7 @@ def result_table(study: Results) -> list[dict[str, object]]:
             "mixture": mixture,
             "kind": "",
             "samples": int(samples[mixture]),
-            "tested_samples": study.tested_samples(mixture),
+            "held_out_samples": study.held_out_samples(mixture),
             "among_test": pick(frame, mixture, study.test_domain, "held_out", AMONG_TEST),
         }
         | {panel: pick(frame, mixture, domain, cells) for panel, domain, cells in panels(study)}
@@ -201,14 +201,14 @@ def result_table(study: Results) -> list[dict[str, object]]:
 
 
 def blind(study: Results) -> list[str]:
-    """Return the mixtures without the tested cells; all of them where there is none."""
-    return [m for m in study.mixtures if study.tested_samples(m) == 0] or study.mixtures
+    """Return the mixtures without the held-out cells; all of them where there is none."""
+    return [m for m in study.mixtures if study.held_out_samples(m) == 0] or study.mixtures
 
 
 def class_table(study: Results) -> pd.DataFrame:
     """Return the accuracy on each held-out cell, mean over seeds: one row a test class, one column a mixture.
 
-    Rows run from the class that the mixtures without the tested cells read best to the worst, then by name.
+    Rows run from the class that the mixtures without the held-out cells read best to the worst, then by name.
     """
     rows = study.per_class[study.per_class["held_out"] & (study.per_class["domain"] == study.test_domain)]
     table = rows.pivot_table(index="class", columns="mixture", values="accuracy", aggfunc="mean")

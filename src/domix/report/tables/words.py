@@ -51,7 +51,7 @@ def shown(study: Results, mixture: str) -> str:
         every = f"every domain but {study.test_domain}"
         return every if domains == others else f"{listed(domains)}; no {study.test_domain}"
     what = "every domain" if domains == study.domains else listed(domains)
-    tested = study.tested_samples(mixture)
+    tested = study.held_out_samples(mixture)
     if tested == 0:
         return f"{what}; in {study.test_domain} none of the test classes"
     return f"{what}; the test classes in {study.test_domain} too ({tested:,} samples of them)"
@@ -62,7 +62,7 @@ def conclude(study: Results) -> Conclusion:
     frame = summary.estimates(study)
     rows = {m: summary.pick(frame, m, study.test_domain, "held_out") for m in study.mixtures}
     known = {mixture: row for mixture, row in rows.items() if row is not None}
-    candidates = [m for m in known if m != study.baseline and study.tested_samples(m) == 0]
+    candidates = [m for m in known if m != study.baseline and study.held_out_samples(m) == 0]
     if not candidates:
         return _without_candidate(study, known)
     preferred = [study.named(name) for name in ("cg-high", "leave-out-domain", "cg-low")]
@@ -94,7 +94,7 @@ def _without_candidate(study: Results, known: dict[str, pd.Series]) -> Conclusio
     """Conclude where no mixture puts the question: there is nothing but a lower or an upper bound."""
     sentences = [f"{_reading(study, m, row)} of {_images(study, row)}." for m, row in known.items()]
     answer = " ".join(sentences) or "No mixture was tested on held-out images."
-    more = ["No mixture shows other styles and withholds the tested cells, so this study does not put the question."]
+    more = ["No mixture shows other styles and withholds the held-out cells, so this study does not put the question."]
     return Conclusion("Not asked", answer, more)
 
 
@@ -148,7 +148,7 @@ def _degree(study: Results, focus: str) -> str:
     match = match[match["mixture"] == focus]
     if match.empty:
         return f"Yes: {plain}"
-    saw = f"one that was shown the tested cells ({study.upper_bound})"
+    saw = f"one that was shown the held-out cells ({study.upper_bound})"
     if match.iloc[0]["verdict"] == "fewer":
         return f"In part: {plain}, and fewer than {saw}"
     return f"Yes: {plain}, and not measurably fewer than {saw}"
@@ -166,7 +166,7 @@ def _lower(study: Results) -> str:
 
 
 def _others(study: Results, others: list[str], known: dict[str, pd.Series], compared: pd.DataFrame) -> str:
-    """Say how the remaining mixtures without the tested cells stand to the baseline."""
+    """Say how the remaining mixtures without the held-out cells stand to the baseline."""
     said = dict(zip(compared["mixture"], compared["verdict"], strict=True))
     sentences = []
     relations = {"more": ("reads", "read", "more than"), "fewer": ("reads", "read", "fewer than")}
@@ -201,11 +201,11 @@ def _between(study: Results, focus: str, candidates: list[str]) -> str:
 
 
 def _against_upper(study: Results, focus: str, known: dict[str, pd.Series]) -> str:
-    """Place `focus` between the baseline and the model that saw the tested cells."""
+    """Place `focus` between the baseline and the model that saw the held-out cells."""
     upper = study.upper_bound
     if upper is None or upper not in known:
-        return "No model was shown the tested cells, so there is no upper bound to measure against."
-    text = f"With the tested cells in training, {_reading(study, upper, known[upper])}"
+        return "No model was shown the held-out cells, so there is no upper bound to measure against."
+    text = f"With the held-out cells in training, {_reading(study, upper, known[upper])}"
     if study.baseline is None:
         return f"{text}."
     above = summary.differences(study, study.baseline)
