@@ -127,11 +127,6 @@ def run_name(mixture: str, seed: int | str) -> str:
         raise ParameterError(f"the seed {seed!r} is no whole number: name a mixture and a seed") from None
 
 
-def run_names(params: Params) -> list[tuple[str, int, str]]:
-    """List the CLIP models that the parameters ask for: (mixture, seed, folder name)."""
-    return [(run.mixture, run.seed, run.name) for run in list_runs(params.mixtures, params.seeds)]
-
-
 def runs_of(params: Params) -> tuple[Run, ...]:
     """List every run that the parameters ask for: trained here with either objective, and public models."""
     return list_runs(params.mixtures, params.seeds, supervised=params.supervised.mixtures, public=list(params.models))
