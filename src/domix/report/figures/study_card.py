@@ -26,7 +26,7 @@ def draw(study: Results, css: str) -> str:
         row = panels[start : start + COLUMNS]
         for column, (mixture, panel) in enumerate(row):
             x = GAP + column * (PAGE.panel + GAP)
-            parts.append(_text(x, y + PAGE.text, mixture, 'font-weight="700"', PAGE.text + 2))
+            parts.append(_text(x, y + PAGE.text, mixture, 'fill="var(--ink)" font-weight="700"', PAGE.text + 2))
             shown = words.shown(study, mixture)
             parts.append(_text(x, y + PAGE.text + 18, shown, 'fill="var(--mute)"', PAGE.small))
             parts.append(_placed(panel, x, y + HEAD, PAGE.panel))
@@ -35,7 +35,7 @@ def draw(study: Results, css: str) -> str:
     results = [(title, page.svg(figure)) for title, figure in _results(study)]
     for column, (title, panel) in enumerate(results):
         x = GAP + column * (wide + GAP)
-        parts.append(_text(x, y + PAGE.text, title, 'font-weight="700"', PAGE.text + 2))
+        parts.append(_text(x, y + PAGE.text, title, 'fill="var(--ink)" font-weight="700"', PAGE.text + 2))
         parts.append(_placed(panel, x, y + HEAD - 12, wide))
     height = y + HEAD + max((_height(panel, wide) for _, panel in results), default=0.0) + GAP / 2
     said = f"What each model was shown, and how well it reads {study.test_domain} images held out."
@@ -70,10 +70,7 @@ def _placed(panel: str, x: float, y: float, width: float) -> str:
 def _file(body: str, width: float, height: float, said: str, css: str) -> str:
     """Return the whole file: the theme's colours, a ground, and the drawing."""
     light, dark = (css.split(start, 1)[1].split("}", 1)[0] for start in (":root {", ':root[data-theme="dark"] {'))
-    style = (
-        f"svg {{{light}}} @media (prefers-color-scheme: dark) {{ svg {{{dark}}} }}"
-        f" text {{ font-family: {FONT}; }} svg > text {{ fill: var(--ink); }}"
-    )
+    style = f"svg {{{light}}} @media (prefers-color-scheme: dark) {{ svg {{{dark}}} }} text {{ font-family: {FONT}; }}"
     size = f'width="{width:.0f}" height="{height:.0f}"'
     box = f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(said)}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {box}>'
