@@ -164,13 +164,13 @@ def test_the_study_in_one_image_is_a_valid_svg_of_all_mixtures(tmp_path):
     text = study_card.draw(study(tmp_path, mixtures=["natural-only", "cg-high"]), page.source("style.css"))
     root = ElementTree.fromstring(text)
     words = [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"natural-only", "cg-high", "held_out"} <= set(words)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"natural-only", "cg-high", "held out"} <= set(words)
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_cells_say_what_is_held_out(tmp_path):
     drawn = {mixture: svg(figure) for mixture, figure in cells.cells(study(tmp_path))}
-    assert [">held_out<" in drawn[m] for m in MIXTURES] == [True, True, True, True, False]
+    assert [">held out<" in drawn[m] for m in MIXTURES] == [True, True, True, True, False]
 
 
 def test_cells_write_the_samples_a_class(tmp_path):

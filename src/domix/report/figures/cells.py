@@ -84,4 +84,4 @@ def _hatch(panel: Panel, box: tuple[float, float, float, float]) -> None:
     middle, half = x + width / 2, 2.8 * look.small / panel.width
     frame(panel, (middle - half, y + 0.18 * height, 2 * half, 0.64 * height), "none", fill=True, fc=look.paper)
     style = {"ha": "center", "va": "center_baseline", "color": look.hot}
-    panel.text(middle, y + height / 2, "held_out", **style)
+    panel.text(middle, y + height / 2, "held out", **style)
