@@ -195,7 +195,7 @@ def test_an_edit_retrains_only_what_it_can_change(stage: str) -> None:
     assert {room: rooms[room] for room in PARTS[stage]} == PARTS[stage]
     data = {part for path in used if path.is_relative_to("src/domix/data") for part in path.with_suffix("").parts}
     assert data and not FOREIGN_DATA & data
-    assert {path.name for path in used if path.parts[0] == "stages"} == {f"{stage}.py", "training.py"}
+    assert {path.name for path in used if path.parts[0] == "stages"} == {f"{stage}.py"}
 
 
 def test_what_counts_for_no_stage_is_there() -> None:

@@ -23,7 +23,13 @@ def headline(root: Path) -> str:
     params = load_params(root / "params.yaml")
     study = load_results(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
     conclusion = words.conclude(study)
-    lines = ["", f"{conclusion.verdict}", conclusion.answer, "", _row("mixture", [column.replace("_", " ") for column in COLUMNS])]
+    lines = [
+        "",
+        f"{conclusion.verdict}",
+        conclusion.answer,
+        "",
+        _row("mixture", [column.replace("_", " ") for column in COLUMNS]),
+    ]
     for row in summary.result_table(study):
         cells = [_accuracy(cast("pd.Series | None", row[column])) for column in COLUMNS]
         lines.append(_row(str(row["mixture"]), cells))
