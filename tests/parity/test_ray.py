@@ -21,7 +21,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from domix.data import pack
+from domix.data.pack import packing as pack
 from domix.runtime.errors import DataError
 from tests.packing import pack_set
 
