@@ -145,7 +145,7 @@ def test_a_report_made_again_at_another_commit_is_the_same(project: Path, first:
 
 
 def test_an_edit_reruns_the_stages_that_use_it(project: Path, first: set[str]) -> None:
-    edits = {"src/domix/report/words.py": "\n_NEW = 1\n", "src/domix/train/fit.py": "\n# A comment.\n"}
+    edits = {"src/domix/report/tables/words.py": "\n_NEW = 1\n", "src/domix/train/fit.py": "\n# A comment.\n"}
     before = {name: (project / name).read_text(encoding="utf-8") for name in edits}
     try:
         for name, text in edits.items():
