@@ -19,6 +19,7 @@ def main(params: Params, name: str) -> None:
         study=read_study(SUMMARY, list_runs(params.mixtures, params.seeds)),
         sources=tuple(params.sources),
         artifacts=ARTIFACTS,
+        cache=original_root() / STATE,
         shared=shared_of(params),
     )
     kept = Kept(original_root() / STATE / "analyses")

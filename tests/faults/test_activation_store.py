@@ -51,6 +51,13 @@ def test_batches_hold_each_image_once_in_an_order_of_the_seed(tmp_path: Path) ->
     assert [len(batch) for batch in store.batches("b", size=8, seed=0, mixed=2)] == [8] * 6 + [5]
 
 
+@pytest.mark.parametrize("channels", [1, 2, 64])
+def test_quantiles_are_numpys_over_all_images(tmp_path: Path, channels: int) -> None:
+    shares = [0.0, 0.05, 0.5, 0.999, 1.0]
+    found = made(tmp_path / "store").quantiles("b", shares, channels=channels)
+    np.testing.assert_array_equal(found, np.quantile(VALUES["b"].astype(np.float16).astype(float), shares, axis=0))
+
+
 def test_a_kill_costs_no_more_than_a_shard(tmp_path: Path) -> None:
     """A process that is killed for good while it writes; another goes on, to the same bytes."""
     code = textwrap.dedent(f"""

@@ -21,7 +21,8 @@ from domix.data.store.shards import ShardReader
 from domix.embed import clip as library
 from domix.embed import passes as every_pass
 from domix.embed.embeddings import checkpoints_of, load_embeddings, load_scored, sets_of
-from domix.embed.source_encoder import SourceEncoder
+from domix.embed.passes import ComputeContext
+from domix.embed.run_model import RunModel
 from domix.model.checkpoint import save_tensors, save_weights
 from domix.model.clip import build
 from domix.project.common import SETS, load_params
@@ -138,12 +139,12 @@ def test_checkpoints_lie_beside_the_last_weights_as_if_each_were_embedded_alone(
         np.testing.assert_allclose(scores, made.image @ made.text.T, atol=2e-3)
 
 
-def test_embeddings_are_to_the_bit_those_of_images_decoded_for_the_pass(params: Params) -> None:
+def test_embeddings_are_to_the_bit_those_of_images_decoded_for_the_pass(params: Params, tmp_path: Path) -> None:
     embed.main(params, "tiny", "0")
     with ShardReader(SHARDS / "emoji") as reader:
-        slow = SourceEncoder(MODELS / "tiny-s0", {"emoji": reader}, batch=16)
+        slow = RunModel(MODELS / "tiny-s0", "clip", {"emoji": reader}, ComputeContext(tmp_path, 16))
         rows = read_index(SHARDS / "emoji").iloc[20:]
-        np.testing.assert_array_equal(np.load(OUT / "image.npy"), slow.all("emoji", rows))
+        np.testing.assert_array_equal(np.load(OUT / "image.npy"), np.concatenate(list(slow.embeddings("emoji", rows))))
 
 
 def test_33_checkpoints_and_several_runs_decode_each_image_once(params: Params, decoded: list[str]) -> None:

@@ -22,19 +22,20 @@ def unit_embeddings(encoder: Encoder, images: Iterable[Tensor]) -> Iterator[NDAr
     return (finite(F.normalize(encoder.forward(batch).output, dim=-1)) for batch in images)
 
 
-def encode(encoder: Encoder, images: Iterable[Tensor], reducers: Sequence[Reducer]) -> int:
-    """Let images pass through an encoder once, all reducers on the way; return how many there were.
+def encode(encoder: Encoder, images: Iterable[Tensor], reducers: Sequence[Reducer], *, first: int = 0) -> int:
+    """Let images pass through an encoder once, all reducers on the way; return the number after the last.
 
     Args:
         encoder: reads uint8 [B, 3, H, W], cut as its `preprocess` says.
         images: batches, in the order in which reducers number them.
         reducers: each reads the sites that it names, averaged over positions.
+        first: number of the first image, where a pass goes on.
 
     Raises:
         DataError: the model lacks a site, gives values that are not finite, or an image cannot be read.
     """
     sites = list(dict.fromkeys(site for reducer in reducers for site in reducer.sites))
-    done = 0
+    done = first
     for batch in images:
         activations = encoder.forward(batch, sites, pooled=True)
         rows = np.arange(done, done + len(batch))

@@ -89,6 +89,17 @@ class ActivationStore:
         """Yield the shards of a site, in the images' order."""
         return (self.array(site, shard) for shard in range(self.shards))
 
+    def quantiles(self, site: str, shares: Sequence[float], *, channels: int = 64) -> NDArray[np.float64]:
+        """Return exact quantiles of every channel over all images: float64 [len(shares), C], interpolated linearly.
+
+        `channels` are read at a time, so that memory holds N x `channels` numbers.
+        """
+        found = np.empty((len(shares), self.widths.get(site, 0)))
+        for first in range(0, found.shape[1], channels):
+            columns = np.concatenate([shard[:, first : first + channels] for shard in self.rows(site)])
+            found[:, first : first + channels] = np.quantile(columns.astype(np.float64), shares, axis=0)
+        return found
+
     def batches(self, site: str, *, size: int, seed: int, mixed: int = 8) -> Iterator[NDArray[np.float16]]:
         """Yield all images' activations [size, C] once, in an order drawn by `seed`; the last batch may be smaller.
 

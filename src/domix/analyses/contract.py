@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from domix.embed.embeddings import Embeddings
+    from domix.embed.run_model import RunModel
     from domix.figures.figure import Figure
     from domix.study import Run, Study
 
@@ -48,11 +49,17 @@ class Shared:
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What the analysis of one run may read. `study` knows of this run alone: others must not change its tables."""
+    """What the analysis of one run may read. `study` knows of this run alone: others must not change its tables.
+
+    `sources` are the packed sources, the multi-domain one first; `cache` is where what outlives stages is kept.
+    """
 
     study: Study
     run: Run
+    sources: tuple[str, ...]
     artifacts: Path
+    cache: Path
+    shared: Shared
 
     @property
     def embeddings_folder(self) -> Path:
@@ -77,20 +84,56 @@ class RunInputs:
         self.study.require_same(found.domains, found.classes, found.folder)
         return found
 
+    @cached_property
+    def model(self) -> RunModel:
+        """The run's model: its encoder, and its embeddings and activations of any packed images.
+
+        Raises:
+            DataError: a file of the model or of the sources is missing or damaged.
+        """
+        from domix.embed.passes import here
+        from domix.embed.run_model import open_run_model
+
+        shards = {name: self.artifacts / "shards" / name for name in self.sources}
+        return open_run_model(self.model_folder, self.run.kind, shards, here(self.cache, self.shared.batch))
+
+    def test_images(self) -> pd.DataFrame:
+        """Return the rows of the evaluation images in the index of the multi-domain source, as embeddings have them.
+
+        Raises:
+            DataError: the index is missing or damaged, or holds no test image.
+        """
+        from domix.embed.evaluation_sets import study_set
+
+        return study_set(self.artifacts / "shards" / self.sources[0]).rows
+
+    def training_images(self) -> dict[str, pd.DataFrame]:
+        """Return the rows of the images that the run was trained on, by source, in the order of the index.
+
+        Raises:
+            DataError: the mixture or an index is missing or damaged.
+        """
+        from domix.embed.run_model import training_images
+
+        mixture = self.artifacts / "mixtures" / f"{self.run.mixture}.parquet"
+        return training_images(mixture, self.artifacts / "shards")
+
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What an analysis of all runs together may read; `sources` lie in artifacts/shards, the multi-domain one first."""
+    """What an analysis of all runs together may read; see RunInputs."""
 
     study: Study
     sources: tuple[str, ...]
     artifacts: Path
+    cache: Path
     shared: Shared
 
     def of_run(self, run: Run) -> RunInputs:
         """Return what the analysis of one of the runs may read."""
         names = {run.mixture: self.study.standard_names[run.mixture]}
-        return RunInputs(replace(self.study, runs=(run,), standard_names=names), run, self.artifacts)
+        study = replace(self.study, runs=(run,), standard_names=names)
+        return RunInputs(study, run, self.sources, self.artifacts, self.cache, self.shared)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import logging
 import math
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import nn
 from tqdm import tqdm
@@ -53,6 +55,11 @@ class ComputeContext:
     batch: int  # images a step
     device: str = "cpu"
     threads: int = 1  # that decode
+
+
+def here(cache: Path, batch: int) -> ComputeContext:
+    """Return the means of this machine: its GPU if it has one, and a thread a core."""
+    return ComputeContext(cache, batch, "cuda" if torch.cuda.is_available() else "cpu", os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,16 @@
 """What the embedding stages share: which images, which checkpoints, by what means."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from domix.embed.passes import ComputeContext, kept_checkpoints
+from domix.embed.passes import ComputeContext, here, kept_checkpoints
 from domix.project.common import ARTIFACTS, SETS, STATE, original_root
 from domix.settings.params import Params
 
 
 def means_of(params: Params) -> ComputeContext:
     """Return the device, and where decoded images and embeddings are kept."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return ComputeContext(original_root() / STATE, params.embed.batch, device, os.cpu_count() or 1)
+    return here(original_root() / STATE, params.embed.batch)
 
 
 def images_of(params: Params) -> dict[str, Any]:

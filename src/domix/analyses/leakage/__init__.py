@@ -1,6 +1,6 @@
 """Held-out images, and what looks like them, among the training samples of every mixture.
 
-May import: analyses, data.mixtures, data.store, embed, model, runtime, study.
+May import: analyses, data.mixtures, data.store, embed, model, runs, runtime, study.
 Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 """
 

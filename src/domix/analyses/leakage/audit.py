@@ -29,7 +29,9 @@ from domix.analyses.sampling import draw_rows
 from domix.data.mixtures.duplicates import hash_bits, held_out_images, in_cells, is_flat, leaked
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
-from domix.embed.source_encoder import SourceEncoder
+from domix.embed.passes import ComputeContext
+from domix.embed.run_model import RunModel
+from domix.runs import CLIP
 from domix.runtime.errors import DataError, ParameterError
 from domix.study import Run, Study
 
@@ -49,9 +51,7 @@ class Search:
     similarity: float
     near_bits: int
     confidence: float
-    batch: int
-    device: str = "cpu"
-    threads: int = 1
+    context: ComputeContext
 
 
 def choose_encoder(runs: Sequence[Run], cells: pd.DataFrame, wanted: str | None) -> Run:
@@ -89,8 +89,8 @@ def audit(mixtures: Mapping[str, pd.DataFrame], shards: Mapping[str, Path], enco
     material = _gather_material(mixtures, {n: read_index(f, INDEX_COLUMNS) for n, f in shards.items()}, search.study)
     with ExitStack() as stack:
         readers = {name: stack.enter_context(ShardReader(folder)) for name, folder in shards.items()}
-        eyes = SourceEncoder(encoder, readers, batch=search.batch, device=search.device, threads=search.threads)
-        nearest, probe, taken = _look(eyes, material, search)
+        model = RunModel(encoder, CLIP, readers, search.context)
+        nearest, probe, taken = _look(model, material, search)
     copies = _copies(material, search.near_bits)
     shown = {
         (mixture, source): _by_domain(material, taken, mixture, source)
@@ -155,10 +155,10 @@ def _gather_material(mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd
     return _Material(list(mixtures), indices, domains, images, samples, domain, labels, tested)
 
 
-def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nearest, Probe, Bools]:
+def _look(model: RunModel, material: _Material, search: Search) -> tuple[Nearest, Probe, Bools]:
     """Read every sample once: the nearest ones, the domain probe, and what it takes for the test domain [N]."""
     samples, source = material.samples, material.source
-    images = eyes.all(source, material.images)
+    images = np.concatenate(list(model.embeddings(source, material.images)))
     nearest = Nearest(
         images,
         material.images["label"].to_numpy(np.int64),
@@ -170,7 +170,7 @@ def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nea
     mine = samples.of_source(source)
     training = mine[(material.index_rows(mine, source, ["split"])["split"] == "train").to_numpy()]
     drawn = training[draw_rows(material.domain[training], PROBE_IMAGES, seed=PROBE_SEED)]
-    image = eyes.all(source, material.index_rows(drawn, source, READ))
+    image = np.concatenate(list(model.embeddings(source, material.index_rows(drawn, source, READ))))
     probe = fit_probe(
         image,
         material.domain[drawn],
@@ -189,7 +189,7 @@ def _look(eyes: SourceEncoder, material: _Material, search: Search) -> tuple[Nea
         rest = samples.of_source(name)
         rest = rest[waiting[rest]]
         done = 0
-        for block in eyes.batches(name, material.index_rows(rest, name, READ)):
+        for block in model.embeddings(name, material.index_rows(rest, name, READ)):
             part = rest[done : done + len(block)]
             taken[part] = probe.takes(block, material.label[part])
             nearest.add(block, part, samples.group[part], material.label[part])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +38,14 @@ def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
         DataError: a file is missing or damaged, or the encoder's training has diverged.
         ParameterError: the settings name an encoder that the study lacks.
     """
-    import torch
+    from domix.embed.passes import here
 
     search = Search(
         study=inputs.study,
         similarity=settings.similarity,
         near_bits=inputs.shared.near_bits,
         confidence=inputs.shared.confidence,
-        batch=inputs.shared.batch,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        threads=os.cpu_count() or 1,
+        context=here(inputs.cache, inputs.shared.batch),
     )
     mixtures = {name: read_mixture(path).rows for name, path in _mixtures(inputs).items()}
     return audit(mixtures, _shards(inputs), _encoder(inputs, settings), search)

@@ -1,0 +1,133 @@
+"""The image side of a model folder over any packed images, as analyses read it: batches, embeddings, activations.
+
+Shapes: N images, B batch, D embedding, C channels.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domix.activations.encode import encode, unit_embeddings
+from domix.activations.store import ActivationStore, StoreWriter, open_or_make
+from domix.data.loading.image_cache import digest_of_images
+from domix.data.loading.samples import Reader
+from domix.data.mixtures.mixture import read_mixture
+from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
+from domix.embed.passes import PACKAGES, ComputeContext
+from domix.encoders.cutting import cut_images
+from domix.encoders.encoder import ImageEncoder, classifier_encoder, clip_encoder
+from domix.encoders.preprocess import square
+from domix.model.checkpoint import WEIGHTS, load_model
+from domix.model.classifier import load_classifier
+from domix.model.clip import image_size
+from domix.runs import SUPERVISED
+from domix.runtime.ahead import ahead
+from domix.runtime.code_digest import code_digest
+from domix.runtime.files import digest_of, sha256_file
+
+
+def open_run_model(folder: Path, kind: str, shards: Mapping[str, Path], context: ComputeContext) -> RunModel:
+    """Load the model of a run's `folder`, and open the packed sources by name.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    return RunModel(folder, kind, {name: ShardReader(home) for name, home in shards.items()}, context)
+
+
+def training_images(mixture: Path, shards: Path) -> dict[str, pd.DataFrame]:
+    """Return the rows of a mixture's images in the indices of their sources below `shards`, in the index's order.
+
+    Raises:
+        DataError: the mixture or an index is missing or damaged.
+    """
+    rows = {}
+    for source, samples in read_mixture(mixture).rows.groupby("source"):
+        index = read_index(shards / str(source))
+        rows[str(source)] = index[index["row"].isin(samples["row"])].reset_index(drop=True)
+    return rows
+
+
+class RunModel:
+    """A model trained here, and the packed sources whose images it reads.
+
+    Attributes:
+        encoder: the model, for all that is not a plain pass: sites, edits, gradients.
+    """
+
+    encoder: ImageEncoder
+
+    def __init__(self, folder: Path, kind: str, readers: Mapping[str, Reader], context: ComputeContext) -> None:
+        """Load the model of a `folder`, of a kind of runs (see domix.runs).
+
+        Raises:
+            DataError: a file of the model is missing or damaged.
+        """
+        self.folder, self.kind, self.readers, self.context = folder, kind, readers, context
+        if kind == SUPERVISED:
+            classifier, config = load_classifier(folder)
+            preprocess = square(config["encoder"]["image_size"])
+            self.encoder = classifier_encoder(classifier, preprocess, device=context.device)
+        else:
+            model, config = load_model(folder)
+            self.encoder = clip_encoder(model, square(image_size(config["model"])), device=context.device)
+
+    def batches(self, source: str, rows: pd.DataFrame) -> Iterator[Tensor]:
+        """Yield a source's images as the model reads them, uint8 [B, 3, H, W], in the order of `rows`.
+
+        `rows` has the index's columns `row`, `key`, `height`, `width`. Images are read as those of the test split are.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        read, batch = self.readers[source].read, self.context.batch
+
+        def images(part: pd.DataFrame) -> Tensor:
+            numbers = part["row"].tolist()
+            return cut_images(
+                lambda place: read(numbers[place]), part, self.encoder.preprocess, threads=self.context.threads
+            )
+
+        return ahead(images, [rows.iloc[start : start + batch] for start in range(0, len(rows), batch)])
+
+    def embeddings(self, source: str, rows: pd.DataFrame) -> Iterator[NDArray[np.float32]]:
+        """Yield the L2-normalised embeddings [B, D] of a source's images, in the order of `rows`; nothing is kept.
+
+        Raises:
+            DataError: an image cannot be read, or an embedding is not finite.
+        """
+        return unit_embeddings(self.encoder, self.batches(source, rows))
+
+    def activations(self, source: str, rows: pd.DataFrame, sites: Sequence[str]) -> ActivationStore:
+        """Return the activations float16 [N, C] of some sites over a source's images, averaged over positions.
+
+        They are kept in the context's cache by all that they depend on: made once, and gone on with after a kill.
+        `rows` has the index's columns `row` and those of samples.IDENTITY.
+
+        Raises:
+            DataError: the model lacks a site, gives values that are not finite, or an image cannot be read.
+            DomixError: there is no room on the disk.
+        """
+        key = {
+            "weights": sha256_file(self.folder / WEIGHTS),
+            "source": source,
+            "images": digest_of_images(rows),
+            "preprocess": str(self.encoder.preprocess),
+            "sites": list(sites),
+            "code": code_digest(__name__),
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        }
+
+        def make(writer: StoreWriter) -> None:
+            encode(self.encoder, self.batches(source, rows.iloc[writer.begin :]), [writer], first=writer.begin)
+
+        home = self.context.cache / "activations" / digest_of(**key)
+        return open_or_make(home, sites, len(rows), key=key, make=make)
