@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from domix.cli.probe import probe
-from domix.data.captions.captions import ROWS
 from domix.data.loading.images import Images
 from domix.data.mixtures.composition import compose
 from domix.data.mixtures.labels import Labels
+from domix.data.store.texts import CAPTIONS
 from domix.model import clip
 from domix.model.classifier import load_encoder
 from domix.project.common import ARTIFACTS
@@ -180,7 +180,7 @@ def captions_of(params: Params, least: int) -> list[str]:
     for source in [params.sources[0], *params.base]:
         path = ARTIFACTS / "captions" / f"{source}.parquet"
         if path.exists():
-            texts += ROWS.read(path, ["standard"])["standard"].drop_duplicates().tolist()
+            texts += CAPTIONS.read(path, ["standard"])["standard"].drop_duplicates().tolist()
     texts = texts or ["a " * 100]
     return list(itertools.islice(itertools.cycle(texts), max(least, len(texts))))
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from domix.analyses.contract import Findings
 from domix.analyses.leakage.audit import Search, audit, choose_encoder
 from domix.analyses.leakage.settings import Settings
+from domix.data.mixtures.composition import CELLS
 from domix.data.mixtures.mixture import read_mixture
 from domix.model.checkpoint import WEIGHTS
 from domix.runtime.files import sha256_file
-from domix.runtime.tables import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
 
 
 def _encoder(inputs: StudyInputs, settings: Settings) -> Path:
-    cells = read_table(inputs.artifacts / "mixtures" / "cells.parquet", ["mixture", "samples"])
+    cells = CELLS.read(inputs.artifacts / "mixtures" / "cells.parquet", ["mixture", "samples"])
     return inputs.of_run(choose_encoder(inputs.study.runs, cells, settings.encoder)).model_folder
 
 

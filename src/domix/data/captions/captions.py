@@ -23,24 +23,13 @@ import pyarrow.parquet as pq
 from domix.data.captions.patterns import Articles, Templates, count_choices, make_sentence, templates
 from domix.data.captions.streams import Draws, hash_keys, key_draws, reference_draws
 from domix.data.classes.names import class_text
+from domix.data.store.texts import CAPTIONS, TEXTS
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file
-from domix.runtime.tables import Column, TableSchema, read_table
 
 Stream = Literal["key", "reference"]
 
-ROWS = TableSchema(
-    "captions",
-    (
-        Column("key", "str", "the sample's"),
-        Column("standard", "str", "its caption with words of its domain"),
-        Column("aligned", "str", "the same with words that fit every domain"),
-    ),
-    "two captions of every sample of a source; samples that bring captions along have those for both",
-    path="artifacts/captions/<source>.parquet",
-    written_by="captions",
-)
-SCHEMA = ROWS.arrow
+SCHEMA = CAPTIONS.arrow
 GROUP = 1 << 17  # rows that are made and written at a time
 
 NO_TEXT = "have no caption: give them one, or leave them out, and run dvc repro pack"
@@ -125,8 +114,8 @@ def own_captions(keys: pd.Series, path: Path) -> Iterator[pa.Table]:
     Raises:
         DataError: samples without a text, or one with two; the file is missing or damaged.
     """
-    rows = _find(keys, read_table(path, ["key"])["key"], NO_TEXT)
-    texts = read_table(path, ["text"])["text"]
+    rows = _find(keys, TEXTS.read(path, ["key"])["key"], NO_TEXT)
+    texts = TEXTS.read(path, ["text"])["text"]
     _require_all(keys, ~texts.isna().to_numpy()[rows], NO_TEXT)
     column = _strings(texts)
     for start in range(0, len(keys), GROUP):

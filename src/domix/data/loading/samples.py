@@ -21,8 +21,8 @@ from domix.data.mixtures.mixture import (
 )
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
+from domix.data.store.texts import CAPTIONS
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.tables import read_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +134,7 @@ def open_mixture(
     here = {source: source not in streamed for source in folders}
     names = [*COLUMNS, *columns]
     indices = {source: read_index(folder, names, shards=here[source]) for source, folder in folders.items()}
-    texts = {source: read_table(captions / f"{source}.parquet") for source in folders} if captions else None
+    texts = {source: CAPTIONS.read(captions / f"{source}.parquet") for source in folders} if captions else None
     samples = gather(mixture, indices, texts)
     readers = {source: ShardReader(folder) for source, folder in folders.items() if here[source]}
     return Opened(mixture, samples, indices, readers, folders)

@@ -15,24 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from domix.data.sources.contract import Part, RawSample
-from domix.data.store import images
+from domix.data.store import images, texts
 from domix.data.store.index import shard_name
 from domix.data.store.shards import Block, ShardWriter, make_block
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_file, explain, link_or_copy, read_json, write_json
 from domix.runtime.seeds import numpy_generator
-from domix.runtime.tables import Column, TableSchema
 
 EXAMPLES = 5  # rejected keys that are kept for each reason
 STATS, TEXTS = "stats.json", "texts.parquet"
 DIGEST = b"shard_sha256"  # in the metadata of a unit's rows: of its shard
-TEXT_ROWS = TableSchema(
-    "texts",
-    (Column("key", "str", "the sample's"), Column("text", "str", "the caption that it brought along")),
-    "the captions of a corpus; only there if its samples bring any",
-    path="artifacts/shards/<source>/texts.parquet",
-    written_by="pack",
-)
 
 log = logging.getLogger(__name__)
 
@@ -201,9 +193,9 @@ def _write_texts(staging: Path, units: Sequence[Unit], path: Path) -> None:
     brought = [file for file in files if "text" in pq.read_schema(file).names]
     if not brought:
         return
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, TEXT_ROWS.arrow) as writer:
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, texts.TEXTS.arrow) as writer:
         for file in brought:
-            writer.write_table(pq.read_table(file, columns=TEXT_ROWS.names))
+            writer.write_table(pq.read_table(file, columns=texts.TEXTS.names))
 
 
 def _report(folder: Path, number: int) -> Path:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domix.data.loading.samples import CELL, Opened, Reader
+from domix.data.store.texts import CAPTIONS
 from domix.encoders.cutting import cut_images
 from domix.encoders.preprocess import square
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
-from domix.runtime.tables import read_table
 
 if TYPE_CHECKING:
     from domix.data.mixtures.mixture import Mixture
@@ -126,7 +126,7 @@ def captions_of(rows: pd.DataFrame, folder: Path, kind: str) -> list[str]:
     texts = pd.Series(index=rows.index, dtype=object)
     for source, mine in rows.groupby("source"):
         path = folder / f"{source}.parquet"
-        table = read_table(path, ["key", kind])
+        table = CAPTIONS.read(path, ["key", kind])
         found = mine["key"].map(table[table["key"].isin(mine["key"])].set_index("key")[kind])
         if found.isna().any():
             raise DataError(f"{path} has no caption for {mine['key'][found.isna()].iloc[0]!r}: run dvc repro captions")
