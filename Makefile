@@ -41,10 +41,9 @@ packages: $(PACKAGES) # the environment without the project itself: a layer of t
 env: $(READY) ## create .venv from the hashed lock (PYTHON=python3.12 picks the interpreter)
 	@echo "The environment is ready: source $(VENV)/bin/activate"
 
-repro: $(READY) ## bring the data, run the whole pipeline (params.yaml), show the result
+repro: $(READY) ## bring the data, run the whole pipeline (params.yaml) side by side, show the result
 	@echo "Running the pipeline of params.yaml; what is up to date is skipped."
-	@$(BIN)/dvc repro $(ARGS)
-	@$(BIN)/domix headline
+	@$(BIN)/domix repro $(ARGS)
 
 sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
 	@$(BIN)/domix sweep $(ARGS)

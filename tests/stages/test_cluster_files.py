@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from domix.cli.sweeps import cluster
-from domix.cli.sweeps.plan import Sweep
+from domix.cli.sweeps.plan import Parts, Sweep
 from domix.cli.sweeps.workspaces import Study
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import replace
@@ -158,8 +158,8 @@ OPTIONS = cluster.Cluster("24:00:00", 16, "H100", "domix-states")
 
 def make_sweep(root: Path) -> Sweep:
     studies = tuple(Study(domain, ("natural-only", "cg-high+0.1"), (0, 1)) for domain in ("clipart", "sketch"))
-    kinds = {"train": ["natural-only", "cg-high+0.1"], "train_supervised": []}
-    return Sweep(name="s", root=root, studies=studies, until="report", in_place=False, pull=False, kinds=kinds)
+    parts = Parts({"train": ["natural-only", "cg-high+0.1"], "train_supervised": []})
+    return Sweep(name="s", root=root, studies=studies, until="report", in_place=False, pull=False, parts=parts)
 
 
 def test_an_array_trains_each_mixture_once_on_the_gpus_it_needs(tmp_path: Path, params: Params) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from domix.cli import sweep
 from domix.cli.sweeps import slots as places
-from domix.cli.sweeps.plan import Entry, Sweep, judge, reason, stage_code, twins
+from domix.cli.sweeps.plan import Entry, Parts, Sweep, judge, reason, stage_code, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study, bring_up_to_date
 from domix.project import common
@@ -163,15 +163,51 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "environment", "names", "threads"),
-    [(None, {}, 8, "2"), (3, {}, 3, "5"), (16, {}, 16, "1"), (2, {"OMP_NUM_THREADS": "4"}, 2, None)],
+    [(None, {}, 12, "1"), (3, {}, 3, "5"), (16, {}, 16, "1"), (2, {"OMP_NUM_THREADS": "4"}, 2, None)],
 )
 def test_cores_are_shared_among_the_slots(
-    params: Params, cores: None, wanted: int | None, environment: dict[str, str], names: int, threads: str | None
+    params: Params,
+    cores: None,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: int | None,
+    environment: dict[str, str],
+    names: int,
+    threads: str | None,
 ) -> None:
-    trainer = replace(params.trainer, accelerator="cpu")
-    found = places.find_slots(trainer, wanted=wanted, per_gpu=1, environment=environment)
+    monkeypatch.setattr(places, "free_memory", lambda: 64 << 30)
+    trainer = replace(params.trainer, accelerator="cpu", threads=0)
+    found = places.find_slots(trainer, wanted=wanted, per_gpu=1, environment=environment, trainings=12)
     assert len({slot.name for slot in found}) == names
     assert {slot.environment.get("OMP_NUM_THREADS") for slot in found} == {threads}
+
+
+@pytest.mark.parametrize(
+    ("threads", "trainings", "gigabytes", "slots", "each"),
+    [
+        (0, 40, 64, 16, "1"),  # a core each
+        (1, 5, 64, 5, "1"),  # no more than there are trainings
+        (0, 5, 64, 5, "3"),  # which then share the cores
+        (4, 40, 64, 4, "4"),
+        (1, 40, 5, 2, "1"),  # no more than fit into the memory
+        (1, 40, 1, 1, "1"),  # but one is tried
+        (1, 0, 64, 1, "1"),
+        (32, 40, 64, 1, "32"),
+    ],
+)
+def test_there_are_as_many_slots_as_cores_memory_and_trainings(
+    params: Params,
+    cores: None,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    trainings: int,
+    gigabytes: int,
+    slots: int,
+    each: str,
+) -> None:
+    monkeypatch.setattr(places, "free_memory", lambda: gigabytes << 30)
+    trainer = replace(params.trainer, accelerator="cpu", threads=threads)
+    found = places.find_slots(trainer, wanted=None, per_gpu=1, environment={}, trainings=trainings)
+    assert [slot.environment["OMP_NUM_THREADS"] for slot in found] == [each] * slots
 
 
 @pytest.mark.parametrize(
@@ -198,7 +234,7 @@ def test_each_slot_sees_its_gpus(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     environment = {"CUDA_VISIBLE_DEVICES": "4,5,6,7"}
     trainer = replace(params.trainer, devices=devices)
-    found = places.find_slots(trainer, wanted=wanted, per_gpu=per_gpu, environment=environment)
+    found = places.find_slots(trainer, wanted=wanted, per_gpu=per_gpu, environment=environment, trainings=9)
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == seen
     assert len({slot.name for slot in found}) == len(found)
 
@@ -218,9 +254,8 @@ def test_slots_that_are_not_there_are_refused(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     with pytest.raises(ParameterError, match=says):
-        places.find_slots(
-            replace(params.trainer, **changes), **({"wanted": None, "per_gpu": 1, "environment": {}} | options)
-        )
+        asked = {"wanted": None, "per_gpu": 1, "environment": {}, "trainings": 9} | options
+        places.find_slots(replace(params.trainer, **changes), **asked)
 
 
 FAILED = (
@@ -255,22 +290,35 @@ def test_a_failure_is_told_by_its_stage(params: Params) -> None:
 def make_sweep(root: Path, params: Params, **changes: Any) -> Sweep:
     studies = tuple(Study(domain, ("natural-only", "cg-high"), (0,)) for domain in ("clipart", "sketch"))
     given = {"name": "s", "root": root, "studies": studies, "until": "report", "in_place": False, "pull": False}
-    kinds = {"train": ["natural-only", "cg-high"], "train_supervised": ["cg-high"]}
-    return Sweep(**(given | {"kinds": kinds} | changes))
+    trained = {"train": ["natural-only", "cg-high"], "train_supervised": ["cg-high"]}
+    parts = Parts(trained, public=("embed_public@x",), analyses=("evaluate", "analyse@cka"))
+    return Sweep(**(given | {"parts": parts} | changes))
 
 
 def test_a_sweep_trains_every_mixture_and_the_classifiers_asked_for(tmp_path: Path, params: Params) -> None:
     entries = make_sweep(tmp_path, params).entries
-    assert [entry.name for entry in entries][:5] == [
+    assert [entry.name for entry in entries][:8] == [
         "clipart/prepare",
         "clipart/train@natural-only-0",
         "clipart/train@cg-high-0",
         "clipart/train_supervised@cg-high-0",
+        "clipart/embed_public@x",
+        "clipart/evaluate",
+        "clipart/analyse@cka",
         "clipart/report",
     ]
-    assert entries[1].words[-4:] == ("--wait-for-lock", "repro", "--single-item", "train@natural-only-0")
+    told = {entry.name: entry.words[entry.words.index("--wait-for-lock") + 1 :] for entry in entries}
+    both = ("train@natural-only-0", "embed@natural-only-0")
+    assert told["clipart/train@natural-only-0"] == ("repro", "--single-item", *both)
+    assert told["clipart/train_supervised@cg-high-0"][-1] == "embed_supervised@cg-high-0"
+    assert told["clipart/analyse@cka"] == ("repro", "--single-item", "analyse@cka")
+    assert told["clipart/report"] == ("repro",)
     pulling = make_sweep(tmp_path, params, pull=True)
-    assert pulling.command(pulling.entries[1]).words[-2:] == ("train@natural-only-0", "--pull")
+    assert pulling.command(pulling.entries[1]).words[-2:] == ("embed@natural-only-0", "--pull")
+    trainings = make_sweep(tmp_path, params, until="train").entries
+    assert [entry.name for entry in trainings][:2] == ["clipart/prepare", "clipart/train@natural-only-0"]
+    assert trainings[1].words[-1] == "train@natural-only-0"
+    assert {entry.kind for entry in trainings} == {"prepare", "train", "train_supervised"}
     assert entries[3].model == tmp_path / ".cache/sweep/s/clipart/artifacts/models/supervised/cg-high-s0"
 
 
@@ -308,7 +356,7 @@ def test_the_table_tells_how_far_each_training_has_come(tmp_path: Path, params: 
     for told in ("running (attempt 2)", "gpu 3", "120/500", "1,280", "2.346", "0:00:38"):
         assert told in line
     assert "499" not in next(line for line in lines if "clipart/train@cg-high-0" in line)
-    assert "2 running, 8 waiting" in "\n".join(lines)
+    assert "2 running, 14 waiting" in "\n".join(lines)
 
 
 def test_a_long_sweep_shows_what_matters_first(tmp_path: Path, params: Params) -> None:

@@ -307,6 +307,17 @@ def plan(
     command.main(params, command.Asked(rate=rate, log=log, seconds=seconds, test_domains=names(test_domains)))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def repro(context: typer.Context) -> None:
+    """Run the study, side by side, and show its answer.
+
+    With targets or options of `dvc repro`, which are handed on, one stage after the other.
+    """
+    from domix.cli import repro as command
+
+    command.main(params_of(context), context.args)
+
+
 @app.command()
 def headline(
     folder: Annotated[Path, typer.Argument(help="A repository in which the pipeline was run.")] = Path(),

@@ -2,9 +2,11 @@
 
 For each test domain a copy of the repository (sweeps/workspaces.py), in which
 
-1. `dvc repro mixtures captions` makes what the trainings share, one copy after the other;
-2. one `dvc repro --single-item train@<mixture>-<seed>` a slot trains, on as many GPUs or cores as a slot has;
-3. `dvc repro` does the rest, again one copy after the other.
+1. `dvc repro mixtures captions` makes what the runs share, one copy after the other;
+2. one `dvc repro --single-item train@<mixture>-<seed> embed@<mixture>-<seed>` a slot trains and embeds, on the slot's
+   GPUs or cores;
+3. one `dvc repro --single-item` a slot evaluates and analyses, once all runs of a study are there;
+4. `dvc repro` does the rest, again one copy after the other.
 
 A training that died is started again and goes on where it was; one that failed does not stop the others. Ctrl-C and
 SIGTERM end all in good order; the same command goes on. What was asked and what became of it: .cache/sweep/<name>/
@@ -25,16 +27,18 @@ from filelock import FileLock, Timeout
 
 from domix.cli.sweeps.cluster import Cluster, write_sky, write_slurm
 from domix.cli.sweeps.conductor import Conductor
-from domix.cli.sweeps.plan import Sweep, kinds_of
+from domix.cli.sweeps.plan import Sweep, parts_of
 from domix.cli.sweeps.slots import find_slots
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import original_root
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.slots import Slot
 from domix.settings.params import Params
 from domix.train.settings import Trainer
 
 Until = Literal["mixtures", "train", "report"]
+HERE = "repro"  # name of the sweep of params.yaml's own study, in the repository itself: also `domix repro`'s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +59,17 @@ class Asked:
 
 
 def main(params: Params, asked: Asked) -> None:
-    """Do what the command line asks."""
+    """Do what the command line asks.
+
+    Raises:
+        DomixError: parts failed, or the same sweep is running.
+        Interrupted: a signal came.
+    """
     sweep = plan(params, asked)
     if asked.write is not None:
         write(sweep, params.trainer, asked.write, asked.cluster)
         return
-    sweep.slots = find_slots(params.trainer, wanted=asked.slots, per_gpu=asked.per_gpu, environment=os.environ)
+    sweep.slots = slots_for(sweep, params.trainer, asked)
     with _alone(sweep), _signals() as signals, View(sweep) as view:
         try:
             Conductor(sweep, view, signals, retries=asked.retries).conduct()
@@ -72,6 +81,16 @@ def main(params: Params, asked: Asked) -> None:
     bad = [entry for entry in sweep.entries if entry.status in ("failed", "skipped")]
     if bad:
         raise DomixError(f"{len(bad)} of {len(sweep.entries)} parts are not done (above); the same command tries again")
+
+
+def slots_for(sweep: Sweep, trainer: Trainer, asked: Asked) -> tuple[Slot, ...]:
+    """Return the slots of this machine for the sweep's trainings.
+
+    Raises:
+        ParameterError: it has not what is asked for.
+    """
+    trainings = len(sweep.of("train", "train_supervised"))
+    return find_slots(trainer, wanted=asked.slots, per_gpu=asked.per_gpu, environment=os.environ, trainings=trainings)
 
 
 def write(sweep: Sweep, trainer: Trainer, wanted: tuple[str, str], cluster: Cluster) -> None:
@@ -98,7 +117,8 @@ def plan(params: Params, asked: Asked) -> Sweep:
     seeds = asked.seeds or tuple(params.seeds)
     studies = tuple(Study(domain, mixtures, seeds) for domain in asked.test_domains or (params.test_domain,))
     own = Study(params.test_domain, tuple(params.mixtures), tuple(params.seeds))
-    name = asked.name or "default"
+    in_place = studies == (own,) and asked.name is None
+    name = asked.name or (HERE if in_place else "default")
     if Path(name).name != name or name.startswith("."):
         raise ParameterError(f"--name must be a plain folder name, not {name!r}")
     return Sweep(
@@ -106,9 +126,9 @@ def plan(params: Params, asked: Asked) -> Sweep:
         root=original_root(),
         studies=studies,
         until=asked.until,
-        in_place=studies == (own,) and asked.name is None,
+        in_place=in_place,
         pull=asked.pull,
-        kinds=kinds_of(params, mixtures),
+        parts=parts_of(params, mixtures),
     )
 
 
@@ -124,9 +144,8 @@ def _alone(sweep: Sweep) -> Generator[None]:
         with FileLock(sweep.folder / "lock", timeout=0):
             yield
     except Timeout:
-        raise DomixError(
-            f"the sweep {sweep.name!r} is running already: wait for it, or choose another --name"
-        ) from None
+        other = "" if sweep.in_place else ", or choose another --name"
+        raise DomixError(f"the sweep {sweep.name!r} is running already: wait for it{other}") from None
 
 
 @contextmanager

@@ -3,13 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from domix.embed.passes import ComputeContext, here, kept_checkpoints
 from domix.project.common import ARTIFACTS, SETS, STATE, original_root
 from domix.settings.params import Params
 
 
 def means_of(params: Params) -> ComputeContext:
-    """Return the device, and where decoded images and embeddings are kept."""
+    """Return the device, and where decoded images and embeddings are kept; compute with as many threads as trainings.
+
+    Their number moves the last digits, which so are the same whatever else runs.
+    """
+    if params.trainer.threads:
+        torch.set_num_threads(params.trainer.threads)
     return here(original_root() / STATE, params.embed.batch)
 
 

@@ -46,7 +46,7 @@ def write_slurm(sweep: Sweep, trainer: Trainer, folder: Path, cluster: Cluster) 
             raise DomixError(f"{entry.folder} has no mixture {entry.mixture!r} yet: run `{prepare}` first")
     later = twins(trainings)  # what follows the array finds them in DVC's run cache
     lines = [
-        "|".join([str(entry.folder), entry.stage, entry.kind, str(entry.mixture), str(entry.seed)])
+        "|".join([str(entry.folder), entry.targets[0], entry.kind, str(entry.mixture), str(entry.seed)])
         for entry in trainings
         if entry.name not in later
     ]

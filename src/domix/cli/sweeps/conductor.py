@@ -1,4 +1,4 @@
-"""The course of a sweep: what the trainings share, the trainings, the rest."""
+"""The course of a sweep: what the runs share, the runs, what reads them, the rest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from domix.cli.sweeps.plan import DVC, Entry, Sweep, judge, reason, twins
+from domix.cli.sweeps.plan import DVC, RUNS, Entry, Kind, Sweep, judge, reason, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import bring_up_to_date
 from domix.runtime.slots import Runner, Slot
@@ -30,43 +30,42 @@ class Conductor:
         }
 
     def conduct(self) -> None:
-        """Prepare, train, report."""
+        """Prepare, train and embed, analyse, report."""
         sweep = self.sweep
-        trainings, reports = sweep.of("train", "train_supervised"), sweep.of("report")
-        self._drop(trainings, sweep.until == "mixtures")
-        self._drop(reports, sweep.until != "report")
+        if sweep.until == "mixtures":
+            sweep.entries = sweep.of("prepare")
         for study in sweep.studies:
             if not sweep.in_place:
                 bring_up_to_date(sweep.root, sweep.folder_of(study), study)
         self._run(sweep.of("prepare"), ONE)
         for study in sweep.studies:
             self._find_done(study.test_domain)
-        ready = [entry for entry in sweep.of("train", "train_supervised") if entry.state == "waiting"]
+        ready = [entry for entry in sweep.of(*RUNS) if entry.state == "waiting"]
         self._run(ready, sweep.slots, twins(ready))
-        for entry in sweep.of("report"):
-            missing = [e for e in self._before(entry) if e.status != "done"]
+        # Analyses take what threads they take alone, so that their last digits are those of a plain `dvc repro`.
+        self._run(self._ready("analyse", after=("prepare", *RUNS)), [Slot(slot.name) for slot in sweep.slots])
+        self._run(self._ready("report", after=("prepare", *RUNS, "analyse")), ONE)
+
+    def _ready(self, kind: Kind, *, after: tuple[Kind, ...]) -> list[Entry]:
+        """List the entries that can run; one before which a part of its study failed is skipped."""
+        for entry in self.sweep.of(kind):
+            missing = [e for e in self.sweep.of(*after, test_domain=entry.test_domain) if e.status != "done"]
             if missing:
                 entry.state, entry.note = "skipped", f"{len(missing)} parts before it are not done"
-        self._run([entry for entry in sweep.of("report") if entry.state == "waiting"], ONE)
-
-    def _drop(self, entries: list[Entry], unwanted: bool) -> None:
-        if unwanted:
-            self.sweep.entries = [entry for entry in self.sweep.entries if entry not in entries]
-
-    def _before(self, entry: Entry) -> list[Entry]:
-        return self.sweep.of("prepare", "train", "train_supervised", test_domain=entry.test_domain)
+        return [entry for entry in self.sweep.of(kind) if entry.state == "waiting"]
 
     def _find_done(self, test_domain: str) -> None:
-        """Mark the trainings that are up to date, and those that cannot run."""
+        """Mark the runs that are up to date, and those that cannot begin."""
         (prepared,) = self.sweep.of("prepare", test_domain=test_domain)
-        trainings = self.sweep.of("train", "train_supervised", test_domain=test_domain)
+        runs = self.sweep.of(*RUNS, test_domain=test_domain)
         if prepared.status != "done":
-            for entry in trainings:
+            for entry in runs:
                 entry.state, entry.note = "skipped", "its data could not be made"
-        elif trainings and not self.signals:
-            changed = outdated(prepared.folder, [entry.stage for entry in trainings], self.environment)
-            for entry in trainings:
-                if entry.stage not in changed:
+        elif runs and not self.signals:
+            stages = [stage for entry in runs for stage in entry.targets]
+            changed = outdated(prepared.folder, stages, self.environment)
+            for entry in runs:
+                if changed is not None and not changed & set(entry.targets):
                     entry.state, entry.note = "done", "up to date"
 
     def _run(self, entries: list[Entry], slots: Sequence[Slot], after: dict[str, str] | None = None) -> None:
@@ -93,11 +92,11 @@ class Conductor:
         self.view.update()
 
 
-def outdated(folder: Path, stages: list[str], environment: dict[str, str]) -> set[str]:
-    """Ask DVC which of some stages would run."""
+def outdated(folder: Path, stages: list[str], environment: Mapping[str, str]) -> set[str] | None:
+    """Ask DVC which of some stages, or of all if none is named, would run; None: it cannot tell."""
     command = [*DVC, "status", "--json", *stages]
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
     try:
-        return set(json.loads(done.stdout or "{}")) if not done.returncode else set(stages)
+        return set(json.loads(done.stdout or "{}")) if not done.returncode else None
     except json.JSONDecodeError:
-        return set(stages)
+        return None

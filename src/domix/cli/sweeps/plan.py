@@ -1,4 +1,4 @@
-"""What a sweep has to do: for each test domain the shared data, the trainings, the rest; and the file that says so."""
+"""What a sweep has to do: for each test domain data, runs, analyses and report; the file that says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from domix.runtime.files import sha256_file, write_json
 from domix.runtime.slots import Command, Job, Slot, Verdict
 from domix.settings.params import Params
 
-Kind = Literal["prepare", "train", "train_supervised", "report"]
+Kind = Literal["prepare", "train", "train_supervised", "embed_public", "analyse", "report"]
+RUNS: tuple[Kind, ...] = ("train", "train_supervised", "embed_public")
+EMBEDS = {"train": "embed", "train_supervised": "embed_supervised"}
 MODELS: dict[str, Path] = {
     "train": ARTIFACTS / "models" / "clip",
     "train_supervised": ARTIFACTS / "models" / "supervised",
@@ -39,26 +41,22 @@ class Entry:
     folder: Path  # where it runs
     mixture: str | None = None
     seed: int | None = None
+    targets: tuple[str, ...] = ()  # what DVC calls the stages that it runs, one after the other; of a report: all
     state: str = "waiting"  # until there is a job, and for entries that need none
     note: str = ""
     job: Job | None = None
 
     @property
-    def stage(self) -> str:
-        """Return what DVC calls a training."""
-        return f"{self.kind}@{self.mixture}-{self.seed}"
-
-    @property
     def name(self) -> str:
         """Return the entry's name in the sweep, its log's name, too."""
-        return f"{self.test_domain}/{self.kind if self.mixture is None else self.stage}"
+        return f"{self.test_domain}/{self.targets[0] if self.targets else self.kind}"
 
     @property
     def words(self) -> tuple[str, ...]:
         """Return its command."""
         if self.kind == "prepare":
             return PREPARE
-        return (*DVC, "repro") if self.kind == "report" else (*DVC, "repro", "--single-item", self.stage)
+        return (*DVC, "repro", *(("--single-item", *self.targets) if self.targets else ()))
 
     @property
     def model(self) -> Path | None:
@@ -73,6 +71,15 @@ class Entry:
         return self.job.state.value if self.job else self.state
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What DVC runs of a study, beside the data: kind of training -> mixtures, and stages by their names."""
+
+    trained: dict[Kind, list[str]]
+    public: tuple[str, ...] = ()  # models that were not trained here
+    analyses: tuple[str, ...] = ()  # what reads the runs: evaluation and analyses, none of which reads another
+
+
 @dataclass
 class Sweep:
     """All that a sweep does, and where."""
@@ -83,7 +90,7 @@ class Sweep:
     until: str
     in_place: bool  # one study, that of params.yaml: no copy is needed
     pull: bool  # take from DVC's default remote what other machines have made
-    kinds: dict[str, list[str]]  # kind of training -> mixtures
+    parts: Parts
     slots: Sequence[Slot] = ()
     entries: list[Entry] = field(default_factory=list)
     started: float = field(default_factory=time.time)
@@ -93,10 +100,15 @@ class Sweep:
         for study in self.studies:
             place = (study.test_domain, self.folder_of(study))
             self.entries.append(Entry("prepare", *place))
-            for kind in ("train", "train_supervised"):
-                pairs = [(m, s) for m in study.mixtures if m in self.kinds[kind] for s in study.seeds]
-                self.entries += [Entry(kind, *place, mixture, seed) for mixture, seed in pairs]
-            self.entries.append(Entry("report", *place))
+            for kind, mixtures in self.parts.trained.items():
+                for mixture, seed in [(m, s) for m in study.mixtures if m in mixtures for s in study.seeds]:
+                    stages = (kind, EMBEDS[kind]) if self.until == "report" else (kind,)
+                    targets = tuple(f"{stage}@{mixture}-{seed}" for stage in stages)
+                    self.entries.append(Entry(kind, *place, mixture, seed, targets))
+            if self.until == "report":
+                self.entries += [Entry("embed_public", *place, targets=(stage,)) for stage in self.parts.public]
+                self.entries += [Entry("analyse", *place, targets=(stage,)) for stage in self.parts.analyses]
+                self.entries.append(Entry("report", *place))
 
     @property
     def folder(self) -> Path:
@@ -171,10 +183,14 @@ class Sweep:
         return path.relative_to(self.root).as_posix()
 
 
-def kinds_of(params: Params, mixtures: Sequence[str]) -> dict[str, list[str]]:
-    """Return which of some mixtures each kind of training is asked for."""
-    supervised = params.supervised.mixtures
-    return {"train": list(mixtures), "train_supervised": [name for name in mixtures if name in supervised]}
+def parts_of(params: Params, mixtures: Sequence[str]) -> Parts:
+    """Return what the parameters ask for, of some mixtures."""
+    supervised = [name for name in mixtures if name in params.supervised.mixtures]
+    return Parts(
+        {"train": list(mixtures), "train_supervised": supervised},
+        tuple(f"embed_public@{name}" for name in params.models),
+        ("evaluate", *(f"analyse@{name}" for name in params.analyses)),
+    )
 
 
 def stage_code(code: int, said: str) -> int:
@@ -208,6 +224,8 @@ def twins(entries: Sequence[Entry]) -> dict[str, str]:
     first: dict[str, str] = {}
     found = {}
     for entry in entries:
+        if entry.mixture is None:
+            continue
         data = sha256_file(entry.folder / ARTIFACTS / "mixtures" / f"{entry.mixture}.parquet")
         key = json.dumps([entry.kind, data, entry.seed])
         if first.setdefault(key, entry.name) != entry.name:

@@ -6,20 +6,25 @@ import os
 from collections.abc import Mapping
 
 from domix.runtime.errors import ParameterError
+from domix.runtime.memory import free_memory
 from domix.runtime.slots import Slot
 from domix.train.settings import Trainer
 
+NEED = 2 << 30  # bytes that a training on a CPU may take: the default study's take 1.4 GB
+
 
 def find_slots(
-    trainer: Trainer, *, wanted: int | None, per_gpu: int, environment: Mapping[str, str]
+    trainer: Trainer, *, wanted: int | None, per_gpu: int, environment: Mapping[str, str], trainings: int
 ) -> tuple[Slot, ...]:
     """Return the slots in which trainings run.
 
     Args:
-        trainer: says how many devices a training uses.
-        wanted: so many slots; None: one for each group of GPUs, or for every two cores.
+        trainer: says how many devices or threads a training uses.
+        wanted: so many slots; None: one for each group of GPUs; without any as many as there are trainings, cores (one
+            thread computes more on a core of its own than two on two) and memory for them.
         per_gpu: trainings that share a GPU.
         environment: whose CUDA_VISIBLE_DEVICES and OMP_NUM_THREADS are heeded.
+        trainings: that are to run.
 
     Raises:
         ParameterError: there are fewer GPUs than asked for, or a training needs several machines.
@@ -35,8 +40,10 @@ def find_slots(
     if per_gpu != 1:
         raise ParameterError("--per-gpu is for GPUs, and PyTorch sees none here: leave it out")
     cores = len(os.sched_getaffinity(0))
-    count = wanted or max(1, cores // 2)
-    return tuple(Slot(f"cpu {number}", _threads(cores // count, environment)) for number in range(count))
+    room = min(cores // max(1, trainer.threads), free_memory() // NEED, trainings)
+    count = wanted or max(1, room)
+    threads = trainer.threads or cores // count
+    return tuple(Slot(f"cpu {number}", _threads(threads, environment)) for number in range(count))
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
