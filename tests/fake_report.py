@@ -33,7 +33,7 @@ ACCURACY = {  # of the held out and the seen cells of the test domain, and of th
     "cg-high-all": (0.38, 0.39, 0.43),
 }
 LAYERS = ["stem", "layer1.0", "layer2.0", "layer3.0", "layer4.0", "attnpool"]
-BASELINES = ("natural-only", "leave-out-domain", "cg-high-all")
+BASELINES = ("natural-only", "leave-out-domain", "cg-low", "cg-high-all")
 CONFIDENCE = 0.95
 
 

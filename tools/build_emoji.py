@@ -102,7 +102,8 @@ def _package_licence(artist: Artist, package: Package) -> dict[str, bytes]:
 
 def _test_class_lists(objects: list[Object], drawn: dict[str, dict[str, set[str]]]) -> dict[Path, bytes]:
     by_text = {d: {o.text: drawn[d][o.directory] for o in objects} for d in DOMAINS}
-    lists = {"emoji": testclasses.choose_test_classes(by_text), "domainnet": testclasses.PAPER}
+    chosen = {name: testclasses.choose_test_classes(by_text, count) for name, count in testclasses.COUNTS.items()}
+    lists = chosen | {"domainnet": list(testclasses.PAPER)}
     return {TEST_CLASSES / f"{name}.txt": testclasses.list_text(names).encode() for name, names in lists.items()}
 
 

@@ -155,12 +155,14 @@ def test_the_papers_classes_are_kept_and_the_others_chosen_by_digest():
     assert testclasses.choose_test_classes(drawn, count=5) == ["a", "b", "c", "d", "penguin"]
 
 
-def test_classes_with_fewer_artists_are_never_chosen():
-    drawn = drawn_by_all("a", "b")
-    drawn["sketch"]["a"].pop()
-    assert testclasses.choose_test_classes(drawn, count=1) == ["b"]
-    with pytest.raises(ValueError, match="only 1 classes are drawn by every artist; 2 are needed"):
-        testclasses.choose_test_classes(drawn, count=2)
+def test_classes_come_first_that_more_domains_have_of_every_artist():
+    drawn = drawn_by_all("a", "penguin", "c")
+    drawn["sketch"]["penguin"].pop()
+    for domain in ("sketch", "clipart"):
+        drawn[domain]["c"].pop()
+    assert [testclasses.choose_test_classes(drawn, count) for count in (1, 2)] == [["a"], ["a", "penguin"]]
+    with pytest.raises(ValueError, match="there are only 3 classes; 4 are needed"):
+        testclasses.choose_test_classes(drawn, 4)
 
 
 # What is bundled ------------------------------------------------------------------------------------
@@ -204,10 +206,15 @@ def test_every_object_is_drawn_in_every_domain():
 
 def test_bundled_table_of_classes_and_test_classes_follow_the_rules():
     assert (BUNDLED / "classes.csv").read_text(encoding="utf-8") == layout.classes_csv(load_objects())
-    chosen = testclasses.choose_test_classes(bundled_drawings())
-    shipped = BUNDLED.parents[1] / build_emoji.TEST_CLASSES / "emoji.txt"
-    assert shipped.read_text(encoding="utf-8") == testclasses.list_text(chosen)
-    assert len(chosen) == 150
+    lists = {}
+    for name, count in {"emoji": 150, "emoji-550": 550}.items():
+        lists[name] = testclasses.choose_test_classes(bundled_drawings(), count)
+        shipped = BUNDLED.parents[1] / build_emoji.TEST_CLASSES / f"{name}.txt"
+        assert shipped.read_text(encoding="utf-8") == testclasses.list_text(lists[name])
+        assert len(lists[name]) == count
+    artists = {domain: {artist.name for artist in ARTISTS if artist.domain == domain} for domain in DOMAINS}
+    assert all(bundled_drawings()[d][name] == artists[d] for d in DOMAINS for name in lists["emoji"])
+    assert set(lists["emoji"]) < set(lists["emoji-550"])
 
 
 def test_notice_names_every_artist_and_counts_as_bundled():

@@ -1,4 +1,4 @@
-"""Which classes of the bundled set are held out from the test domain: the rule behind test_classes/emoji.txt."""
+"""Which classes of the bundled set are held out from the test domain: the rule behind test_classes/emoji*.txt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tools.emoji.artists import ARTISTS, DOMAINS
 
-COUNT = 150
+COUNTS = {"emoji": 150, "emoji-550": 550}  # classes of each shipped list
 
 # The paper's 15 test classes (Kempf et al. 2025), DomainNet's names.
 PAPER = (
@@ -16,31 +16,36 @@ PAPER = (
 )  # fmt: skip
 
 
-def choose_test_classes(drawn: dict[str, dict[str, set[str]]], count: int = COUNT) -> list[str]:
-    """Choose test classes among those that every artist of every domain has drawn.
+def choose_test_classes(drawn: dict[str, dict[str, set[str]]], count: int) -> list[str]:
+    """Choose test classes, those first that the most domains have every artist's drawing of: they have most test images.
 
-    The paper's classes among them are kept; the rest is filled up in the order of the SHA-256 of the class name, which
-    has nothing to do with what the drawings look like.
+    Of equals the paper's classes come first, then the others in the order of the SHA-256 of the class name, which has
+    nothing to do with what the drawings look like. A longer list so holds a shorter one.
 
     Args:
         drawn: domain -> class -> artists who drew it.
+        count: of classes.
 
     Returns:
         The names, sorted.
 
     Raises:
-        ValueError: fewer than `count` classes are drawn by all artists.
+        ValueError: there are fewer than `count` classes.
     """
-    whole = [name for name in next(iter(drawn.values())) if _drawn_by_all(drawn, name)]
-    if len(whole) < count:
-        raise ValueError(f"only {len(whole)} classes are drawn by every artist; {count} are needed")
-    kept = [name for name in whole if name in PAPER]
-    others = sorted(set(whole) - set(kept), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    return sorted([*kept, *others][:count])
+    names = list(next(iter(drawn.values())))
+    if len(names) < count:
+        raise ValueError(f"there are only {len(names)} classes; {count} are needed")
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        return _domains_in_part(drawn, name), name not in PAPER, hashlib.sha256(name.encode()).hexdigest()
+
+    return sorted(sorted(names, key=rank)[:count])
 
 
-def _drawn_by_all(drawn: dict[str, dict[str, set[str]]], name: str) -> bool:
-    return all(drawn[domain].get(name, set()) == {a.name for a in ARTISTS if a.domain == domain} for domain in DOMAINS)
+def _domains_in_part(drawn: dict[str, dict[str, set[str]]], name: str) -> int:
+    """Count the domains in which some artist has not drawn a class."""
+    every = {domain: {artist.name for artist in ARTISTS if artist.domain == domain} for domain in DOMAINS}
+    return sum(drawn[domain].get(name, set()) != artists for domain, artists in every.items())
 
 
 def list_text(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import cast
 
@@ -9,8 +10,9 @@ import pandas as pd
 
 from domix.project.common import RUN_PAGE, load_params
 from domix.report.load.study import load_results
-from domix.report.tables import summary, words
+from domix.report.tables import findings, summary
 
+WIDTH = 100
 COLUMNS = ("held_out", "seen", "natural")
 
 
@@ -22,12 +24,13 @@ def headline(root: Path) -> str:
     """
     params = load_params(root / "params.yaml")
     study = load_results(root / "artifacts", params.mixtures, params.seeds, params.evaluate.confidence)
-    conclusion = words.conclude(study)
+    conclusion = findings.conclude(study)
     lines = [
         "",
-        f"{conclusion.verdict}",
-        conclusion.answer,
+        f"{conclusion.headline}.",
+        *(line for found in conclusion.findings for line in ("", found.question, *_wrapped(found))),
         "",
+        *([] if conclusion.findings else [*map(_filled, conclusion.more[:1]), ""]),
         _row("mixture", [column.replace("_", " ") for column in COLUMNS]),
     ]
     for row in summary.result_table(study):
@@ -42,6 +45,14 @@ def headline(root: Path) -> str:
     if (root / RUN_PAGE).is_file():
         lines.append(f"With commit, times and rates of the run: {(root / RUN_PAGE).resolve()}")
     return "\n".join(lines)
+
+
+def _wrapped(found: findings.Finding) -> list[str]:
+    return [_filled(f"{found.answer}."), _filled(f"({found.numbers})")]
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _row(name: str, cells: tuple[str, ...] | list[str]) -> str:

@@ -21,7 +21,7 @@ from domix.report.figures import accuracies, cells, classes, effective, learning
 from domix.report.load.study import Results
 from domix.report.page import datacards, drilldown, examples, modelcards
 from domix.report.page.run_facts import RunFacts, insert, mean_rates
-from domix.report.tables import other_models, summary, words
+from domix.report.tables import findings, other_models, summary, words
 from domix.runtime import wording
 from domix.settings.params import Params
 
@@ -108,7 +108,7 @@ def _result(study: Results) -> dict[str, Any]:
     """Return what the page's first half shows: the answer, the cells, accuracies and the table."""
     compared = summary.differences(study, study.baseline) if study.baseline else None
     return {
-        "conclusion": words.conclude(study),
+        "conclusion": findings.conclude(study),
         "shown": {mixture: words.shown(study, mixture) for mixture in study.mixtures},
         "cells": cells.cells(study),
         "accuracy": accuracies.accuracies(study),

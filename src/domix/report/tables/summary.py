@@ -82,7 +82,7 @@ def differences(study: Results, baseline: str, cells: str = "held_out", metric: 
     merged["p_value"] = groups["p_value"].max()
     merged = merged.reindex([m for m in study.mixtures if m in merged.index])
     merged["p_value"] = holm(merged["p_value"].to_numpy(dtype=float))
-    alpha = 1 - study.confidence
+    alpha = round(1 - study.confidence, 12)  # 1 - 0.95 is a little more than 0.05
     merged["verdict"] = [verdict(r["low"], r["high"], r["p_value"], alpha) for _, r in merged.iterrows()]
     merged["baseline"] = baseline
     return merged.reset_index().astype({"n": int})
