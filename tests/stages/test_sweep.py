@@ -67,7 +67,7 @@ if sys.argv[1] == "captions":
 elif sys.argv[1] in ("embeddings", "analysis"):
     out = out / ("clip/" + "-s".join(sys.argv[2:]) if sys.argv[1] == "embeddings" else sys.argv[2])
     out.mkdir(parents=True)
-    (out / "made").write_text(" ".join(sys.argv[1:]))
+    (out / "meta.json").write_text(" ".join(sys.argv[1:]))
 elif sys.argv[1] == "mixtures":
     if params["test_domain"] == "nowhere":
         sys.exit("mixtures: there is no domain 'nowhere'")
@@ -92,7 +92,7 @@ with open(diary, "a") as file:
 row = {"steps": 100, "batch": 8, "step": 50, "loss": 2.5, "samples_per_s": 80.0, "time": time.time()}
 Path(os.environ["DOMIX_PROGRESS"]).parent.mkdir(parents=True, exist_ok=True)
 Path(os.environ["DOMIX_PROGRESS"]).write_text(json.dumps(row))
-if me == "painting/cg-high-0" and not (root / "mended").exists():
+if me in ("painting/cg-high-0", "here/cg-high-0") and not (root / "mended").exists():
     print("train: trainer.accelerator is gpu, but there is none", file=sys.stderr)
     sys.exit(2)
 if me == "clipart/cg-high-0" and me not in before:
@@ -104,6 +104,17 @@ if mixture == "leave-out-domain" and me not in before:
 out = Path("artifacts/models/clip") / f"{mixture}-s{seed}"
 out.mkdir(parents=True)
 (out / "model").write_text(f"{mixture} {seed}")
+"""
+# Stages of the page of an unfinished study: what they were asked for.
+STAGE = """
+import sys
+from pathlib import Path
+from ruamel.yaml import YAML
+params = YAML(typ="safe").load(Path("params.yaml").read_text())
+folder = Path(sys.argv[1]) if "{name}" == "report" else Path("artifacts/{name}")
+folder.mkdir(parents=True)
+read = Path("artifacts/evaluate/index.html").read_text() if "{name}" == "report" else ""
+(folder / "index.html").write_text(f"{name} of {{params['mixtures']}}; {{read}}")
 """
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {
     "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "src"))),
@@ -122,6 +133,10 @@ def project(tmp_path: Path) -> Path:
     YAML(typ="safe", pure=True).dump(tree, root / "params.yaml")
     for name, text in (("dvc.yaml", PIPELINE), ("make.py", MAKE), ("train.py", TRAIN)):
         (root / name).write_text(text)
+    (root / "stages").mkdir()
+    (root / "stages/__init__.py").touch()  # so that these come before the real ones
+    for name in ("evaluate", "report"):
+        (root / f"stages/{name}.py").write_text(STAGE.format(name=name))
     (root / ".gitignore").write_text("/artifacts\n.cache/\ndiary\nmended\nsaved\npatient\n")
     for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q")):
         subprocess.run(command, cwd=root, env=ENVIRONMENT, check=True)
@@ -226,3 +241,23 @@ def test_a_stopped_sweep_saves_and_goes_on(project: Path) -> None:
     assert code == 0, said
     assert (project / "artifacts/models/clip/leave-out-domain-s0/model").exists()
     assert record["workspaces"] == {"sketch": "."}
+
+
+@pytest.mark.slow
+def test_one_run_that_fails_leaves_the_others_and_a_page_of_them(project: Path) -> None:
+    """The study of the parameters, in the repository itself: what there is gets a page, the pipeline's outputs wait."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.dump(yaml.load(project / "params.yaml") | {"mixtures": ["natural-only", "cg-high"]}, project / "params.yaml")
+    code, said = sweep(project, "--retries", "0")
+    assert code == 2, said
+    _, runs = told(project, "repro")
+    states = {name.partition("/")[2]: run["state"] for name, run in runs.items()}
+    assert states["train@natural-only-0"] == "done" and states["train@cg-high-0"] == "failed"
+    assert states["evaluate"] == states["report"] == "skipped"
+    page = project / ".cache/sweep/repro/page/index.html"
+    assert f"the page of what is there: {page}" in said
+    assert page.read_text() == "report of ['natural-only', 'cg-high']; evaluate of ['natural-only']; "
+    assert not (project / "artifacts/eval").exists() and not (project / "artifacts/report").exists()
+    (project / "mended").touch()
+    assert sweep(project)[0] == 0
+    assert (project / "artifacts/report/made").read_text() == "cg-high-s0 natural-only-s0"

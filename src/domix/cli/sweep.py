@@ -29,6 +29,7 @@ from domix.cli.sweeps.cluster import Cluster, write_sky, write_slurm
 from domix.cli.sweeps.conductor import Conductor
 from domix.cli.sweeps.plan import Sweep, parts_of
 from domix.cli.sweeps.slots import find_slots
+from domix.cli.sweeps.unfinished import write_unfinished
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import original_root
@@ -79,6 +80,9 @@ def main(params: Params, asked: Asked) -> None:
     if signals:
         raise Interrupted(f"stopped by {signals[0].name}; the same command goes on from here")
     bad = [entry for entry in sweep.entries if entry.status in ("failed", "skipped")]
+    if bad and sweep.in_place and sweep.until == "report":
+        page = write_unfinished(params, sweep, os.environ)
+        view.say(f"the page of what is there: {page}" if page else "too little is there for a page")
     if bad:
         raise DomixError(f"{len(bad)} of {len(sweep.entries)} parts are not done (above); the same command tries again")
 
