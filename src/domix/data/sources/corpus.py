@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domix.data.archives.archive import unsafe_name
+from domix.data.archives.names import unsafe_name
 from domix.data.archives.tars import TarReader
 from domix.data.sources.contract import NO_LABEL, Part, RawSample, sample_key
 from domix.data.sources.image_folders import Folder, check_link, is_image, list_folder, proper_text
@@ -200,7 +200,7 @@ class ParquetPart(FilePart):
             elif not isinstance(text, str) or not text.strip():
                 left.add("without a caption")
             elif key not in images:
-                raise DataError(f"{path} names {key}, of which {folder} holds no image: download this shard anew")
+                raise DataError(f"{path} names {key}, of which {folder} holds no image: restore it")
             else:
                 kept += 1
                 whole = sample_key(f"{self.file.removesuffix('.parquet')}/{key}.")
@@ -220,7 +220,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         for batch in table.iter_batches(columns=columns):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a whole parquet file: download this shard anew") from error
+        raise DataError(f"{path} is not a whole parquet file: restore it") from error
 
 
 # Tables -------------------------------------------------------------------------------------------
