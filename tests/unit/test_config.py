@@ -184,3 +184,10 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
 
 def test_a_parameter_error_is_shown_without_a_stack_trace() -> None:
     assert issubclass(ParameterError, DomixError)
+
+
+def test_domains_are_read_in_the_unicode_form_in_which_sources_name_them() -> None:
+    own = {"domains": {"de\u0301": 1.0}}
+    params = load(text_with(test_domain="de\u0301", recipes={"mine": own}))
+    assert params.test_domain == "d\u00e9"
+    assert params.recipes["mine"].domains == {"d\u00e9": 1.0}

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from domix.runs import CLIP, Run, list_runs
-from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
 from domix.settings.load import load
 from domix.settings.params import Params
@@ -154,6 +154,22 @@ def source_root(params: Params, name: str) -> Path:
         return original_root() / STATE / "downloads" / name
     path = Path(params.fetch.paths[name]).expanduser()
     return path if path.exists() or not (original_root() / path).exists() else original_root() / path
+
+
+@contextmanager
+def naming_files(params: Params, name: str) -> Generator[None]:
+    """Add to what is said of a source's files whose they are, and how they are brought again.
+
+    Raises:
+        DataError: the block did.
+    """
+    try:
+        yield
+    except DataError as error:
+        root = source_root(params, name)
+        own = f"these files are yours: fetch.paths.{name} is {root}"
+        fetched = f"delete what is damaged in {root} and run dvc repro -f fetch@{name} to download it again"
+        raise DataError(f"{error} ({own if name in params.fetch.paths else fetched})") from error
 
 
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:

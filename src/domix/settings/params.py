@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -26,6 +27,15 @@ def _name_analyses(schema: dict[str, Any]) -> None:
     """Put the analyses' own schemas in the place of one for any."""
     blocks = {name: analysis.Settings.model_json_schema() for name, analysis in analyses().items()}
     schema.update(properties=blocks, additionalProperties=False)
+
+
+def _nfc(tree: object) -> object:
+    """Return texts, and mappings and lists of texts, in Unicode's form NFC, as sources name domains and classes."""
+    if isinstance(tree, Mapping):
+        return {_nfc(key): _nfc(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_nfc(value) for value in tree]
+    return unicodedata.normalize("NFC", tree) if isinstance(tree, str) else tree
 
 
 class Params(Settings):
@@ -67,6 +77,11 @@ class Params(Settings):
     )
     report: Report = Field(description="the report")
     tracking: Tracking = Field(description="MLflow")
+
+    @field_validator("test_domain", "natural_domain", "recipes", mode="before")
+    @classmethod
+    def _compose(cls, value: object) -> object:
+        return _nfc(value)
 
     @field_validator("analyses", mode="before")
     @classmethod
