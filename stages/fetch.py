@@ -24,8 +24,8 @@ from domix.runtime.progress import Report
 from domix.settings.params import Params
 
 
-def main(params: Params, name: str) -> None:
-    fetch(params, name, ARTIFACTS / "raw" / name)
+def main(params: Params, source: str) -> None:
+    fetch(params, source, ARTIFACTS / "raw" / source)
 
 
 def fetch(params: Params, name: str, out: Path) -> None:

@@ -28,8 +28,8 @@ from domix.settings.params import Params
 POSE_SEED = 0  # part of the set's definition: every study sees the same poses
 
 
-def main(params: Params, name: str) -> None:
-    pack_source(params, name, ARTIFACTS / "raw" / name, ARTIFACTS / "shards" / name)
+def main(params: Params, source: str) -> None:
+    pack_source(params, source, ARTIFACTS / "raw" / source, ARTIFACTS / "shards" / source)
 
 
 def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:

@@ -14,6 +14,7 @@ sweep.json. The study of params.yaml alone runs in the repository itself. Beyond
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -99,8 +100,8 @@ def plan(params: Params, asked: Asked) -> Sweep:
     studies = tuple(Study(domain, mixtures, seeds) for domain in asked.test_domains or (params.test_domain,))
     own = Study(params.test_domain, tuple(params.mixtures), tuple(params.seeds))
     name = asked.name or "default"
-    if Path(name).name != name or name.startswith("."):
-        raise ParameterError(f"--name must be a plain folder name, not {name!r}")
+    if re.fullmatch(r"[\w+-][\w.+-]*", name) is None:  # it stands in scripts, too
+        raise ParameterError(f"--name must be a plain folder name, not {name!r}: use letters, digits and . _ + -")
     return Sweep(
         name=name,
         root=original_root(),

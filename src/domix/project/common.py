@@ -53,10 +53,10 @@ def run(main: Callable[..., None], *, timed: bool = True) -> None:
         sys.exit(0)
     started = time.perf_counter()
     with reporting(name):
-        check_arguments(name, main, sys.argv[1:])
-        main(load_params(), *sys.argv[1:])
+        arguments = read_arguments(name, main, sys.argv[1:])
+        main(load_params(), *arguments)
     if timed:
-        _record_time(name, sys.argv[1:], time.perf_counter() - started)
+        _record_time(name, arguments, time.perf_counter() - started)
 
 
 @contextmanager
@@ -85,16 +85,19 @@ def usage(name: str, main: Callable[..., None]) -> str:
     return " ".join(["usage: python -m", f"stages.{name}", *words])
 
 
-def check_arguments(name: str, main: Callable[..., None], arguments: list[str]) -> None:
-    """Refuse too few or too many arguments.
+def read_arguments(name: str, main: Callable[..., None], words: list[str]) -> list[str]:
+    """Return what a stage's `main` takes after the parameters: the words, or, as DVC writes an item, `--<name> <word>`.
 
     Raises:
-        ParameterError: the stage takes others.
+        ParameterError: they are too few or too many.
     """
+    _, *own = inspect.signature(main).parameters
+    arguments = words[1::2] if words[::2] == [f"--{each}" for each in own] else words
     try:
         inspect.signature(main).bind(None, *arguments)
     except TypeError:
         raise ParameterError(usage(name, main)) from None
+    return arguments
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -22,6 +22,9 @@ from domix.runtime.settings import Settings, require
 from domix.runtime.tracking.settings import Tracking
 from domix.train.settings import Supervised, Train, Trainer, Validation
 
+_NAME = re.compile(r"(?!\.)[^/@\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # DVC takes what follows an @ for an item's name
+_LONGEST = 200  # bytes: a file's name may have 255
+
 
 def _name_analyses(schema: dict[str, Any]) -> None:
     """Put the analyses' own schemas in the place of one for any."""
@@ -93,6 +96,14 @@ class Params(Settings):
         require(
             self.test_domain != self.natural_domain, f"test_domain and natural_domain are both {self.test_domain!r}"
         )
+        for key, names in (("sources", self.sources), ("mixtures", self.mixtures), ("embed.sets", self.embed.sets)):
+            for name in names:
+                good = _NAME.fullmatch(name) is not None and len(name.encode()) <= _LONGEST
+                require(
+                    good,
+                    f"{key} names {name!r}, by which files and DVC's stages are called: it must not begin with a dot,"
+                    f" hold /, @ or control characters, or take more than {_LONGEST} bytes",
+                )
         for name in ("sources", "mixtures", "seeds"):
             values = getattr(self, name)
             require(len(values) > 0, f"{name} is empty: name at least one")
