@@ -9,7 +9,7 @@ import pyarrow as pa
 from domix.data.captions.captions import own_captions, template_captions, write_captions
 from domix.data.sources.registry import get_source
 from domix.data.store.index import ROWS
-from domix.project.common import ARTIFACTS, run, source_root
+from domix.project.common import ARTIFACTS, naming_files, run, source_root
 from domix.runtime.errors import DataError
 from domix.settings.params import Params
 
@@ -36,7 +36,8 @@ def make(params: Params, source: str, folder: Path) -> Iterator[pa.Table]:
 def list_samples(params: Params, source: str) -> pd.DataFrame:
     """List all lines of a source: the reference stream runs over those too whose images were rejected."""
     found = get_source(source, has_folder=source in params.fetch.paths)
-    listing = found.listing(source_root(params, source), poses=params.pack.poses)
+    with naming_files(params, source):
+        listing = found.listing(source_root(params, source), poses=params.pack.poses)
     if listing is None:
         raise DataError("its samples bring captions, but pack wrote no texts.parquet: run dvc repro pack")
     return listing

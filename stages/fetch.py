@@ -1,5 +1,7 @@
 """Stage fetch: bring the files of one source, or find them where the user has them, and verify them.
 
+What can be told without decoding an image is told here: files, lists, labels and names that do not fit together.
+
 python -m stages.fetch <source>      writes artifacts/raw/<source>/files.json; the files themselves stay in fetch.paths
                                      .<source>, or are downloaded into .cache/downloads/<source>
 """
@@ -14,7 +16,7 @@ from domix.data.archives.manifests import Manifest, load_manifest, write_files
 from domix.data.fetch.download import download
 from domix.data.fetch.fetching import fetch_files
 from domix.data.sources.registry import get_source
-from domix.project.common import ARTIFACTS, run, source_root
+from domix.project.common import ARTIFACTS, naming_files, run, source_root
 from domix.project.progress import progress_line
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder
@@ -22,8 +24,8 @@ from domix.runtime.progress import Report
 from domix.settings.params import Params
 
 
-def main(params: Params, name: str) -> None:
-    fetch(params, name, ARTIFACTS / "raw" / name)
+def main(params: Params, source: str) -> None:
+    fetch(params, source, ARTIFACTS / "raw" / source)
 
 
 def fetch(params: Params, name: str, out: Path) -> None:
@@ -34,7 +36,9 @@ def fetch(params: Params, name: str, out: Path) -> None:
         verified = {} if given else _download(params, name, manifest, root, report)
         if not root.is_dir():
             raise DataError(f"the folder {root} does not exist: make it, or correct fetch.paths.{name}")
-        items = fetch_files(source, root, manifest=manifest, verified=verified, report=report)
+        with naming_files(params, name):
+            items = fetch_files(source, root, manifest=manifest, verified=verified, report=report)
+            source.parts(root, size=params.pack.shard_samples, poses=params.pack.poses)  # refuses what pack would
     with atomic_folder(out) as folder:
         write_files(folder, items)
 

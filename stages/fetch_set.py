@@ -5,8 +5,8 @@ from domix.settings.params import Params
 from stages.fetch import fetch
 
 
-def main(params: Params, name: str) -> None:
-    fetch(params, name, ARTIFACTS / "raw" / "sets" / name)
+def main(params: Params, source: str) -> None:
+    fetch(params, source, ARTIFACTS / "raw" / "sets" / source)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from domix.data.pack.drivers import get_driver
 from domix.data.pack.packing import PackStats, Settings, pack
 from domix.data.sources.contract import Answering
 from domix.data.sources.registry import get_source
-from domix.project.common import ARTIFACTS, STATE, original_root, run, source_root
+from domix.project.common import ARTIFACTS, STATE, naming_files, original_root, run, source_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, digest_of, write_json
 from domix.settings.params import Params
@@ -28,12 +28,21 @@ from domix.settings.params import Params
 POSE_SEED = 0  # part of the set's definition: every study sees the same poses
 
 
-def main(params: Params, name: str) -> None:
-    pack_source(params, name, ARTIFACTS / "raw" / name, ARTIFACTS / "shards" / name)
+def main(params: Params, source: str) -> None:
+    pack_source(params, source, ARTIFACTS / "raw" / source, ARTIFACTS / "shards" / source)
 
 
 def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
-    """Pack the files of one source that the folder `raw` lists into the folder `out`."""
+    """Pack the files of one source that the folder `raw` lists into the folder `out`.
+
+    Raises:
+        DataError: its files are not as fetch found them, are damaged, or hold too many bad images.
+    """
+    with naming_files(params, name):
+        _pack(params, name, raw, out)
+
+
+def _pack(params: Params, name: str, raw: Path, out: Path) -> None:
     wanted, root = params.pack, source_root(params, name)
     files = read_files(raw)
     check_unchanged(root, files)
@@ -66,7 +75,7 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
         if isinstance(source, Answering):
             write_json(folder / ANSWERS, source.answers(root))
     shutil.rmtree(staging.parent)  # what other settings have left half-done goes, too
-    print(f"pack: {stats.packed:,} of {stats.read:,} images of {name}", file=sys.stderr)
+    print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

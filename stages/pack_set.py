@@ -8,8 +8,8 @@ from domix.settings.params import Params
 from stages.pack import pack_source
 
 
-def main(params: Params, name: str) -> None:
-    pack_source(params, name, ARTIFACTS / "raw" / "sets" / name, SETS / name)
+def main(params: Params, source: str) -> None:
+    pack_source(params, source, ARTIFACTS / "raw" / "sets" / source, SETS / source)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,12 @@ def make_domainnet_set(
     per_cell: int = 2,
     *,
     size: int = 24,
+    apart: bool = False,
 ) -> Path:
     """Draw a set into `folder`, with `per_cell` drawings of every class in every domain, and return the folder.
 
-    Both split lists of a domain name every drawing, as in the bundled set. Labels follow the order of `classes`.
+    Both split lists of a domain name every drawing, as in the bundled set, or, `apart`, each names every second one,
+    as DomainNet's. Labels follow the order of `classes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for domain in domains:
@@ -57,8 +59,9 @@ def make_domainnet_set(
                 members[path] = encoded(draw(domain, name, number, size=size))
                 lines.append(f"{path} {label}\n")
         write_zip(folder / f"{domain}.zip", members)
-        for split in ("train", "test"):
-            (folder / f"{domain}_{split}.txt").write_text("".join(lines), encoding="utf-8")
+        for first, split in enumerate(("train", "test")):
+            listed = lines[first::2] if apart else lines
+            (folder / f"{domain}_{split}.txt").write_text("".join(listed), encoding="utf-8")
     write_manifest(folder)
     return folder
 

@@ -27,7 +27,7 @@ from tests.tiny import CONFIG, TRAINER, split_changes
 
 KINDS = {"web": "JPEG", "draw": "PNG"}  # source -> format of its images
 COUNT, A_SHARD = 15, 3  # samples a source, samples a shard
-AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
+AUGMENTATION = Augmentation(side=32, scale=(0.6, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
 
 
 def image(number: int) -> np.ndarray:

@@ -45,6 +45,8 @@ BAD = {
     "cut JPEG": (cut("JPEG"), "truncated"),
     "bomb by header": (png_of_size(50_000, 50_000), "too large"),
     "lesser bomb by header": (png_of_size(8193, 8192), "too large"),
+    "a line": (png_of_size(60_000, 16), "too long"),
+    "an upright line": (png_of_size(1, 101), "too long"),
 }
 
 
@@ -66,7 +68,7 @@ def test_no_cut_and_no_damage_escapes_as_another_error(kind):
         try:
             image = images.decode(bytes(broken))
         except images.BadImage as bad:
-            assert bad.reason in {"not an image", "too large", "truncated", "damaged"}
+            assert bad.reason in {"not an image", "too large", "too long", "truncated", "damaged"}
         else:
             assert image.mode == "RGB"
 
@@ -81,6 +83,17 @@ def test_largest_image_allowed_passes_the_check():
     with pytest.raises(images.BadImage) as caught:  # its data are a few bytes, so decoding fails, but it was tried
         images.decode(png_of_size(8192, 1024))
     assert caught.value.reason == "truncated"
+
+
+def test_longest_image_allowed_passes_the_check():
+    assert images.decode(encoded(Image.new("RGB", (1600, 16)))).size == (1600, 16)
+
+
+def test_lines_are_refused_and_counted_with_their_keys(tmp_path):
+    folder = make_domainnet_set(tmp_path / "set", domains=["real"], classes=["axe"])
+    replace_members(folder / "real.zip", {"real/axe/artist0.png": encoded(Image.new("RGB", (1601, 16)))})
+    stats = pack_set(folder, tmp_path / "out", poses=1, max_bad_share=0.5)
+    assert stats.rejected == {"too long": {"count": 2, "examples": ["real/axe/artist0-pose1", "real/axe/artist0"]}}
 
 
 def test_bad_images_in_an_archive_fail_the_stage_in_one_sentence(tmp_path):

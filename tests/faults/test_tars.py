@@ -56,6 +56,14 @@ def test_names_that_lead_out_or_are_none(tmp_path, name, form):
     )
 
 
+def test_what_systems_leave_behind_is_not_there(tmp_path):
+    left = [member("__MACOSX/a/._b.png", 700), member("a/Icon\r"), member("a/.DS_Store", 5), member("A/.ds_store", 5)]
+    with TarReader(tar_of(tmp_path / "a.tar", *left, member("a/b.png", 3), form=tarfile.PAX_FORMAT)) as archive:
+        assert list(archive) == ["a/b.png"]
+        assert archive.read("a/b.png") == b"xxx"
+    refused(tar_of(tmp_path / "b.tar", member("__MACOSX/a", kind=tarfile.SYMTYPE)), "is a symbolic link")
+
+
 def test_the_sentence_names_archive_and_member(tmp_path):
     path = tar_of(tmp_path / "a.tar", member("good.png"), member("../evil.png"))
     fails(path, rf"^{path} holds '\.\./evil\.png', which leads out of its folder: do not trust this archive$")

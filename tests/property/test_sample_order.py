@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from domix.data.loading.images import Images
 from domix.data.loading.loader import Augmentation, Batches, Order
 
-AUGMENTATION = Augmentation(scale=(0.5, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
+AUGMENTATION = Augmentation(side=32, scale=(0.5, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31), st.integers(0, 100))

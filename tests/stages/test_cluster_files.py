@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from domix.cli.sweeps import cluster
 from domix.cli.sweeps.plan import Parts, Sweep
 from domix.cli.sweeps.workspaces import Study
+from domix.project.common import original_root
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import replace
 from domix.settings.load import load
@@ -28,7 +30,7 @@ MODEL = Path("artifacts/models/clip/tiny-s0")
 STAGE = """stages:
   train:
     matrix: {mixture: "${mixtures}", seed: "${seeds}"}
-    cmd: python -m stages.train ${item.mixture} ${item.seed}
+    cmd: python -m stages.train ${item}
     deps: [artifacts/mixtures, artifacts/captions, artifacts/shards]
     params: [model, train]
     outs: ["artifacts/models/clip/${item.mixture}-s${item.seed}"]
@@ -144,7 +146,7 @@ def test_tasks_run_the_commands_of_dvc_yaml(project: Path) -> None:
     """The file names the stage's command itself: srun must start every process of a training."""
     stages = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
     for name in ("train", "train_supervised"):
-        assert stages[name]["cmd"] == f"python -m stages.{name} ${{item.mixture}} ${{item.seed}}"
+        assert stages[name]["cmd"] == f"python -m stages.{name} ${{item}}"
     assert 'srun python -m "stages.$stage" "$mixture" "$seed" &' in (project / "jobs/sweep.sbatch").read_text()
 
 
@@ -173,7 +175,7 @@ def test_an_array_trains_each_mixture_once_on_the_gpus_it_needs(tmp_path: Path, 
     text = script.read_text()
     for line in ("--array=0-5", "--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--cpus-per-task=16"):
         assert f"#SBATCH {line}\n" in text
-    listed = [line.strip().strip("'").split("|")[1:] for line in text.splitlines() if "|train|" in line]
+    listed = [line.strip().strip("'").split("\t")[1:] for line in text.splitlines() if "\ttrain\t" in line]
     assert listed[3] == ["train@cg-high+0.1-1", "train", "cg-high+0.1", "1"]
     assert sum("natural-only" in run[0] for run in listed) == 2  # the second domain's are the first's
     subprocess.run(["bash", "-n", script], check=True)
@@ -198,7 +200,7 @@ def test_the_sky_job_is_well_formed_and_runs_the_sweep_of_one_training(tmp_path:
     assert words[2:8] == ["--test-domains", "TEST_DOMAIN", "--mixtures", "MIXTURE", "--seeds", "SEED"]
     runs = launch.read_text().split("END'\n")[1].split("\nEND")[0].splitlines()
     assert len(runs) == 8
-    assert runs[3] == "clipart|cg-high+0.1|1"
+    assert runs[3] == "clipart\tcg-high+0.1\t1"
 
 
 def test_a_launch_starts_a_job_for_each_run(tmp_path: Path, params: Params) -> None:
@@ -210,6 +212,42 @@ def test_a_launch_starts_a_job_for_each_run(tmp_path: Path, params: Params) -> N
     assert len(asked) == 8
     job = "--name domix-sketch-cg-high-0-1-1 --env TEST_DOMAIN=sketch --env MIXTURE=cg-high+0.1 --env SEED=1"
     assert job in asked[7]
+
+
+ODD = 'cg-low+Real "World" & $HOME\'s; `id` | x'
+
+
+def test_odd_names_reach_every_program_whole(tmp_path: Path, params: Params) -> None:
+    """A name of blanks, quotes, dollars and bars, in a folder of such a name."""
+    root = tmp_path / "it's $here & there"
+    studies = (Study("Real World", (ODD,), (0,)),)
+    parts = Parts({"train": [ODD], "train_supervised": []})
+    sweep = Sweep("s", root, studies, until="report", in_place=False, pull=False, parts=parts)
+    path = sweep.of("train")[0].folder / f"artifacts/mixtures/{ODD}.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    (script,) = cluster.write_slurm(sweep, params.trainer, root / "jobs", OPTIONS)
+    program(root / "fake/dvc", "exit 1")
+    program(root / "fake/srun", "shift; printf '%s\\n' \"$@\"; exit 2")
+    environment = os.environ | TASK
+    text = script.read_text().replace("export PATH=", f"PATH={shlex.quote(str(root / 'fake'))}:$PATH # ")
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["-m", "stages.train", ODD, "0"], done.stderr
+    shutil.rmtree(sweep.folder / "Real World")
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True)
+    assert shlex.join(["--mixtures", csv_of(ODD)]) in done.stderr
+    job, launch = cluster.write_sky(sweep, params.trainer, tmp_path, OPTIONS)
+    tree = YAML(typ="safe").load(job.read_text())
+    assert (tree["workdir"], tree["envs"]["MIXTURE"]) == (str(original_root()), ODD)
+    program(tmp_path / "fake/sky", 'printf "%s\\n" "$@"')
+    environment = os.environ | {"PATH": f"{tmp_path / 'fake'}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", launch], env=environment, check=True, capture_output=True, text=True)
+    assert f"MIXTURE={ODD}" in done.stdout.splitlines()
+    assert "TEST_DOMAIN=Real World" in done.stdout.splitlines()
+
+
+def csv_of(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def test_jobs_of_several_machines_are_slurms(tmp_path: Path, params: Params) -> None:

@@ -23,9 +23,10 @@ from domix.runtime.progress import Progress
 from domix.runtime.settings import replace
 from domix.settings.load import load
 from domix.settings.params import Params
-from stages import fetch
+from stages import fetch, pack
 from tests.faults.download_server import Fault, Server
 from tests.fixtures import make_domainnet_set
+from tests.source_trees import make_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path("artifacts/raw")
@@ -42,7 +43,7 @@ def params(tmp_path, monkeypatch) -> Params:
 @pytest.fixture
 def server(tmp_path, monkeypatch) -> Iterator[Server]:
     """Serve a small set, and publish it as DomainNet."""
-    made = make_domainnet_set(tmp_path / "origin", domains=["clipart", "real"])
+    made = make_domainnet_set(tmp_path / "origin", domains=["clipart", "real"], apart=True)
     with Server() as running:
         running.files = {path.name: path.read_bytes() for path in made.iterdir() if path.name != "manifest.json"}
         remotes = tuple(Remote(name, (running.url(name),)) for name in sorted(running.files))
@@ -72,6 +73,26 @@ def test_the_files_of_a_folder_are_verified_and_stay_there(params, tmp_path):
 def test_a_folder_that_is_not_there(params):
     with pytest.raises(DataError, match=r"the folder nowhere does not exist: make it, or correct fetch\.paths\.emoji"):
         fetch.main(with_fetch(params, paths={"emoji": "nowhere"}), "emoji")
+
+
+def test_what_packing_would_refuse_is_told_of_ones_own_files(params, tmp_path):
+    own = with_fetch(params, paths={"lists": str(tmp_path / "lists"), "deep": str(tmp_path / "deep")})
+    make_tree(tmp_path / "lists", "art/dog/1.png", "art/dog/2.png")
+    for number, split in enumerate(("train", "test"), start=1):
+        (tmp_path / f"lists/art_{split}.txt").write_text(f"art/dog/{number}.png {number}\n")
+    make_tree(tmp_path / "deep", "kfold/art/dog/1.png", "kfold/photo/dog/1.png")
+    for name, says in (("lists", "gives 'dog' the label 2, "), ("deep", r"kfold/art/dog/1\.png, deeper than ")):
+        with pytest.raises(DataError, match=rf"{says}.* \(these files are yours: fetch\.paths\.{name} is /") as told:
+            fetch.main(own, name)
+        assert "\n" not in str(told.value)
+    assert not OUT.exists()
+
+
+def test_damaged_downloads_are_told_how_to_be_downloaded_again(params, server):
+    fetch.main(params, "domainnet")
+    (source_root(params, "domainnet") / "real.zip").unlink()
+    with pytest.raises(DataError, match=r"delete what is damaged in .*domainnet and run dvc repro -f fetch@domainnet"):
+        pack.main(params, "domainnet")
 
 
 def test_files_are_downloaded_once_and_verified(params, server, capsys):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from domix.data.archives.archive import ZipReader, read_manifest, unsafe_name
+from domix.data.archives.archive import ZipReader, read_manifest
+from domix.data.archives.names import left_behind, unsafe_name
 from domix.runtime.errors import DataError
 from tests.fixtures import make_domainnet_set, write_zip
 
@@ -26,7 +27,16 @@ def test_members_are_read_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["real/axe/1.png", "real/ice_cream/", "real/t-shirt/a b (1).jpg", "real/caf\u00e9.png"]
+    "name",
+    [
+        "real/axe/1.png",
+        "real/ice_cream/",
+        "real/t-shirt/a b (1).jpg",
+        "real/caf\u00e9.png",
+        "at 4\u202fPM.png",
+        "写真\u3000.png",
+        "at 4:42/c",
+    ],
 )
 def test_ordinary_names_are_safe(name):
     assert unsafe_name(name) is None
@@ -35,3 +45,13 @@ def test_ordinary_names_are_safe(name):
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../a", "a/../../b", "a\\b", "C:/a", "a\0b", "a\nb"])
 def test_other_names_are_not(name):
     assert unsafe_name(name)
+
+
+@pytest.mark.parametrize("name", ["a/__MACOSX/b.png", "a/._b.png", "Thumbs.db", "a/THUMBS.DB", ".git/x", "@eaDir/b"])
+def test_what_systems_leave_behind(name):
+    assert left_behind(name)
+
+
+@pytest.mark.parametrize("name", ["a/b.png", "./a.png", "../a.png", "..a", "thumbs.png", "recycled.jpg", "lost+/a"])
+def test_what_they_do_not(name):
+    assert not left_behind(name)

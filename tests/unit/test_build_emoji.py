@@ -182,8 +182,8 @@ def bundled_drawings() -> dict[str, dict[str, set[str]]]:
     files = DomainNetLayout(BUNDLED)
     assert files.domains == list(DOMAINS)
     for domain in DOMAINS:
-        for line in files.lines(domain, "test"):
-            drawn[domain][files.entry(domain, "test", line).class_name].add(Path(line.path).stem)
+        for entry in files.entries(domain, "test"):
+            drawn[domain][entry.class_name].add(Path(entry.path).stem)
     return drawn
 
 

@@ -18,6 +18,16 @@ def test_blanks_underscores_and_case_do_not_matter():
     assert load_test_classes(["ice_cream", "the_eiffel_tower"], CLASSES) == ["ice cream", "The Eiffel Tower"]
 
 
+def test_unicode_form_does_not_matter():
+    assert load_test_classes(["cafe\u0301"], ["axe", "caf\u00e9"]) == ["caf\u00e9"]
+
+
+def test_a_name_that_two_classes_may_have_means_the_one_that_is_spelled_so():
+    assert load_test_classes(["Mug"], ["Mug", "mug"]) == ["Mug"]
+    with pytest.raises(DataError, match="the test class 'MUG' may mean 'Mug' or 'mug': spell it as the data do"):
+        load_test_classes(["MUG"], ["Mug", "mug"])
+
+
 def test_data_may_write_underscores():
     assert load_test_classes(["ice cream"], ["axe", "ice_cream"]) == ["ice_cream"]
 

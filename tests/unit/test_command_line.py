@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from domix.cli import app as command_line
 from domix.cli.app import app, mixtures_here
-from domix.project.common import usage
+from domix.project.common import read_arguments, usage
 from domix.runtime.errors import ParameterError
-from stages import report, train
+from stages import captions, embed, embed_supervised, fetch, fetch_set, pack, pack_set, report, train, train_supervised
 from tests.commands import domix
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +32,10 @@ def start(*arguments: str, folder: Path = ROOT, module: str = "domix") -> subpro
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     command = (sys.executable, "-m", module, *arguments)
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_names_may_hold_commas_in_quotes() -> None:
+    assert command_line.names('cg-low, "a, b",cg-low,,c') == ("cg-low", "a, b", "c")
 
 
 def test_help_names_every_command_with_a_whole_sentence() -> None:
@@ -101,6 +110,41 @@ def test_a_stage_with_other_arguments_is_not_started(arguments: tuple[str, ...])
     done = start(*arguments, module="stages.train")
     assert done.returncode == 2
     assert done.stderr == "train: usage: python -m stages.train <mixture> <seed>\n"
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        "cg-low+Real World",
+        "cg-low+R&B",
+        "cg-low+L'Art",
+        'a "b"',
+        "$HOME",
+        "`id`",
+        "a;b|c",
+        "(x)",
+        "-x",
+        " x ",
+        "#x",
+        "{é}",
+    ],
+)
+def test_dvc_gives_a_stage_the_names_of_its_item_whole(tmp_path: Path, mixture: str) -> None:
+    tree = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree |= {"mixtures": ["natural-only", mixture], "sources": ["emoji", mixture], "seeds": [7]}
+    tree["supervised"]["mixtures"], tree["embed"]["sets"] = [mixture], [mixture]
+    YAML(typ="safe", pure=True).dump(tree, tmp_path / "params.yaml")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    stages = {stage.name: stage.cmd for stage in Repo.init(str(tmp_path), no_scm=True).index.stages}
+    run, source = [mixture, "7"], [mixture]
+    mains = {"train": train.main, "train_supervised": train_supervised.main, "embed": embed.main}
+    mains |= {"embed_supervised": embed_supervised.main, "fetch": fetch.main, "pack": pack.main}
+    mains |= {"fetch_set": fetch_set.main, "pack_set": pack_set.main, "captions": captions.main}
+    for name, main in mains.items():
+        own = run if "mixture" in inspect.signature(main).parameters else source
+        words = shlex.split(stages[f"{name}@{'-'.join(own)}"])
+        assert words[:3] == ["python", "-m", f"stages.{name}"]
+        assert read_arguments(name, main, words[3:]) == own
 
 
 def test_a_stage_tells_its_usage_when_asked() -> None:

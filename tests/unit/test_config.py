@@ -184,3 +184,23 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
 
 def test_a_parameter_error_is_shown_without_a_stack_trace() -> None:
     assert issubclass(ParameterError, DomixError)
+
+
+def test_domains_are_read_in_the_unicode_form_in_which_sources_name_them() -> None:
+    own = {"domains": {"de\u0301": 1.0}}
+    params = load(text_with(test_domain="de\u0301", recipes={"mine": own}))
+    assert params.test_domain == "d\u00e9"
+    assert params.recipes["mine"].domains == {"d\u00e9": 1.0}
+
+
+@pytest.mark.parametrize("key", ["sources", "mixtures", "embed__sets"])
+@pytest.mark.parametrize("name", ["", "a/b", "a@b", "../a", ".a", "a\nb", "a\0b", "é" * 101])
+def test_names_that_files_and_stages_cannot_have(key: str, name: str) -> None:
+    with pytest.raises(
+        ParameterError, match=f"{key.replace('__', '.')} names .*, by which files and DVC's stages are called"
+    ):
+        load(text_with(**{key: [name]}))
+
+
+def test_all_other_names_may_be_given() -> None:
+    load(text_with(mixtures=["cg-low+Real World", "cg-low+R&B", "L'Art", "a:b;c|d", "é" * 100]))

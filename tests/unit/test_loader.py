@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from domix.data.loading import augment
 from domix.data.loading.images import Images
 from domix.data.loading.loader import Augmentation, Batch, Batches, Order, augmented
 from domix.runtime.errors import DataError
+from domix.runtime.seeds import torch_generator
 from tests.tiny import make_images
 
-AUGMENTATION = Augmentation(scale=(0.6, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
+AUGMENTATION = Augmentation(side=32, scale=(0.6, 1.0), ratio=(0.75, 1.3333), hflip=0.5)
 
 
 def make_batches(count: int = 10, *, ragged: bool = False, **named: Any) -> Batches:
@@ -76,27 +78,58 @@ def test_processes_share_the_batch_of_one_process() -> None:
     assert torch.equal(torch.cat([share.boxes for share in shares], dim=1), whole.boxes)
 
 
-def test_images_and_captions_stay_together() -> None:
-    batches = make_batches(ragged=True)
-    batch = batches.make(1)
-    for image, row in zip(batch.images, batch.targets[:, 0].tolist(), strict=True):
-        height, width = batches.images.sizes[row].tolist()
-        assert torch.equal(image[:, :height, :width], batches.images[row])
-        assert not image[:, height:].any()
-        assert not image[:, :, width:].any()
+def drawn(batches: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows of a step, and the crops in their whole images as they are drawn, int64 [4, B]."""
+    rows, generator = batches.rows(step), torch_generator(batches.order.seed, "augmentation", step)
+    wanted = {"scale": AUGMENTATION.scale, "ratio": AUGMENTATION.ratio, "generator": generator}
+    boxes = augment.random_boxes(batches.images.sizes[rows], **wanted)
+    return rows, torch.stack([boxes.top, boxes.left, boxes.height, boxes.width])
 
 
-def test_crops_lie_within_ragged_images() -> None:
+@pytest.mark.parametrize("ragged", [False, True])
+def test_images_captions_and_crops_stay_together(ragged: bool) -> None:
+    batches = make_batches(ragged=ragged)
+    batch, (rows, boxes) = batches.make(1), drawn(batches, 1)
+    assert torch.equal(batch.targets[:, 0], rows)
+    places = zip(batch.boxes.T.tolist(), boxes.T.tolist(), strict=True)
+    for image, row, (inner, outer) in zip(batch.images, rows.tolist(), places, strict=True):
+        top, left, height, width = outer
+        assert inner[2:] == outer[2:]
+        crop = image[:, inner[0] : inner[0] + height, inner[1] : inner[1] + width]
+        assert torch.equal(crop, batches.images[row][:, top : top + height, left : left + width])
+
+
+def test_a_ragged_batch_is_as_large_as_its_crops() -> None:
     batches = make_batches(ragged=True)
-    for batch in batches:
-        sizes = batches.images.sizes[batch.targets[:, 0]]
-        top, left, height, width = batch.boxes
-        assert (height > 0).all()
-        assert (width > 0).all()
-        assert (top >= 0).all()
-        assert (left >= 0).all()
-        assert (top + height <= sizes[:, 0]).all()
-        assert (left + width <= sizes[:, 1]).all()
+    for step, batch in enumerate(batches):
+        boxes = drawn(batches, step)[1]
+        assert batch.images.shape[2:] == (boxes[2].max(), boxes[3].max())
+        for image, (height, width) in zip(batch.images, boxes[2:].T.tolist(), strict=True):
+            assert not image[:, height:].any()
+            assert not image[:, :, width:].any()
+
+
+def test_images_of_one_size_are_not_cropped_before_they_are() -> None:
+    batch = make_batches().make(0)
+    assert batch.images.shape[2:] == tuple(make_images(1).sizes[0])
+    assert torch.equal(batch.boxes, drawn(make_batches(), 0)[1])
+
+
+SIZES = torch.tensor([(16, 6000), (3000, 20), (40, 40), (1200, 1100)])
+ODD = Images(SIZES, torch.randint(0, 256, (int(SIZES.prod(dim=1).sum()) * 3,), dtype=torch.uint8))
+
+
+def test_odd_images_set_the_cost_of_no_batch_and_are_seen_as_alone() -> None:
+    """Whole, these four would take a batch of 3000 x 6000; each is seen as if it were cropped and resized alone."""
+    order = Order(count=4, seed=0)
+    batches = Batches(ODD, torch.arange(4)[:, None], AUGMENTATION, order, batch=4, total=1)
+    batch, (rows, boxes) = batches.make(0), drawn(batches, 0)
+    assert batch.images.shape[2:].numel() <= 48 * 48
+    found = augmented(batch, 32)
+    for number, row in enumerate(rows.tolist()):
+        box = augment.Boxes(*boxes[:, number : number + 1])
+        alone = augment.crop_resize(ODD[row][None], box, 32, hflip=batch.hflip[number : number + 1])
+        assert (augment.normalise(alone)[0] - found[number]).abs().max() <= 1 / (255 * 0.25)
 
 
 def test_padding_does_not_change_what_the_model_sees() -> None:

@@ -17,6 +17,7 @@ import torch
 from domix.data.loading.images import Images
 from domix.data.loading.loader import Batches, Order
 from domix.data.loading.prefetch import SIGNALS, prefetched
+from domix.data.loading.windows import Windows
 from domix.runtime.errors import DataError, DomixError, Interrupted
 from domix.train.fit import fit
 from domix.train.session import Session
@@ -35,11 +36,11 @@ class Watched(Images):
         super().__init__(whole.sizes, whole._buffer)
         self.broken, self.cuts = broken, 0
 
-    def cut(self, rows: torch.Tensor) -> torch.Tensor:
+    def cut(self, rows: torch.Tensor, windows: Windows | None = None) -> torch.Tensor:
         self.cuts += 1
         if self.broken and BAD in rows.tolist():
             raise DataError("the packed image real/axe/13 cannot be decoded")
-        return super().cut(rows)
+        return super().cut(rows, windows)
 
 
 def batches_of(images: Images | None = None, *, total: int = 12) -> Batches:
@@ -88,9 +89,9 @@ def test_what_is_made_ahead_is_bounded() -> None:
     counted = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     class Counted(Watched):
-        def cut(self, rows: torch.Tensor) -> torch.Tensor:
+        def cut(self, rows: torch.Tensor, windows: Windows | None = None) -> torch.Tensor:
             counted.add_(1)
-            return super().cut(rows)
+            return super().cut(rows, windows)
 
     with prefetched(batches_of(Counted(), total=1000), workers=1, pin=False, ahead=False) as feed:
         coming = iter(feed)

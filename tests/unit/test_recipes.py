@@ -118,6 +118,11 @@ def test_the_order_of_what_follows_does_not_matter():
     assert one.standard_name(SPLIT) == two.standard_name(SPLIT)
 
 
+def test_domains_are_found_in_every_unicode_form():
+    split = replace(SPLIT, domains=("caf\u00e9", *SPLIT.domains))
+    assert "caf\u00e9" in parse_mixture("cg-low+cafe\u0301", split).domains
+
+
 def test_all_domains_added_to_cg_low_make_cg_high():
     name = "cg-low+clipart+infograph+painting+sketch"
     assert parse_mixture(name, SPLIT).standard_name(SPLIT) == "cg-high"

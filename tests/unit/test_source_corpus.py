@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,6 +88,60 @@ def test_kinds_of_members(tmp_path):
         ("00000/a/4", "\ufffd latin"),
         ("00000/a/5", "? half"),
     ]
+
+
+def test_keys_with_dots_stay_apart(tmp_path, caplog):
+    """webdataset's own rule, the key ends at the first dot, makes one sample of all these."""
+    members = {}
+    for key in ("a.b", "a.c", "a", "x/2024.01.02 one", "x/2024.01.02 two", "alone.v1"):
+        members |= {f"{key}.jpg": image(key), f"{key}.txt": key.encode()}
+    make_tar(tmp_path / "00000.tar", members)
+    with caplog.at_level(logging.WARNING):
+        found = corpus(tmp_path)
+    assert {s.text: s.data for s in found} == {key: image(key) for key in {s.text for s in found}}
+    assert [(s.key, s.text) for s in found] == [
+        ("00000/a_b", "a.b"),
+        ("00000/a_c", "a.c"),
+        ("00000/a", "a"),
+        ("00000/x/2024_01_02 one", "x/2024.01.02 one"),
+        ("00000/x/2024_01_02 two", "x/2024.01.02 two"),
+        ("00000/alone_v1", "alone.v1"),
+    ]
+    assert caplog.text == ""
+
+
+def test_a_further_image_of_a_sample_is_counted(tmp_path, caplog):
+    members = {"1.seg.png": image("seg"), "1.jpg": image("1"), "1.json": facts("one")}
+    make_tar(tmp_path / "00000.tar", members)
+    with caplog.at_level(logging.WARNING):
+        assert [(s.key, s.data) for s in corpus(tmp_path)] == [("00000/1", image("1"))]
+    assert "left out 1 of 2 pairs" in caplog.text
+    assert "1 without a caption" in caplog.text
+
+
+def test_two_images_of_one_key_are_refused(tmp_path):
+    make_tar(tmp_path / "00000.tar", {"1.jpg": b"x", "1.png": b"y", "1.txt": b"one"})
+    fails(tmp_path, r"00000\.tar holds two images of the key 1, 1\.jpg and 1\.png: rename one")
+
+
+def test_keys_that_differ_in_unfit_characters_alone_stay_apart(tmp_path):
+    make_tar(tmp_path / "00000.tar", {**pair("a!", "one"), **pair("a_", "two"), **pair("a.b", "three")})
+    found = corpus(tmp_path)
+    assert [s.text for s in found] == ["one", "two", "three"]
+    assert all(s.key.startswith("00000/a_") for s in found)
+
+
+def test_what_systems_leave_behind_is_no_pair(tmp_path):
+    left = {
+        "__MACOSX/._000000000.jpg": b"x",
+        "__MACOSX/000000000.jpg": b"x",
+        "@eaDir/7.jpg": b"x",
+        "@eaDir/7.txt": b"x",
+    }
+    make_tar(tmp_path / "00000.tar", {**shard(), **left})
+    (tmp_path / "._00000.tar").write_bytes(b"x")
+    make_tar(tmp_path / "$RECYCLE.BIN/00001.tar", shard(3))
+    assert len(corpus(tmp_path)) == 3
 
 
 def test_pairs_that_are_left_out_are_counted_in_the_log_once_a_part(tmp_path, caplog):
@@ -173,6 +228,14 @@ def test_parquet_files_that_do_not_fit(tmp_path):
     fails(tmp_path, "is not a whole parquet file")
 
 
+def test_parquet_rows_and_images_of_one_key_are_refused(tmp_path):
+    parquet(tmp_path / "00000.parquet", [*ROWS, ROWS[0]])
+    make_tree(tmp_path, *(f"00000/{key}.jpg" for key in TEXTS))
+    fails(tmp_path, "names 000000000 a second time")
+    make_tree(tmp_path, "00000/000000000.png")
+    fails(tmp_path, r"holds two images of one key, 000000000\.jpg and 000000000\.png: remove one")
+
+
 # Tables -------------------------------------------------------------------------------------------
 
 
@@ -198,6 +261,14 @@ def test_tables(tmp_path):
     assert found[1].data == image("images/a.png")
     assert found[3].data == found[0].data
     assert Corpus("cc3m").files(tmp_path) == ["cc3m-train.tsv", "cc3m-val.tsv", "val/more.tsv"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_table_may_spell_names_in_another_unicode_form(tmp_path, forms):
+    on_disk, in_table = (unicodedata.normalize(form, "café at\u202f4.jpg") for form in forms)
+    make_tree(tmp_path, on_disk)
+    table(tmp_path / "a.tsv", f"{in_table}\tone")
+    assert [s.data for s in corpus(tmp_path)] == [image(on_disk)]
 
 
 def test_a_table_without_a_last_line_end_and_with_blank_lines(tmp_path, caplog):

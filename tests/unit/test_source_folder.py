@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from domix.data.fetch.fetching import fetch_files
 from domix.data.sources.folder import Tree, split_by_path
 from domix.runtime.errors import DataError
 from tests.source_trees import check_source, image, make_tree, read
@@ -92,7 +96,7 @@ def test_what_is_no_image_is_left_out_and_mentioned(tmp_path, caplog):
     (tmp_path / "README.md").write_text("x")
     with caplog.at_level(logging.WARNING):
         assert len(read(Tree(), tmp_path)) == len(PATHS)
-    assert "left out 2 entries of" in caplog.text
+    assert "left out 1 entries of" in caplog.text
     assert "left out 1 files of" in caplog.text
 
 
@@ -119,6 +123,109 @@ def test_one_class_may_be_spelled_with_blanks_here_and_underscores_there(tmp_pat
     assert [(s.class_name, s.label) for s in found] == [("ice cream", 0)] * 2
 
 
+# Names --------------------------------------------------------------------------------------------
+
+NAMES = ("café", "crêpe", "が")
+
+
+def form(kind: Literal["NFC", "NFD"], name: str) -> str:
+    return unicodedata.normalize(kind, name)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+@pytest.mark.parametrize("listed", [None, "NFC", "NFD"])
+def test_a_class_is_one_in_every_unicode_form(tmp_path, forms, listed):
+    """Lists and folders may disagree about the form, too; files are opened by the names that they have."""
+    paths = []
+    for (domain, kind), name in itertools.product(zip(("dé", "photo"), forms, strict=True), NAMES):
+        paths += [form(kind, f"{domain}/{name}/ü{number}.png") for number in range(4)]
+    make_tree(tmp_path, *paths)
+    for domain in ("dé", "photo") if listed else ():
+        mine = [path for path in paths if form("NFC", path).startswith(domain)]
+        for split, number in (("train", 0), ("test", 1)):
+            rows = [f"{form(listed, path)} {NAMES.index(form('NFC', path).split('/')[1])}\n" for path in mine]
+            target = tmp_path / form(listed, f"{domain}_{split}.txt")
+            target.write_text("".join(rows[number::2]), encoding="utf-8")
+    found = check_source(Tree(), tmp_path)
+    assert {s.data for s in found} == {image(path) for path in paths}
+    assert {(s.class_name, s.label) for s in found} == set(zip(NAMES, range(3), strict=True))
+    assert {s.domain for s in found} == {"dé", "photo"}
+    assert {s.key for s in found} == {form("NFC", path).removesuffix(".png") for path in paths}
+
+
+def test_two_forms_of_a_class_in_one_domain_are_one_class(tmp_path):
+    paths = [form("NFC", "a/café/1.png"), form("NFD", "a/café/2.png"), "a/axe/1.png"]
+    found = check_source(Tree(), make_tree(tmp_path, *paths))
+    assert {(s.class_name, s.label) for s in found} == {("axe", 0), ("café", 1)}
+    assert {s.data for s in found} == {image(path) for path in paths}
+    make_tree(tmp_path, form("NFC", "a/café/2.png"))
+    fails(tmp_path, r"holds a/café in two Unicode forms \(NFC and NFD\), and both hold 2.png: join the folders")
+
+
+@pytest.mark.parametrize(
+    "name", ["Bild\u00a01", "at 4.42\u202fPM", "写真\u3000一", "👩\u200d🚀", "a\u2028b", "x;$(y)&'\"z"]
+)
+def test_legal_names_are_read(tmp_path, name):
+    paths = [f"a/{name}/{name}.png", "a/axe/1.png"]
+    found = check_source(Tree(), make_tree(tmp_path, *paths))
+    assert {s.data for s in found} == {image(path) for path in paths}
+    assert {s.class_name for s in found} == {name, "axe"}
+
+
+def test_vowel_signs_tell_classes_apart(tmp_path):
+    found = check_source(Tree(), make_tree(tmp_path, "a/कि/1.png", "a/की/1.png"))
+    assert {s.class_name for s in found} == {"कि", "की"}
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x85b", "\x1b[2J"])
+def test_control_characters_are_refused(tmp_path, name):
+    make_tree(tmp_path, "a/axe/1.png", f"a/axe/{name}.png")
+    fails(tmp_path, "is no proper file name: rename it")
+
+
+@pytest.mark.parametrize("place", ["", "photo/", "photo/Axe/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("__MACOSX/photo/Axe/._1.png", "$RECYCLE.BIN/S-1-5-21/x.png", "System Volume Information/a/b.png"),
+        *("@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/a/1.png", ".ipynb_checkpoints/a/1-checkpoint.png"),
+        *("lost+found/a/1.png", "._photo_train.txt", "Thumbs.db", "desktop.ini", "Icon\r", ".DS_Store"),
+    ],
+)
+def test_what_systems_leave_behind_is_no_data(tmp_path, caplog, place, name):
+    make_tree(tmp_path, *PATHS)
+    before = read(Tree(), tmp_path), fetch_files(Tree(), tmp_path)
+    make_tree(tmp_path, f"{place}{name}")
+    assert (read(Tree(), tmp_path), fetch_files(Tree(), tmp_path)) == before
+    assert caplog.text == ""
+
+
+# Layouts that are too deep or too flat ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paths", "pattern"),
+    [
+        (
+            ["kfold/art/dog/1.png", "kfold/photo/dog/1.png"],
+            r"kfold/art/dog/1\.png, deeper than .*root/kfold are the",
+        ),
+        (
+            ["art/images/dog/1.png"],
+            r"holds art/images/dog/1\.png, deeper .*if 'images' is no class, move its",
+        ),
+        (["art/dog/1.png", "photo/images/dog/1.png"], r"holds photo/images/dog/1\.png, deeper than"),
+        (["art/dog/train/x/1.png"], r"holds art/dog/train/x/1\.png, deeper than"),
+        (
+            ["dog/1.png", "tree/1.png"],
+            r"holds no images .*, but images such as dog/1\.png, so that .* is no folder",
+        ),
+    ],
+)
+def test_images_at_another_depth_are_told_where_they_lie(tmp_path, paths, pattern):
+    fails(make_tree(tmp_path / "root", *paths), pattern)
+
+
 # With lists ---------------------------------------------------------------------------------------
 
 
@@ -128,8 +235,26 @@ def test_lists_decide(tmp_path):
     photos = [s for s in found if s.domain == "photo"]
     assert [s.key for s in photos[:4]] == [f"photo/ice_cream/{n}" for n in (10, 9, 3)] + ["photo/Axe/10"]
     assert [s.key for s in photos if s.split == "test"] == [f"photo/{n}/4" for n in ("ice_cream", "Axe", "t-shirt")]
-    assert {s.class_name: s.label for s in found} == {"ice cream": 7, "Axe": 3, "t-shirt": 5}
+    assert {s.class_name: s.label for s in found} == {"ice cream": 2, "Axe": 0, "t-shirt": 1}  # 7, 3, 5 in the lists
     assert Tree().files(tmp_path)[2:] == [f"{d}_{s}.txt" for d in ("drawing", "photo") for s in ("train", "test")]
+
+
+@pytest.mark.parametrize("labels", [{"ice_cream": 3, "Axe": 1, "t-shirt": 2}, {"ice_cream": 9, "Axe": 0, "t-shirt": 4}])
+def test_labels_of_lists_are_numbered_from_zero_in_their_order(tmp_path, labels):
+    found = check_source(Tree(), lists(make_tree(tmp_path, *PATHS), labels))
+    assert {s.class_name: s.label for s in found} == {"Axe": 0, "t-shirt": 1, "ice cream": 2}
+
+
+def test_labels_of_lists_that_count_from_zero_stay(tmp_path):
+    found = read(Tree(), lists(make_tree(tmp_path, *PATHS), {"ice_cream": 0, "Axe": 2, "t-shirt": 1}))
+    assert {s.class_name: s.label for s in found} == {"ice cream": 0, "Axe": 2, "t-shirt": 1}
+
+
+def test_lists_may_end_in_blank_lines_and_name_files_with_any_space(tmp_path):
+    make_tree(tmp_path, "a/axe/1.png", "a/axe/1\u2028\u00a0\u3000.png")
+    (tmp_path / "a_train.txt").write_text("a/axe/1\u2028\u00a0\u3000.png 0\r\n\n", encoding="utf-8")
+    (tmp_path / "a_test.txt").write_text("\ufeffa/axe/1.png 0 \n", encoding="utf-8")
+    assert [s.split for s in check_source(Tree(), tmp_path)] == ["train", "test"]
 
 
 def test_keys_stay_apart_across_splits(tmp_path):

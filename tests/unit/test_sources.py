@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import unicodedata
 
 import pytest
 
@@ -10,7 +11,7 @@ from domix.data.sources.contract import LISTING
 from domix.data.sources.layout import DomainNetLayout
 from domix.data.sources.registry import get_source
 from domix.runtime.errors import DataError, ParameterError
-from tests.fixtures import make_domainnet_set, replace_members
+from tests.fixtures import make_domainnet_set, replace_members, write_zip
 from tests.packing import samples_of
 
 
@@ -60,7 +61,7 @@ def test_underscores_of_directories_become_blanks_and_hyphens_stay(tmp_path):
 
 @pytest.mark.parametrize("name", ["emoji", "domainnet"])
 def test_listing_and_parts_name_the_same_samples_in_one_order(tmp_path, name):
-    root = make_domainnet_set(tmp_path, domains=["sketch", "real"])
+    root = make_domainnet_set(tmp_path, domains=["sketch", "real"], apart=name == "domainnet")
     source = get_source(name)
     listing = source.listing(root, poses=2)
     assert tuple(listing.columns) == LISTING
@@ -74,7 +75,7 @@ def test_listing_and_parts_name_the_same_samples_in_one_order(tmp_path, name):
 
 
 def test_a_part_reads_its_samples_in_another_process(tmp_path):
-    part = get_source("domainnet").parts(make_domainnet_set(tmp_path), size=5, poses=1)[1]
+    part = get_source("domainnet").parts(make_domainnet_set(tmp_path, apart=True), size=5, poses=1)[1]
     assert [s.data for s in pickle.loads(pickle.dumps(part)).samples()] == [s.data for s in part.samples()]  # noqa: S301
 
 
@@ -100,3 +101,67 @@ def test_layout_finds_its_domains_sorted(tmp_path):
 def test_empty_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"holds no <domain>_train\.txt"):
         samples(tmp_path)
+
+
+def relabel(root, change):
+    """Write the lists' lines anew."""
+    for path in root.glob("*_*.txt"):
+        path.write_text("".join(change(*line.rsplit(" ", 1)) for line in path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("name", ["emoji", "domainnet"])
+def test_labels_are_numbered_from_zero_in_the_order_of_the_lists(tmp_path, name):
+    root = make_domainnet_set(tmp_path, domains=["real", "sketch"], classes=["axe", "bed", "ice cream"], apart=True)
+    relabel(root, lambda path, label: f"{path} {[7, 1, 4][int(label)]}\n")
+    listing = get_source(name).listing(root, poses=1)
+    assert set(zip(listing["class"], listing["label"], strict=True)) == {("axe", 2), ("bed", 0), ("ice cream", 1)}
+
+
+def test_labels_that_differ_between_lists_are_refused(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real", "sketch"], classes=["axe", "bed"], apart=True)
+    (root / "sketch_test.txt").write_text("sketch/axe/artist1.png 1\n")
+    with pytest.raises(DataError, match=r"sketch_test\.txt, line 1 gives 'axe' the label 1, and an earlier line 0"):
+        get_source("domainnet").parts(root, size=9, poses=1)
+
+
+def test_an_image_in_both_lists_is_refused_where_lists_divide_the_images(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"], classes=["axe"])
+    with pytest.raises(DataError, match=r"name real/axe/artist0\.png and real/axe/artist0\.png, one sample"):
+        get_source("domainnet").parts(root, size=9, poses=1)
+
+
+def test_archives_and_lists_may_differ_in_unicode_form(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"], classes=["axe", "café"], apart=True)
+    relabel(root, lambda path, label: f"{unicodedata.normalize('NFD', path)} {label}\n")
+    for sample in samples_of("domainnet", root):
+        assert sample.class_name in ("axe", "café")
+        assert sample.key == unicodedata.normalize("NFC", sample.key)
+
+
+def test_names_that_differ_in_suffix_or_dots_stay_apart(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"], classes=["axe"])
+    names = ["a.png", "a.jpg", "b.c.png", "b_c.png"]
+    write_zip(root / "real.zip", {f"real/axe/{name}": name.encode() for name in names})
+    for split, part in (("train", names[::2]), ("test", names[1::2])):
+        (root / f"real_{split}.txt").write_text("".join(f"real/axe/{name} 0\n" for name in part))
+    found = samples_of("domainnet", root)
+    assert sorted(s.data.decode() for s in found) == sorted(names)
+    assert len({s.key for s in found}) == len(names)
+    assert all("." not in s.key for s in found)
+
+
+def test_what_systems_leave_behind_is_no_data(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"])
+    before = samples(root)
+    replace_members(
+        root / "real.zip", {"__MACOSX/real/axe/._artist0.png": b"x", "real/axe/Icon\r": b"", "Thumbs.db": b""}
+    )
+    (root / "._sketch_train.txt").write_bytes(b"\0\5\x16\7")
+    assert samples(root) == before
+
+
+def test_a_list_of_what_its_archive_holds_elsewhere(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real"], classes=["axe"])
+    write_zip(root / "real.zip", {"images/real/axe/artist0.png": b"x"})
+    with pytest.raises(DataError, match=r"does not hold \(it holds images/real/axe/artist0\.png\)"):
+        samples(root)

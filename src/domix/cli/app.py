@@ -5,6 +5,7 @@ Exit codes are those of stages: 0 done, 2 something the user can mend, 75 cut sh
 
 from __future__ import annotations
 
+import csv
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,8 +49,9 @@ def params_of(context: typer.Context) -> Params:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Read names with commas between."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    """Read names with commas between; one that holds a comma stands in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ sweep.json. The study of params.yaml alone runs in the repository itself. Beyond
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -123,8 +124,8 @@ def plan(params: Params, asked: Asked) -> Sweep:
     own = Study(params.test_domain, tuple(params.mixtures), tuple(params.seeds))
     in_place = studies == (own,) and asked.name is None
     name = asked.name or (HERE if in_place else "default")
-    if Path(name).name != name or name.startswith("."):
-        raise ParameterError(f"--name must be a plain folder name, not {name!r}")
+    if re.fullmatch(r"[\w+-][\w.+-]*", name) is None:  # it stands in scripts, too
+        raise ParameterError(f"--name must be a plain folder name, not {name!r}: use letters, digits and . _ + -")
     return Sweep(
         name=name,
         root=original_root(),

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from domix.runs import CLIP, Run, list_runs
-from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
 from domix.settings.load import load
 from domix.settings.params import Params
@@ -53,10 +53,10 @@ def run(main: Callable[..., None], *, timed: bool = True) -> None:
         sys.exit(0)
     started = time.perf_counter()
     with reporting(name):
-        check_arguments(name, main, sys.argv[1:])
-        main(load_params(), *sys.argv[1:])
+        arguments = read_arguments(name, main, sys.argv[1:])
+        main(load_params(), *arguments)
     if timed:
-        _record_time(name, sys.argv[1:], time.perf_counter() - started)
+        _record_time(name, arguments, time.perf_counter() - started)
 
 
 @contextmanager
@@ -85,16 +85,19 @@ def usage(name: str, main: Callable[..., None]) -> str:
     return " ".join(["usage: python -m", f"stages.{name}", *words])
 
 
-def check_arguments(name: str, main: Callable[..., None], arguments: list[str]) -> None:
-    """Refuse too few or too many arguments.
+def read_arguments(name: str, main: Callable[..., None], words: list[str]) -> list[str]:
+    """Return what a stage's `main` takes after the parameters: the words, or, as DVC writes an item, `--<name> <word>`.
 
     Raises:
-        ParameterError: the stage takes others.
+        ParameterError: they are too few or too many.
     """
+    _, *own = inspect.signature(main).parameters
+    arguments = words[1::2] if words[::2] == [f"--{each}" for each in own] else words
     try:
         inspect.signature(main).bind(None, *arguments)
     except TypeError:
         raise ParameterError(usage(name, main)) from None
+    return arguments
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -154,6 +157,22 @@ def source_root(params: Params, name: str) -> Path:
         return original_root() / STATE / "downloads" / name
     path = Path(params.fetch.paths[name]).expanduser()
     return path if path.exists() or not (original_root() / path).exists() else original_root() / path
+
+
+@contextmanager
+def naming_files(params: Params, name: str) -> Generator[None]:
+    """Add to what is said of a source's files whose they are, and how they are brought again.
+
+    Raises:
+        DataError: the block did.
+    """
+    try:
+        yield
+    except DataError as error:
+        root = source_root(params, name)
+        own = f"these files are yours: fetch.paths.{name} is {root}"
+        fetched = f"delete what is damaged in {root} and run dvc repro -f fetch@{name} to download it again"
+        raise DataError(f"{error} ({own if name in params.fetch.paths else fetched})") from error
 
 
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:

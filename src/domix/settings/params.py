@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -21,11 +22,23 @@ from domix.runtime.settings import Settings, require
 from domix.runtime.tracking.settings import Tracking
 from domix.train.settings import Supervised, Train, Trainer, Validation
 
+_NAME = re.compile(r"(?!\.)[^/@\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # DVC takes what follows an @ for an item's name
+_LONGEST = 200  # bytes: a file's name may have 255
+
 
 def _name_analyses(schema: dict[str, Any]) -> None:
     """Put the analyses' own schemas in the place of one for any."""
     blocks = {name: analysis.Settings.model_json_schema() for name, analysis in analyses().items()}
     schema.update(properties=blocks, additionalProperties=False)
+
+
+def _nfc(tree: object) -> object:
+    """Return texts, and mappings and lists of texts, in Unicode's form NFC, as sources name domains and classes."""
+    if isinstance(tree, Mapping):
+        return {_nfc(key): _nfc(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_nfc(value) for value in tree]
+    return unicodedata.normalize("NFC", tree) if isinstance(tree, str) else tree
 
 
 class Params(Settings):
@@ -68,6 +81,11 @@ class Params(Settings):
     report: Report = Field(description="the report")
     tracking: Tracking = Field(description="MLflow")
 
+    @field_validator("test_domain", "natural_domain", "recipes", mode="before")
+    @classmethod
+    def _compose(cls, value: object) -> object:
+        return _nfc(value)
+
     @field_validator("analyses", mode="before")
     @classmethod
     def _read_analyses(cls, blocks: object) -> object:
@@ -78,6 +96,14 @@ class Params(Settings):
         require(
             self.test_domain != self.natural_domain, f"test_domain and natural_domain are both {self.test_domain!r}"
         )
+        for key, names in (("sources", self.sources), ("mixtures", self.mixtures), ("embed.sets", self.embed.sets)):
+            for name in names:
+                good = _NAME.fullmatch(name) is not None and len(name.encode()) <= _LONGEST
+                require(
+                    good,
+                    f"{key} names {name!r}, by which files and DVC's stages are called: it must not begin with a dot,"
+                    f" hold /, @ or control characters, or take more than {_LONGEST} bytes",
+                )
         for name in ("sources", "mixtures", "seeds"):
             values = getattr(self, name)
             require(len(values) > 0, f"{name} is empty: name at least one")

@@ -122,6 +122,7 @@ class Job:
             self.images,
             targets,
             Augmentation(
+                side=self.task.size,
                 scale=(recipe.crop_scale[0], recipe.crop_scale[1]),
                 ratio=(recipe.crop_ratio[0], recipe.crop_ratio[1]),
                 hflip=recipe.hflip,

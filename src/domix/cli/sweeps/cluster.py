@@ -6,10 +6,13 @@ that all machines share; SkyPilot, on machines that share nothing, a sweep over 
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +49,7 @@ def write_slurm(sweep: Sweep, trainer: Trainer, folder: Path, cluster: Cluster) 
             raise DomixError(f"{entry.folder} has no mixture {entry.mixture!r} yet: run `{prepare}` first")
     later = twins(trainings)  # what follows the array finds them in DVC's run cache
     lines = [
-        "|".join([str(entry.folder), entry.targets[0], entry.kind, str(entry.mixture), str(entry.seed)])
+        "\t".join([str(entry.folder), entry.targets[0], entry.kind, str(entry.mixture), str(entry.seed)])
         for entry in trainings
         if entry.name not in later
     ]
@@ -57,14 +60,15 @@ def write_slurm(sweep: Sweep, trainer: Trainer, folder: Path, cluster: Cluster) 
         NAME=sweep.name,
         PREPARE=prepare,
         FINISH=finish,
-        SCRIPT=str(script),
+        HINT=shlex.quote(f"is not there; make it: {prepare}"),
+        SCRIPT=shlex.quote(str(script)),
         LAST=str(len(lines) - 1),
         NODES=str(trainer.nodes),
         DEVICES=str(trainer.devices),
         GPUS=gpus,
         CPUS=str(cluster.cpus),
         TIME=cluster.time,
-        LOGS=str(logs),
+        LOGS=shlex.quote(f"{logs}/%A_%a.log"),
         BIN=shlex.quote(str(Path(sys.executable).parent)),
         RUNS="\n".join(f"    {shlex.quote(line)}" for line in lines),
     )
@@ -91,16 +95,16 @@ def write_sky(sweep: Sweep, trainer: Trainer, folder: Path, cluster: Cluster) ->
     train = 'domix sweep --test-domains "$TEST_DOMAIN" --mixtures "$MIXTURE" --seeds "$SEED" --slots 1'
     filled = {
         "NAME": sweep.name,
-        "ROOT": str(original_root()),
+        "ROOT": json.dumps(str(original_root()), ensure_ascii=False),  # as YAML takes it, too
         "GPU": cluster.gpu,
         "DEVICES": str(trainer.devices),
-        "TEST_DOMAIN": domain,
-        "MIXTURE": mixture,
+        "TEST_DOMAIN": json.dumps(domain, ensure_ascii=False),
+        "MIXTURE": json.dumps(mixture, ensure_ascii=False),
         "SEED": seed,
         "BUCKET": cluster.bucket,
         "TRAIN": f"{train} --until train --name {sweep.name}",
         "FINISH": _command(sweep, f"--until {sweep.until} --pull"),
-        "RUNS": "\n".join("|".join(run) for run in runs),
+        "RUNS": "\n".join("\t".join(run) for run in runs),
     }
     files = {folder / name: _fill(f"{name}.in", **filled) for name in ("sky.yaml", "launch.sh")}
     for path, text in files.items():
@@ -116,9 +120,16 @@ def _command(sweep: Sweep, *options: str) -> str:
         "--mixtures": first.mixtures,
         "--seeds": first.seeds,
     }
-    values = [f"{name} {','.join(str(value) for value in values)}" for name, values in asked.items()]
+    values = [f"{name} {shlex.quote(_listed(values))}" for name, values in asked.items()]
     name = [] if sweep.in_place else [f"--name {sweep.name}"]
     return " ".join(["domix sweep", *([] if sweep.in_place else values), *name, *options])
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Join values with commas, as the command line reads them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
 
 
 def _fill(template: str, **values: str) -> str:

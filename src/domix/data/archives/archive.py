@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import stat
-import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from domix.data.archives.names import folded, left_behind, unsafe_name
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 
@@ -44,31 +44,20 @@ def read_manifest(folder: Path) -> list[Entry]:
     try:
         entries = [Entry(str(row["file"]), int(row["bytes"]), str(row["sha256"])) for row in read_json(path)["files"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a manifest (a list `files` of file, bytes, sha256): fetch it anew") from error
+        raise DataError(f"{path} is not a manifest (a list `files` of file, bytes, sha256): restore it") from error
     for entry in entries:
         if problem := unsafe_name(entry.file):
             raise DataError(f"{path} names {entry.file!r}, which {problem}: do not trust this data set")
     return entries
 
 
-def unsafe_name(name: str) -> str | None:
-    """Say what is wrong with a relative path from an archive or manifest; None if nothing is."""
-    path = PurePosixPath(name)
-    if not path.parts or "\0" in name or not name.isprintable():
-        return "is no file name"
-    if path.is_absolute() or "\\" in name or ":" in path.parts[0]:
-        return "is not a relative path with forward slashes"
-    if ".." in path.parts:
-        return "leads out of its folder"
-    return None
-
-
 class ZipReader:
     """Reads members of a zip archive into memory, after every member has been checked.
 
-    Nothing is ever extracted to disk. Refused when the archive is opened: names that are absolute or lead out, two
-    members of one name (upper and lower case alike), links and devices, encryption, methods other than stored and
-    deflate, and members that unpack to more than `LARGEST_MEMBER` bytes or `LARGEST_RATIO` times their packed size.
+    Nothing is ever extracted to disk, and what systems leave behind is not there for a reader. Refused when the archive
+    is opened: names that are absolute or lead out, two members of one name (upper and lower case alike), links and
+    devices, encryption, methods other than stored and deflate, and members that unpack to more than `LARGEST_MEMBER`
+    bytes or `LARGEST_RATIO` times their packed size.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,9 +70,9 @@ class ZipReader:
         try:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError:
-            raise DataError(f"the archive {path} is missing: fetch it anew") from None
+            raise DataError(f"the archive {path} is missing: bring it back") from None
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is not a whole zip archive ({error}): fetch it anew") from error
+            raise DataError(f"{path} is not a whole zip archive ({error}): restore it") from error
         try:
             self._members = self._check()
         except DataError:
@@ -93,8 +82,10 @@ class ZipReader:
     def _check(self) -> dict[str, zipfile.ZipInfo]:
         members, seen = {}, set()
         for info in self._zip.infolist():
+            if left_behind(info.filename):
+                continue
             problem = unsafe_name(info.filename) or _unsafe_member(info)
-            same = unicodedata.normalize("NFC", info.filename).casefold()
+            same = folded(info.filename)
             if problem is None and same in seen:
                 problem = "is there twice"
             if problem:
@@ -123,15 +114,15 @@ class ZipReader:
             DataError: there is no such member, or it is damaged or longer than the table of contents says.
         """
         if name not in self._members:
-            raise DataError(f"{self.path} does not hold {name}: fetch the archive anew")
+            raise DataError(f"{self.path} does not hold {name}: restore it")
         info = self._members[name]
         try:
             with self._zip.open(info) as file:
                 data = file.read(info.file_size + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise DataError(f"{name} in {self.path} is damaged ({error}): fetch the archive anew") from error
+            raise DataError(f"{name} in {self.path} is damaged ({error}): restore it") from error
         if len(data) != info.file_size:
-            raise DataError(f"{name} in {self.path} is not as long as it should be: fetch the archive anew")
+            raise DataError(f"{name} in {self.path} is not as long as it should be: restore it")
         return data
 
 
@@ -146,7 +137,7 @@ def open_zip(path: Path) -> ZipReader:
     try:
         state = path.stat()
     except FileNotFoundError:
-        raise DataError(f"the archive {path} is missing: fetch it anew") from None
+        raise DataError(f"the archive {path} is missing: bring it back") from None
     return _open_zip(path, state.st_mtime_ns, state.st_size, state.st_ino)
 
 

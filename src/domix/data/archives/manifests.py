@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
-from domix.data.archives.archive import unsafe_name
+from domix.data.archives.names import unsafe_name
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 

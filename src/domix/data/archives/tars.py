@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from domix.data.archives.archive import LARGEST_MEMBER, SMALL, unsafe_name
+from domix.data.archives.archive import LARGEST_MEMBER, SMALL
+from domix.data.archives.names import folded, left_behind, unsafe_name
 from domix.runtime.errors import DataError
 
 BLOCK = 512
@@ -56,10 +56,10 @@ class _Header(NamedTuple):
 class TarReader:
     """Reads members of an uncompressed tar file, or of a tar file inside one, into memory.
 
-    Refused when it is opened: compressed files; files that are cut off, damaged, or go on after their end mark; names
-    that are absolute or lead out; two files of one name (upper and lower case alike); links, devices, pipes, sparse
-    files and unknown kinds; sizes that are negative or above `largest`; and extended headers that contradict each
-    other or apply to all members.
+    What systems leave behind (names.py) is not there for a reader. Refused when the archive is opened: compressed
+    files; files that are cut off, damaged, or go on after their end mark; names that are absolute or lead out; two
+    files of one name (upper and lower case alike); links, devices, pipes, sparse files and unknown kinds; sizes that
+    are negative or above `largest`; and extended headers that contradict each other or apply to all members.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TarReader:
         try:
             self._file = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            raise DataError(f"the archive {path} is missing: fetch it anew") from None
+            raise DataError(f"the archive {path} is missing: bring it back") from None
         except PermissionError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}): correct its rights") from error
         try:
@@ -92,7 +92,7 @@ class TarReader:
             end = status.st_size
             self._start, self._end = (inner.offset, inner.offset + inner.size) if inner else (0, end)
             if self._end > end:
-                raise DataError(f"{self.title} is cut off: fetch the archive anew")
+                raise DataError(f"{self.title} is cut off: restore it")
             self._places = self._scan()
         except BaseException:
             os.close(self._file)
@@ -121,7 +121,7 @@ class TarReader:
             DataError: there is no such member.
         """
         if name not in self._places:
-            raise DataError(f"{self.title} does not hold {name}: fetch the archive anew")
+            raise DataError(f"{self.title} does not hold {name}: restore it")
         return self._places[name]
 
     def read(self, name: str) -> bytes:
@@ -133,7 +133,7 @@ class TarReader:
         place = self.place(name)
         data = os.pread(self._file, place.size, place.offset)
         if len(data) != place.size:
-            raise DataError(f"{name} in {self.title} is cut off: fetch the archive anew")
+            raise DataError(f"{name} in {self.title} is cut off: restore it")
         return data
 
     def _scan(self) -> dict[str, Place]:
@@ -151,20 +151,23 @@ class TarReader:
             file = header.kind in FILES and not name.endswith("/")
             plain = _plain(name)
             problem = REFUSED[b"S"] if extended.sparse else self._problem(plain, header.kind, size, file)
-            folded = _folded(plain)
-            if problem is None and file and folded in seen:
+            same, ignored = folded(plain), left_behind(plain)
+            if ignored and file and size >= 0 and not extended.sparse:
+                problem = None  # never read, whatever its name
+            elif problem is None and file and same in seen:
                 problem = "is there twice"
             if problem:
                 raise DataError(f"{self.title} holds {name!r}, which {problem}: do not trust this archive")
             if file:
                 if at + _padded(size) > self._end:
-                    raise DataError(f"{self.title} is cut off in {plain}: fetch the archive anew")
-                seen.add(folded)
-                places[plain] = Place(at, size)
+                    raise DataError(f"{self.title} is cut off in {plain}: restore it")
+                if not ignored:
+                    seen.add(same)
+                    places[plain] = Place(at, size)
                 at += _padded(size)
             extended = _Extended()
         if extended.used:
-            raise DataError(f"{self.title} is damaged: it ends with an extended header; fetch the archive anew")
+            raise DataError(f"{self.title} is damaged: it ends with an extended header; restore it")
         return places
 
     def _block(self, at: int) -> bytes | None:
@@ -176,12 +179,12 @@ class TarReader:
                     raise DataError(f"{self.title} is packed with {method}: unpack it to a plain .tar, and use that")
         if len(block) < BLOCK:
             verdict = "not a tar archive" if at == self._start else "cut off: it has no end mark"
-            raise DataError(f"{self.title} is {verdict}; fetch it anew")
+            raise DataError(f"{self.title} is {verdict}; restore it")
         if block.strip(b"\0"):
             return block
         rest = os.pread(self._file, min(PEEK, self._end - at), at)
         if rest.strip(b"\0"):
-            raise DataError(f"{self.title} goes on after its end mark, as joined archives do: fetch it anew")
+            raise DataError(f"{self.title} goes on after its end mark, as joined archives do: restore it")
         return None
 
     def _parse(self, block: bytes) -> _Header:
@@ -198,7 +201,7 @@ class TarReader:
             if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
                 name = f"{prefix}/{name}"
         except ValueError as error:
-            raise DataError(f"{self.title} is not a whole tar archive ({error}): fetch it anew") from error
+            raise DataError(f"{self.title} is not a whole tar archive ({error}): restore it") from error
         return _Header(name, block[156:157], size)
 
     def _extend(self, extended: _Extended, header: _Header, at: int) -> None:
@@ -213,7 +216,7 @@ class TarReader:
             )
         data = os.pread(self._file, header.size, at)
         if len(data) != header.size or at + _padded(header.size) > self._end:
-            raise DataError(f"{self.title} is cut off in an extended header: fetch the archive anew")
+            raise DataError(f"{self.title} is cut off in an extended header: restore it")
         try:
             if header.kind == GNU_NAME:
                 extended.take({"path": _text(data)})
@@ -319,8 +322,3 @@ def _padded(size: int) -> int:
 def _plain(name: str) -> str:
     """Remove what names nothing: the `./` that `tar -c .` puts before names, double slashes, a last slash."""
     return str(PurePosixPath(name)) if name and not SIMPLE.fullmatch(name) else name
-
-
-def _folded(name: str) -> str:
-    """Return what two names share that a file system might take for one."""
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()

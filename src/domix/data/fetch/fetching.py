@@ -9,6 +9,7 @@ from pathlib import Path
 
 from domix.data.archives.archive import MANIFEST, Entry, read_manifest
 from domix.data.archives.manifests import Item, Manifest, Remote
+from domix.data.archives.names import left_behind
 from domix.data.fetch.download import check_file
 from domix.data.sources.contract import Source
 from domix.runtime.errors import DataError
@@ -89,19 +90,26 @@ def _folder_item(root: Path, name: str, meter: Meter) -> Item:
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
-    """Yield relative path and size of every file below a folder, links followed, hidden names left out."""
+    """Yield relative path and size of every file below a folder, links followed, what systems left behind not."""
     state = folder.stat()
     here = (state.st_dev, state.st_ino)
     if here in above:
         raise DataError(f"{folder} is a link to a folder above it: remove the link")
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):  # what file managers leave behind
-                continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {here})
-                continue
-            try:
-                yield f"{prefix}{entry.name}", entry.stat().st_size
-            except FileNotFoundError:
-                raise DataError(f"{entry.path} is a link to a file that is not there: remove the link") from None
+    for entry in _entries(folder):
+        if left_behind(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {here})
+            continue
+        try:
+            yield f"{prefix}{entry.name}", entry.stat().st_size
+        except FileNotFoundError:
+            raise DataError(f"{entry.path} is a link to a file that is not there: remove the link") from None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}): correct its rights") from error

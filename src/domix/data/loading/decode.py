@@ -23,18 +23,25 @@ def room(sizes: Tensor, device: torch.device | None = None) -> Tensor:
 
 
 def decode_all(
-    read: Callable[[int], bytes], names: Sequence[str], place: Callable[[int], Tensor], count: int, *, threads: int
+    read: Callable[[int], bytes],
+    names: Sequence[str],
+    sizes: Tensor,
+    keep: Callable[[int, Tensor], object],
+    *,
+    threads: int,
 ) -> None:
-    """Decode images 0 .. `count` - 1, whose files `read` returns, each into its `place` uint8 [3, height, width].
+    """Decode images of `sizes` int64 [N, 2] (height, width), whose files `read` returns, and let `keep` have each.
+
+    `keep` is called with the number of the image and its pixels, uint8 [3, height, width], in any thread.
 
     Raises:
-        DataError: a file cannot be decoded, or is not as large as its place.
+        DataError: a file cannot be decoded, or is not as large as `sizes` says.
     """
+    count, shapes = len(sizes), sizes.tolist()
 
     def decode_chunk(first: int) -> None:
         for row in range(first, min(first + size, count)):
-            target = place(row)
-            target.copy_(torch.from_numpy(decode_sized(read(row), names[row], *target.shape[1:])).permute(2, 0, 1))
+            keep(row, torch.from_numpy(decode_sized(read(row), names[row], *shapes[row])).permute(2, 0, 1))
 
     size = max(1, min(CHUNK, -(-count // max(1, threads))))
     if threads <= 1:

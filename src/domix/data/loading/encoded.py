@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from domix.data.loading.decode import check_size, decode_rgb, decode_sized, room
+from domix.data.loading.images import place_in
+from domix.data.loading.windows import Windows
 
 JPEG = b"\xff\xd8\xff"  # how its files begin
 
@@ -23,13 +25,17 @@ class Encoded:
     No tuple or dataclass, and without a method `to`: what moves batches to a device leaves it where it is.
     """
 
-    def __init__(self, files: Sequence[bytes], names: Sequence[str], sizes: Tensor) -> None:
+    def __init__(
+        self, files: Sequence[bytes], names: Sequence[str], sizes: Tensor, windows: Windows | None = None
+    ) -> None:
         """Take the files of images called `names` and of `sizes` int64 [B, 2] (height, width).
+
+        `windows` of them make the batch, or all of them.
 
         Raises:
             DataError: a file that is no JPEG cannot be decoded, or is not as large as `sizes` says.
         """
-        self.names, self.sizes = list(names), sizes
+        self.names, self.sizes, self.windows = list(names), sizes, windows
         self.jpeg = [data.startswith(JPEG) for data in files]
         parts = [
             np.frombuffer(data, np.uint8) if jpeg else decode_sized(data, name, *size).transpose(2, 0, 1).ravel()
@@ -42,16 +48,16 @@ class Encoded:
         return len(self.names)
 
     def decode(self, device: torch.device) -> Tensor:
-        """Decode the batch on `device`, padded with zeros to the largest image: uint8 [B, 3, H, W].
+        """Decode the batch on `device`, padded with zeros to the largest image or window: uint8 [B, 3, H, W].
 
         Raises:
             DataError: a file cannot be decoded, or is not as large as the index says.
         """
-        batch = room(self.sizes, device)
+        batch = room(self.sizes if self.windows is None else self.windows.shapes, device)
         parts = self.data.split(self.lengths)
         decoded = iter(self._decode_jpegs([part for part, jpeg in zip(parts, self.jpeg, strict=True) if jpeg], device))
-        for place, part, jpeg, size in zip(batch, parts, self.jpeg, self.sizes.tolist(), strict=True):
-            place[:, : size[0], : size[1]] = next(decoded) if jpeg else part.view(3, *size)
+        for number, (part, jpeg, size) in enumerate(zip(parts, self.jpeg, self.sizes.tolist(), strict=True)):
+            place_in(batch, number, next(decoded) if jpeg else part.view(3, *size), self.windows)
         return batch
 
     def _decode_jpegs(self, files: list[Tensor], device: torch.device) -> list[Tensor]:

@@ -67,8 +67,8 @@ def _decode(path: Path, sizes: Tensor, read: Callable[[int], bytes], names: list
     with open(path, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, nbytes)  # a full disk is told here, not by SIGBUS while decoding
     pixels = np.memmap(path, np.uint8, "r+")
-    place = Images(sizes, torch.from_numpy(pixels)).__getitem__
-    decode_all(read, names, place, len(sizes), threads=threads)
+    images = Images(sizes, torch.from_numpy(pixels))
+    decode_all(read, names, sizes, lambda row, image: images[row].copy_(image), threads=threads)
     pixels.flush()
 
 

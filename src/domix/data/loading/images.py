@@ -15,6 +15,7 @@ from domix.data.loading.decode import decode_all, room
 
 if TYPE_CHECKING:
     from domix.data.loading.encoded import Encoded
+    from domix.data.loading.windows import Windows
 
 Effort = Literal["copy", "read", "decode"]  # of memory; of a file's pages; of image files
 
@@ -29,8 +30,11 @@ class ImageSet(Protocol):
         """Return N."""
         ...
 
-    def cut(self, rows: Tensor) -> Tensor | Encoded:
-        """Return images int64 [B] padded with zeros to the largest of them, uint8 [B, 3, H, W], or still encoded."""
+    def cut(self, rows: Tensor, windows: Windows | None = None) -> Tensor | Encoded:
+        """Return images int64 [B], or their `windows`, padded with zeros to the largest of them: uint8 [B, 3, H, W].
+
+        They may still be encoded.
+        """
         ...
 
 
@@ -61,11 +65,11 @@ class Images:
         """Bytes that the images take."""
         return len(self._buffer)
 
-    def cut(self, rows: Tensor) -> Tensor:
-        """Copy images int64 [B] out, padded with zeros to the largest of them: uint8 [B, 3, H, W]."""
-        if self._stack is not None:
+    def cut(self, rows: Tensor, windows: Windows | None = None) -> Tensor:
+        """Copy images int64 [B] or windows of them out, padded with zeros to the largest: uint8 [B, 3, H, W]."""
+        if self._stack is not None and windows is None:
             return self._stack.index_select(0, rows)  # copies whole images; indexing goes byte by byte
-        return padded([self[row] for row in rows.tolist()], self.sizes[rows])
+        return padded([self[row] for row in rows.tolist()], self.sizes[rows], windows)
 
     @classmethod
     def decode(cls, read: Callable[[int], bytes], names: Sequence[str], sizes: Tensor, *, threads: int) -> Images:
@@ -75,7 +79,7 @@ class Images:
             DataError: a file cannot be decoded, or is not as large as `sizes` int64 [N, 2] says.
         """
         images = cls(sizes)
-        decode_all(read, names, images.__getitem__, len(sizes), threads=threads)
+        decode_all(read, names, sizes, lambda row, image: images[row].copy_(image), threads=threads)
         return images
 
 
@@ -95,17 +99,26 @@ class Selection:
     def __len__(self) -> int:
         return len(self._row)
 
-    def cut(self, rows: Tensor) -> Tensor:
-        """Copy images int64 [B] out, padded with zeros to the largest of them: uint8 [B, 3, H, W]."""
+    def cut(self, rows: Tensor, windows: Windows | None = None) -> Tensor:
+        """Copy images int64 [B] or windows of them out, padded with zeros to the largest: uint8 [B, 3, H, W]."""
         if len(self._sources) == 1:
-            return self._sources[0].cut(self._row[rows])
+            return self._sources[0].cut(self._row[rows], windows)
         places = zip(self._source[rows].tolist(), self._row[rows].tolist(), strict=True)
-        return padded([self._sources[number][row] for number, row in places], self.sizes[rows])
+        return padded([self._sources[number][row] for number, row in places], self.sizes[rows], windows)
 
 
-def padded(images: Sequence[Tensor], sizes: Tensor) -> Tensor:
-    """Copy images of `sizes` int64 [B, 2] into a batch, zeros at the bottom and on the right: uint8 [B, 3, H, W]."""
-    batch = room(sizes)
-    for place, image in zip(batch, images, strict=True):
-        place[:, : image.shape[1], : image.shape[2]] = image
+def padded(images: Sequence[Tensor], sizes: Tensor, windows: Windows | None) -> Tensor:
+    """Copy images of `sizes` int64 [B, 2], or windows of them, into a batch: uint8 [B, 3, H, W].
+
+    Zeros stand at the bottom and on the right.
+    """
+    batch = room(sizes if windows is None else windows.shapes)
+    for number, image in enumerate(images):
+        place_in(batch, number, image, windows)
     return batch
+
+
+def place_in(batch: Tensor, number: int, image: Tensor, windows: Windows | None) -> None:
+    """Copy an image uint8 [3, height, width], or its window, to its place in a batch uint8 [B, 3, H, W]."""
+    part = image if windows is None else windows.take(number, image)
+    batch[number, :, : part.shape[1], : part.shape[2]] = part

@@ -7,7 +7,7 @@ batch can be made alone, exactly as in a training that came there from the begin
 step, and a batch is the same wherever its images come from. Several processes draw the same whole batch, and each
 keeps its slice.
 
-Shapes: N images, B a process's share of a batch, H x W the largest image of that share, L caption tokens.
+Shapes: N images, B a process's share of a batch, H x W the largest image or crop of that share, L caption tokens.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from domix.data.loading import augment
 from domix.data.loading.encoded import Encoded
 from domix.data.loading.images import ImageSet
+from domix.data.loading.windows import windows_of
 from domix.runtime.seeds import torch_generator
 
 
@@ -31,7 +32,7 @@ class Batch(NamedTuple):
     step: int
     images: Tensor | Encoded  # uint8 [B, 3, H, W], padded at the bottom and on the right
     targets: Tensor  # int64: the captions' tokens [B, L], or labels [B]
-    boxes: Tensor  # int64 [4, B]: top, left, height, width of the crops
+    boxes: Tensor  # int64 [4, B]: top, left, height, width of the crops in `images`
     hflip: Tensor  # bool [B]
 
     def parts(self, count: int) -> list[Batch]:
@@ -84,6 +85,7 @@ class Order:
 class Augmentation:
     """Random resized crops and flipping."""
 
+    side: int  # pixels of what the model reads
     scale: tuple[float, float]
     ratio: tuple[float, float]
     hflip: float
@@ -144,12 +146,13 @@ class Batches:
         boxes = augment.random_boxes(sizes, scale=chosen.scale, ratio=chosen.ratio, generator=generator)
         hflip = augment.random_hflip(self.batch, probability=chosen.hflip, generator=generator)
         packed = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width])
-        rows = rows[self._share]
+        rows, packed = rows[self._share], packed[:, self._share].contiguous()
+        windows = windows_of(sizes[self._share], packed, chosen.side)
         return Batch(
             step,
-            self.images.cut(rows),
+            self.images.cut(rows, windows),
             self.targets[rows].long(),
-            packed[:, self._share].contiguous(),
+            packed if windows is None else windows.inner,
             hflip[self._share].contiguous(),
         )
 

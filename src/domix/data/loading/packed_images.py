@@ -11,11 +11,12 @@ from torch.utils.data import get_worker_info
 
 from domix.data.loading.decode import decode_all, room
 from domix.data.loading.encoded import Encoded
-from domix.data.loading.images import Effort
+from domix.data.loading.images import Effort, place_in
 from domix.data.loading.samples import Reader, sizes_of
 
 if TYPE_CHECKING:
     from domix.data.loading.spool import Spool
+    from domix.data.loading.windows import Windows
 
 
 class PackedImages:
@@ -50,8 +51,8 @@ class PackedImages:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def cut(self, rows: Tensor) -> Tensor | Encoded:
-        """Decode images int64 [B], padded with zeros to the largest of them: uint8 [B, 3, H, W].
+    def cut(self, rows: Tensor, windows: Windows | None = None) -> Tensor | Encoded:
+        """Decode images int64 [B], or windows of them, padded with zeros to the largest: uint8 [B, 3, H, W].
 
         Raises:
             DataError: an image is missing or damaged.
@@ -65,8 +66,8 @@ class PackedImages:
             return self._readers[source].read(row)
 
         if self._encoded:
-            return Encoded([read(number) for number in range(len(places))], names, sizes)
-        batch, shapes = room(sizes), sizes.tolist()
+            return Encoded([read(number) for number in range(len(places))], names, sizes, windows)
+        batch = room(sizes if windows is None else windows.shapes)
         threads = self._threads if get_worker_info() is None else 1
-        decode_all(read, names, lambda n: batch[n, :, : shapes[n][0], : shapes[n][1]], len(places), threads=threads)
+        decode_all(read, names, sizes, lambda n, image: place_in(batch, n, image, windows), threads=threads)
         return batch

@@ -20,6 +20,7 @@ The reference study's own names (data/mixtures/aliases.py) and those of the user
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -164,6 +165,7 @@ def _combine(name: str, family: str, extras: _Extras, split: Split, base: Sequen
 
 def _parse_extras(name: str, extras: Sequence[str], split: Split) -> _Extras:
     read = _Extras()
+    extras = [unicodedata.normalize("NFC", extra) for extra in extras]  # as sources name their domains
     for position, extra in enumerate(extras):
         again = (
             extra in extras[:position]

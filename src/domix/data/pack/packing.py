@@ -161,14 +161,14 @@ def _judge(stats: PackStats, max_bad_share: float) -> None:
     """Fail if too many images are bad, else mention them."""
     bad = stats.read - stats.packed
     if stats.read == 0:
-        raise DataError(f"the source {stats.source} has no samples: fetch it anew")
+        raise DataError(f"the source {stats.source} has no samples: complete its files")
     if bad == 0:
         return
     reasons = "; ".join(f"{e['count']} {reason} ({', '.join(e['examples'])})" for reason, e in stats.rejected.items())
     if bad / stats.read > max_bad_share or stats.packed == 0:
         raise DataError(
             f"{bad} of {stats.read} images of {stats.source} are bad, more than pack.max_bad_share {max_bad_share:g}:"
-            f" {reasons}: fetch the source anew, or raise pack.max_bad_share"
+            f" {reasons}: replace them, or raise pack.max_bad_share"
         )
     log.warning("left out %d of %d images of %s: %s", bad, stats.read, stats.source, reasons)
 

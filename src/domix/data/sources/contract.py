@@ -8,6 +8,7 @@ whatever process or on whatever machine packs it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,11 @@ _UNFIT = re.compile(r"[^\w/\- ]")
 
 
 def sample_key(path: str) -> str:
-    """Make a sample's key of its relative path: without the extension, dots and other unfit characters as `_`."""
+    """Make a sample's key of its relative path: without the extension, dots and other unfit characters as `_`.
+
+    It is in Unicode's form NFC, so that a file has the same key on every system. Marks that no letter has taken in, as
+    Devanagari's vowels, belong to their letters.
+    """
     stem, dot, extension = path.rpartition(".")
-    return _UNFIT.sub("_", stem if dot and "/" not in extension else path)
+    key = unicodedata.normalize("NFC", stem if dot and "/" not in extension else path)
+    return _UNFIT.sub(lambda found: found[0] if unicodedata.category(found[0])[0] == "M" else "_", key)

@@ -2,7 +2,7 @@
 
 The root holds what img2dataset writes, or a table; the first of these that is there counts:
 
-NNNNN.tar                          tar files of <key>.<jpg|png|webp>, with <key>.json or <key>.txt
+NNNNN.tar                          webdataset tar files of <key>.<jpg|png|webp>, with <key>.json or <key>.txt
 NNNNN.parquet, NNNNN/<key>.<jpg>   columns key, caption, status
 <name>.tsv                         header filepath<TAB>title; read without quoting; paths relative to the table
 
@@ -14,19 +14,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domix.data.archives.archive import unsafe_name
+from domix.data.archives.names import nfc, unsafe_name
 from domix.data.archives.tars import TarReader
 from domix.data.sources.contract import NO_LABEL, Part, RawSample, sample_key
-from domix.data.sources.image_folders import Folder, check_link, is_image, list_folder, proper_text
+from domix.data.sources.image_folders import Folder, check_link, is_image, list_folder, make_keys, proper_text
 from domix.runtime.errors import DataError
 
 VAL = "val"
 DONE = "success"  # img2dataset's status of a pair that it got
+TEXTS = ("json", "txt")  # kinds of members that hold a caption
 HEADER = b"filepath\ttitle"
 LONGEST_LINE = 1 << 20  # bytes
 
@@ -138,7 +140,9 @@ class TarPart(FilePart):
         """
         path, left, kept = self.root / self.file, _Left(), 0
         with TarReader(path) as reader:
-            for key, members in _by_key(reader).items():
+            pairs = group_members(reader, path)
+            keys = _keys(self.file.removesuffix(".tar"), pairs)
+            for key, members in pairs.items():
                 image = next((name for name in members.values() if is_image(name)), None)
                 text = _caption(reader, members)
                 if image is None:
@@ -149,20 +153,49 @@ class TarPart(FilePart):
                     left.add("without a caption")
                 else:
                     kept += 1
-                    whole = sample_key(f"{self.file.removesuffix('.tar')}/{key}.")
-                    yield _sample(self.source, whole, self.split, reader.read(image), text)
+                    yield _sample(self.source, keys[key], self.split, reader.read(image), text)
         left.report(path, kept)
 
 
-def _by_key(names: Iterator[str] | TarReader) -> dict[str, dict[str, str]]:
-    """Group members as webdataset does: the key ends at the first dot of the file name; what follows is the kind."""
+def group_members(names: Iterable[str], where: Path) -> dict[str, dict[str, str]]:
+    """Group members of a tar file to samples: key -> kind -> name, each with one image at most.
+
+    As webdataset does: the key ends at the first dot of the file name, and what follows is the kind. But where that
+    would give several images one key, or an image none of the captions (`a.b.jpg`, `a.b.txt`, `a.c.jpg`), the key ends
+    at the last dot.
+
+    Raises:
+        DataError: two images have one key even so.
+    """
     grouped: dict[str, dict[str, str]] = {}
     for name in names:
         folder, slash, base = name.rpartition("/")
         stem, dot, kind = base.partition(".")
         if stem and dot:
             grouped.setdefault(f"{folder}{slash}{stem}", {})[kind.lower()] = name
+    samples = {}
+    for key, members in grouped.items():
+        images = sum(map(is_image, members.values()))
+        plain = images == 0 or (images == 1 and not members.keys().isdisjoint(TEXTS))
+        samples |= {key: members} if plain else _at_last_dot(key, members)
+    for key, members in samples.items():
+        if len(images := [name for name in members.values() if is_image(name)]) > 1:
+            raise DataError(f"{where} holds two images of the key {key}, {images[0]} and {images[1]}: rename one")
+    return samples
+
+
+def _at_last_dot(key: str, members: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    grouped: dict[str, dict[str, str]] = {}
+    for kinds, name in members.items():
+        rest, dot, kind = kinds.rpartition(".")
+        grouped.setdefault(f"{key}{'.' if dot else ''}{rest}", {})[kind] = name
     return grouped
+
+
+def _keys(file: str, keys: Iterable[str]) -> dict[str, str]:
+    """Return the samples' keys by those of a file: those that differ in unfit characters alone are kept apart."""
+    names = list(keys)
+    return dict(zip(names, make_keys(file, [f"{name}." for name in names]), strict=True))
 
 
 def _caption(reader: TarReader, members: dict[str, str]) -> str | None:
@@ -192,7 +225,11 @@ class ParquetPart(FilePart):
         """
         path, left, kept = self.root / self.file, _Left(), 0
         folder = path.with_suffix("")
-        images = {name.rpartition(".")[0]: name for name in list_folder(folder, self.root)[1] if is_image(name)}
+        images: dict[str, str] = {}
+        for name in filter(is_image, list_folder(folder, self.root)[1]):
+            if (other := images.setdefault(name.rpartition(".")[0], name)) != name:
+                raise DataError(f"{folder} holds two images of one key, {other} and {name}: remove one")
+        keys, seen = _keys(self.file.removesuffix(".parquet"), images), set()
         for row in _parquet_rows(path):
             key, text = row["key"], row["caption"]
             if row.get("status", DONE) != DONE:
@@ -200,11 +237,13 @@ class ParquetPart(FilePart):
             elif not isinstance(text, str) or not text.strip():
                 left.add("without a caption")
             elif key not in images:
-                raise DataError(f"{path} names {key}, of which {folder} holds no image: download this shard anew")
+                raise DataError(f"{path} names {key}, of which {folder} holds no image: restore it")
+            elif key in seen:
+                raise DataError(f"{path} names {key} a second time: restore it")
             else:
                 kept += 1
-                whole = sample_key(f"{self.file.removesuffix('.parquet')}/{key}.")
-                yield _sample(self.source, whole, self.split, Folder(folder).read(images[key]), text)
+                seen.add(key)
+                yield _sample(self.source, keys[key], self.split, Folder(folder).read(images[key]), text)
         left.report(path, kept)
 
 
@@ -220,7 +259,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         for batch in table.iter_batches(columns=columns):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a whole parquet file: download this shard anew") from error
+        raise DataError(f"{path} is not a whole parquet file: restore it") from error
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -278,10 +317,12 @@ class TablePart:
         inside = name if not Path(name).is_absolute() else _below(name, (folder.absolute(), folder.resolve()))
         if problem := unsafe_name(inside):
             raise DataError(f"{where} names {name!r}, which {problem}: images must lie below {folder}")
-        if not (folder / inside).is_file():
+        spelled = (folder / form for form in (inside, nfc(inside), unicodedata.normalize("NFD", inside)))
+        image = next((path for path in spelled if path.is_file()), None)
+        if image is None:
             raise DataError(f"{where} names {name}, which is missing: complete the images, or correct the table")
-        check_link(folder / inside, self.root)
-        return str((folder / inside).relative_to(self.root)), text
+        check_link(image, self.root)
+        return str(image.relative_to(self.root)), text
 
 
 def _below(name: str, folders: Sequence[Path]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from domix.data.sources.contract import SPLITS, Part
 from domix.data.sources.layout import DomainNetLayout, Entry, divide, tabulate
+from domix.runtime.errors import DataError
 
 
 class DomainNet:
@@ -41,8 +42,10 @@ class DomainNet:
 
     def _entries(self, root: Path) -> list[Entry]:
         layout = DomainNetLayout(root)
-        return [
-            layout.entry(domain, split, line)
-            for domain, split in itertools.product(layout.domains, SPLITS)
-            for line in layout.lines(domain, split)
-        ]
+        lists = itertools.product(layout.domains, SPLITS)
+        entries = [entry for domain, split in lists for entry in layout.entries(domain, split)]
+        seen: dict[str, str] = {}
+        for entry in entries:
+            if (other := seen.setdefault(entry.key, entry.path)) is not entry.path:
+                raise DataError(f"the lists of {root} name {other} and {entry.path}, one sample: correct the lists")
+        return entries

@@ -52,7 +52,6 @@ def _entries(root: Path, poses: int) -> Iterator[Entry]:
     layout = DomainNetLayout(root)
     for domain, split in itertools.product(layout.domains, SPLITS):
         numbers = range(1, poses + 1) if split == "train" else (0,)
-        for _, cell in itertools.groupby(layout.lines(domain, split), key=lambda line: line.label):
-            for number, line in itertools.product(numbers, list(cell)):
-                entry = layout.entry(domain, split, line)
-                yield entry._replace(key=f"{line.key}-pose{number}", pose=number) if number else entry
+        for _, cell in itertools.groupby(layout.entries(domain, split), key=lambda entry: entry.label):
+            for number, entry in itertools.product(numbers, list(cell)):
+                yield entry._replace(key=f"{entry.key}-pose{number}", pose=number) if number else entry

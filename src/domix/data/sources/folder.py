@@ -3,29 +3,32 @@
 <domain>/<class>/<file>                     images; a class is read as its directory's name, with `_` as a blank
 <domain>_train.txt, <domain>_test.txt       lines `<domain>/<class>/<file> <label>`, as DomainNet's
 
-If there are lists, they decide which images there are, in which order, in which split, and with which labels; then
-every domain has both. Without lists, labels go by the sorted class names of all domains, and an image is for testing
-if the SHA-256 of its path `<domain>/<class>/<file>`, read as a number from 0 to 1, is below TEST_SHARE: adding files
-moves no other from one split to the other.
+If there are lists, they decide which images there are, in which order, in which split, and in which order the classes
+are numbered (from 0, whatever the lists begin with); then every domain has both. Without lists, labels go by the sorted
+class names of all domains, and an image is for testing if the SHA-256 of its path `<domain>/<class>/<file>`, read as a
+number from 0 to 1, is below TEST_SHARE: adding files moves no other from one split to the other.
+
+Names are compared in Unicode's form NFC: a class that is spelled in two forms, here or in two domains, is one class.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
+from domix.data.archives.names import nfc
 from domix.data.classes.names import class_text
 from domix.data.sources.contract import SPLITS, Part
 from domix.data.sources.image_folders import (
     Cell,
     Folder,
     hash_share,
+    is_image,
     list_folder,
     list_images,
     make_keys,
@@ -33,7 +36,7 @@ from domix.data.sources.image_folders import (
     same_name,
     tabulate,
 )
-from domix.data.sources.layout import Line, read_list
+from domix.data.sources.layout import Labels, Line, Spelled, list_names, read_list
 from domix.runtime.errors import DataError
 
 TEST_SHARE = 0.3
@@ -50,7 +53,9 @@ class Tree:
         Raises:
             DataError: there is no folder of a domain.
         """
-        return [*_domains(root), *(f"{domain}_{split}.txt" for domain in _listed(root) for split in SPLITS)]
+        lists = list_names(list_folder(root, root)[1])
+        names = [splits.get(split, f"{domain}_{split}.txt") for domain, splits in lists.items() for split in SPLITS]
+        return [*_domains(root), *names]
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
         """Divide the images into parts of `size`.
@@ -73,15 +78,26 @@ def _domains(root: Path) -> list[str]:
     """Return the folders that hold folders, sorted."""
     domains = [name for name in list_folder(root, root)[0] if list_folder(root / name, root)[0]]
     if not domains:
-        raise DataError(f"{root} holds no images <domain>/<class>/<file>: correct the path in fetch.paths")
-    _check_names(domains, root)
-    return domains
+        raise DataError(
+            f"{root} holds no images <domain>/<class>/<file>{_astray(root)}: correct the path in fetch.paths"
+        )
+    _check_names(map(nfc, domains), root)
+    return sorted(domains, key=lambda name: (nfc(name), name))
 
 
-def _listed(root: Path) -> list[str]:
-    """Return the domains that have a list, sorted."""
-    names = list_folder(root, root)[1]
-    return sorted({name.removesuffix(f"_{s}.txt") for s in SPLITS for name in names if name.endswith(f"_{s}.txt")})
+def _astray(root: Path) -> str:
+    """Say where the images of a tree that is too flat lie."""
+    image = _first_image(root, root)
+    return f", but images such as {image}, so that {root} is no folder of domains" if image else ""
+
+
+def _first_image(folder: Path, root: Path, depth: int = 4) -> str | None:
+    """Return the path of an image in a folder, or so many folders below it; None if there is none."""
+    folders, files = list_folder(folder, root)
+    if images := [name for name in files if is_image(name)]:
+        return str((folder / images[0]).relative_to(root))
+    found = (_first_image(folder / name, root, depth - 1) for name in folders if depth)
+    return next(filter(None, found), None)
 
 
 def _check_names(names: Iterable[str], where: Path) -> None:
@@ -95,9 +111,9 @@ def _check_names(names: Iterable[str], where: Path) -> None:
 def _cells(root: Path) -> Iterator[Cell]:
     """Yield the cells in order."""
     images = _images(root)
-    keys = {d: dict(zip(names, make_keys(d, names), strict=True)) for d, names in images.items()}
-    listed = _listed(root)
-    for directory, label, split, names in _from_lists(root, listed, images) if listed else _from_hashes(images):
+    keys = _keys(root, images)
+    lists = list_names(list_folder(root, root)[1])
+    for directory, label, split, names in _from_lists(root, lists, images) if lists else _from_hashes(images):
         yield Cell(
             directory=directory,
             path=directory,
@@ -110,25 +126,57 @@ def _cells(root: Path) -> Iterator[Cell]:
         )
 
 
+def _keys(root: Path, images: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
+    """Return the keys of the images of each directory by file name; directories of one name share the names."""
+    keys = {}
+    for path, directories in itertools.groupby(images, key=nfc):
+        places = [(directory, name) for directory in directories for name in images[directory]]
+        names = [name for _, name in places]
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(
+                f"{root} holds {path} in two Unicode forms (NFC and NFD), and both hold {twice[0]}: join the folders"
+            )
+        for (directory, name), key in zip(places, make_keys(path, names), strict=True):
+            keys.setdefault(directory, {})[name] = key
+    return keys
+
+
 def _images(root: Path) -> dict[str, list[str]]:
-    """Return the images of each directory `<domain>/<class>`; without directories that hold none."""
+    """Return the images of each directory `<domain>/<class>`, sorted by form NFC; without those that hold none."""
     images = {}
     for domain in _domains(root):
         directories, files = list_folder(root / domain, root)
         if files:
             log.warning("left out %d files of %s that lie in no class, for one %s", len(files), root / domain, files[0])
+        spelled = {nfc(directory) for directory in directories}
         _check_names(map(class_text, directories), root / domain)
-        if twice := [text for text, count in Counter(map(class_text, directories)).items() if count > 1]:
+        if twice := [text for text, count in Counter(map(class_text, spelled)).items() if count > 1]:
             raise DataError(f"{root / domain} holds two directories that are read {twice[0]!r}: join them")
         for directory in directories:
             if names := list_images(root / domain / directory, root):
                 images[f"{domain}/{directory}"] = names
+            else:
+                _require_flat(root, domain, directory)
     _check_names(map(_class, images), root)
-    return images
+    return dict(sorted(images.items(), key=lambda item: (_domain(item[0]), nfc(item[0]), item[0])))
+
+
+def _require_flat(root: Path, domain: str, directory: str) -> None:
+    """Refuse a directory in the place of a class that holds folders of images and no image.
+
+    Raises:
+        DataError: it does.
+    """
+    if (image := _first_image(root / domain / directory, root)) is None:
+        return
+    raise DataError(
+        f"{root} holds {image}, deeper than <domain>/<class>/<file>: if the folders of {root / domain} are the domains,"
+        f" name that in fetch.paths; if {directory!r} is no class, move its folders up into {root / domain}"
+    )
 
 
 def _domain(directory: str) -> str:
-    return directory.partition("/")[0]
+    return nfc(directory.partition("/")[0])
 
 
 def _class(directory: str) -> str:
@@ -148,51 +196,35 @@ def _from_hashes(images: Mapping[str, list[str]]) -> Iterator[tuple[str, int, st
 
 def split_by_path(path: str) -> str:
     """Return the split of an image by its path `<domain>/<class>/<file>` alone."""
-    return "test" if hash_share(unicodedata.normalize("NFC", path)) < TEST_SHARE else "train"
+    return "test" if hash_share(nfc(path)) < TEST_SHARE else "train"
 
 
 def _from_lists(
-    root: Path, listed: Sequence[str], images: Mapping[str, list[str]]
+    root: Path, lists: Mapping[str, Mapping[str, str]], images: Mapping[str, list[str]]
 ) -> Iterator[tuple[str, int, str, list[str]]]:
     """Yield directory, label, split and names of the cells that lists name."""
-    check = _ListCheck(images)
-    domains = list(dict.fromkeys(map(_domain, images)))
-    for domain, split in itertools.product(sorted({*domains, *listed}), SPLITS):
-        path = root / f"{domain}_{split}.txt"
-        lines = read_list(path, domain)
-        for number, line in enumerate(lines, start=1):
-            check.line(line, f"{path}, line {number}")
-        for (directory, label), cell in itertools.groupby(lines, key=lambda line: (_directory(line), line.label)):
-            yield directory, label, split, [PurePosixPath(line.path).name for line in cell]
+    spelled = Spelled(f"{directory}/{name}" for directory, names in images.items() for name in names)
+    labels, seen, found = Labels(), set(), []
+    for domain, split in itertools.product(sorted({*map(_domain, images), *lists}), SPLITS):
+        path = root / lists.get(domain, {}).get(split, f"{domain}_{split}.txt")
+        lines = []
+        for number, line in enumerate(read_list(path, domain), start=1):
+            where = f"{path}, line {number}"
+            real = spelled.find(line.path)
+            if real is None:
+                raise DataError(
+                    f"{where} names {line.path}, which is missing: complete the folder, or correct the list"
+                )
+            if real in seen:
+                raise DataError(f"{where} names {line.path} a second time: correct the lists")
+            seen.add(real)
+            labels.check(_class(line.directory), line.label, where)
+            lines.append(line._replace(path=real))
+        found.append((split, lines))
+    for split, lines in found:
+        for (directory, label), cell in itertools.groupby(labels.renumber(lines), key=_cell_of):
+            yield directory, label, split, [line.name for line in cell]
 
 
-def _directory(line: Line) -> str:
-    return str(PurePosixPath(line.path).parent)
-
-
-class _ListCheck:
-    """Checks the lines of all lists against the images, and against each other."""
-
-    def __init__(self, images: Mapping[str, list[str]]) -> None:
-        self._left = {directory: set(names) for directory, names in images.items()}
-        self._images = {directory: frozenset(names) for directory, names in images.items()}
-        self._labels: dict[str, int] = {}
-        self._classes: dict[int, str] = {}
-
-    def line(self, line: Line, where: str) -> None:
-        """Check a line.
-
-        Raises:
-            DataError: it names a file that is missing or named already, gives a class a second label, or a label to a
-                second class.
-        """
-        directory, name, text = _directory(line), PurePosixPath(line.path).name, _class(_directory(line))
-        if name not in self._images.get(directory, ()):
-            raise DataError(f"{where} names {line.path}, which is missing: complete the folder, or correct the list")
-        if name not in self._left[directory]:
-            raise DataError(f"{where} names {line.path} a second time: correct the lists")
-        self._left[directory].remove(name)
-        if (label := self._labels.setdefault(text, line.label)) != line.label:
-            raise DataError(f"{where} gives {text!r} the label {line.label}, and an earlier line {label}: correct one")
-        if (other := self._classes.setdefault(line.label, text)) != text:
-            raise DataError(f"{where} gives {text!r} the label {line.label}, which {other!r} has: correct one")
+def _cell_of(line: Line) -> tuple[str, int]:
+    return line.directory, line.label

@@ -11,16 +11,16 @@ import hashlib
 import logging
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 import pandas as pd
 
 from domix.data.archives.archive import LARGEST_MEMBER, ZipReader, open_zip
+from domix.data.archives.names import improper, left_behind
 from domix.data.archives.tars import Place, TarReader
 from domix.data.sources.contract import LISTING, RawSample, sample_key
 from domix.runtime.errors import DataError
@@ -274,7 +274,7 @@ class _ClassTarsReader:
     def read(self, path: str) -> bytes:
         reader, name = self._member(path)
         if reader is None:
-            raise DataError(f"{self._path} holds no images of {path}: fetch it anew")
+            raise DataError(f"{self._path} holds no images of {path}: restore it")
         return reader.read(name)
 
 
@@ -282,7 +282,7 @@ class _ClassTarsReader:
 
 
 def list_folder(folder: Path, root: Path) -> tuple[list[str], list[str]]:
-    """Return the names of a folder's sub-folders and of its files, each sorted; hidden ones are left out.
+    """Return the names of a folder's sub-folders and of its files, each sorted, without what systems leave behind.
 
     Args:
         folder: the folder.
@@ -296,9 +296,9 @@ def list_folder(folder: Path, root: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if left_behind(entry.name):
                     continue
-                if not entry.name.isprintable():
+                if improper(entry.name):
                     raise DataError(f"{folder} holds {entry.name!r}, which is no proper file name: rename it")
                 if entry.is_symlink():
                     check_link(Path(entry.path), root)
@@ -323,8 +323,7 @@ def check_link(path: Path, root: Path) -> None:
 
 def is_image(name: str) -> bool:
     """Say whether a file is an image, by its name."""
-    base = name.rpartition("/")[2]
-    return not base.startswith(".") and Path(base).suffix.lower() in SUFFIXES
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not left_behind(name)
 
 
 def list_images(folder: Path, root: Path) -> list[str]:
@@ -364,4 +363,4 @@ def group_images(paths: Iterable[str]) -> dict[str, list[str]]:
 
 def same_name(name: str) -> str:
     """Return what two directory names share that keys or a file system might take for one."""
-    return sample_key(unicodedata.normalize("NFC", name) + "/").casefold()
+    return sample_key(f"{name}/").casefold()

@@ -227,10 +227,10 @@ def _labelled_cells(names: Sequence[str], labels: Path, where: Path) -> Iterator
     """Yield the cells of images that lie all in one place, by wnid."""
     wnids = LABELS[labels.name](labels)
     if strange := sorted(wnid for wnid in set(wnids.values()) if wnid not in imagenet_classes()):
-        raise DataError(f"{labels} names {strange[0]}, which is none of the 1,000 classes of ImageNet-1k: get it anew")
+        raise DataError(f"{labels} names {strange[0]}, which is none of the 1,000 classes of ImageNet-1k: restore it")
     for here, there, one, other in ((names, wnids, where, labels), (wnids, set(names), labels, where)):
         if absent := sorted(name for name in here if name not in there):
-            raise DataError(f"{len(absent):,} images of {one} are not in {other}, for one {absent[0]}: get both anew")
+            raise DataError(f"{len(absent):,} images of {one} are not in {other}, for one {absent[0]}: restore both")
     classes: dict[str, list[str]] = {}
     for name in sorted(names):
         classes.setdefault(wnids[name], []).append(name)
@@ -258,7 +258,7 @@ def _rows(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): get it anew") from error
+        raise DataError(f"{path} cannot be read ({error}): restore it") from error
 
 
 def _read_kaggle(path: Path) -> dict[str, str]:
@@ -266,7 +266,7 @@ def _read_kaggle(path: Path) -> dict[str, str]:
     rows = list(csv.reader(_rows(path)))
     wnids = {f"{row[0]}.JPEG": row[1].split(" ")[0] for row in rows[1:] if len(row) == 2}
     if rows[:1] != [["ImageId", "PredictionString"]] or len(wnids) != len(rows) - 1:
-        raise DataError(f"{path} does not hold rows `ImageId,PredictionString`, each image once: get it anew")
+        raise DataError(f"{path} does not hold rows `ImageId,PredictionString`, each image once: restore it")
     return wnids
 
 
@@ -281,7 +281,7 @@ def _read_caffe(path: Path) -> dict[str, str]:
     for number, row in enumerate(_rows(path), start=1):
         name, _, label = row.rpartition(" ")
         if not name or not (label.isascii() and label.isdigit()) or int(label) >= len(wnids) or name in labels:
-            raise DataError(f"{path}, line {number} is not `<file> <label from 0 to 999>`, each file once: get it anew")
+            raise DataError(f"{path}, line {number} is not `<file> <label from 0 to 999>`, each file once: restore it")
         labels[name] = wnids[int(label)]
     return labels
 

@@ -21,6 +21,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from domix.data.archives.names import unsafe_name
 from domix.data.classes.imagenet import imagenet_classes
 from domix.data.sources.contract import Part
 from domix.data.sources.image_folders import (
@@ -86,7 +87,7 @@ class ImageNetCaptions:
             return make_parts(Folder(images), cells, size)
         places = class_places(images)
         if absent := sorted(captions.keys() - places.keys()):
-            raise DataError(f"{images} lacks {len(absent):,} classes with captions, for one {absent[0]}: fetch it anew")
+            raise DataError(f"{images} lacks {len(absent):,} classes with captions, for one {absent[0]}: restore it")
         store = ClassTars(images, ())
         return [
             ImagePart(store.only({cell.directory: places[cell.directory] for cell in part.cells}), part.cells)
@@ -193,11 +194,11 @@ def read_captions(path: Path) -> dict[str, list[Caption]]:
     with _open_texts(path) as file:
         for number, row in enumerate(read_objects(file, path), start=1):
             if any(not isinstance(row.get(field), str) for field in _FIELDS):
-                raise DataError(f"{path}, object {number} has no filename or wnid: fetch it anew")
+                raise DataError(f"{path}, object {number} has no filename or wnid: restore it")
             name, wnid = row["filename"], row["wnid"]
             if wnid not in imagenet_classes():
                 raise DataError(f"{path}, object {number} has the wnid {wnid!r}, which is no class of ImageNet-1k")
-            if "/" in name or name.startswith(".") or not name.isprintable():
+            if "/" in name or name.startswith(".") or unsafe_name(name):
                 raise DataError(f"{path}, object {number} names {name!r}, which is no file name: do not trust it")
             known, text = captions.setdefault(wnid, {}), caption_text(row, f"{path}, object {number}")
             if not text:
@@ -223,7 +224,7 @@ def caption_text(row: Mapping[str, Any], where: str) -> str:
         tags = " ".join(tags)
     parts = [part for part in (title, tags, description) if part]
     if any(not isinstance(part, str) for part in parts):
-        raise DataError(f"{where} has a title, description or tags that are no text: fetch it anew")
+        raise DataError(f"{where} has a title, description or tags that are no text: restore it")
     return plain_spaces(proper_text("; ".join(parts)))
 
 
@@ -251,15 +252,15 @@ def _open_texts(path: Path) -> Generator[IO[str]]:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 members = [name for name in archive.namelist() if name.rpartition("/")[2] == JSON]
                 if len(members) != 1:
-                    raise DataError(f"{path} does not hold one {JSON}: fetch it anew")
+                    raise DataError(f"{path} does not hold one {JSON}: restore it")
                 binary = stack.enter_context(archive.open(members[0]))
             else:
                 binary = stack.enter_context(open(path, "rb"))
             yield io.TextIOWrapper(binary, encoding="utf-8-sig")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is not a whole zip archive ({error}): fetch it anew") from error
+        raise DataError(f"{path} is not a whole zip archive ({error}): restore it") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: fetch it anew") from error
+        raise DataError(f"{path} is not UTF-8 text: restore it") from error
 
 
 def read_objects(file: IO[str], where: Path) -> Iterator[dict[str, Any]]:
@@ -270,7 +271,7 @@ def read_objects(file: IO[str], where: Path) -> Iterator[dict[str, Any]]:
     """
     decode, buffer = json.JSONDecoder().raw_decode, file.read(CHUNK).lstrip()
     if not buffer.startswith("["):
-        raise DataError(f"{where} does not hold a JSON list: fetch it anew")
+        raise DataError(f"{where} does not hold a JSON list: restore it")
     at, count = 1, 0
     while True:
         while buffer[at : at + 1] in _GAP and at < len(buffer):
@@ -282,10 +283,10 @@ def read_objects(file: IO[str], where: Path) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             more = file.read(CHUNK)
             if not more or len(buffer) - at > LONGEST:
-                raise DataError(f"{where} is damaged or cut off after {count:,} objects: fetch it anew") from error
+                raise DataError(f"{where} is damaged or cut off after {count:,} objects: restore it") from error
             buffer, at = buffer[at:] + more, 0
             continue
         if not isinstance(row, dict):
-            raise DataError(f"{where} does not hold a JSON list of objects: fetch it anew")
+            raise DataError(f"{where} does not hold a JSON list of objects: restore it")
         count += 1
         yield row

@@ -80,7 +80,7 @@ def _zip_cells(path: Path) -> Iterator[Cell]:
     by_wnid = {directory.rpartition("/")[2]: directory for directory in directories}
     wnids = check_wnids(by_wnid, path)
     if len(by_wnid) != len(directories):
-        raise DataError(f"{path} holds a class in two directories: fetch it anew")
+        raise DataError(f"{path} holds a class in two directories: restore it")
     for wnid in wnids:
         yield _cell(wnid, by_wnid[wnid], directories[by_wnid[wnid]])
 

@@ -148,6 +148,6 @@ class ImageNetVariant:
                 f" {title}: remove it"
             )
         if len(set(by_class)) != len(directories):
-            raise DataError(f"{where} holds a class in two directories: fetch it anew")
+            raise DataError(f"{where} holds a class in two directories: restore it")
         if empty := [directory for directory, names in directories.items() if not names]:
             raise DataError(f"{where} holds no images in {empty[0]}: complete {title}")

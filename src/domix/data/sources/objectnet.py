@@ -115,12 +115,12 @@ def read_classes(mappings: Path) -> list[ObjectNetClass]:
     classes = []
     for name, texts in _read_map(mappings / OVERLAP, str).items():
         if name not in directories:
-            raise DataError(f"{mappings / OVERLAP} names {name!r}, which {DIRECTORIES} does not: get both anew")
+            raise DataError(f"{mappings / OVERLAP} names {name!r}, which {DIRECTORIES} does not: restore both")
         answers = set()
         for text in texts.split("; "):
             if len(labels.get(text, [])) != 1:
                 problem = "two classes of" if text in labels else "no class of"
-                raise DataError(f"{mappings / OVERLAP} names {text!r}, {problem} ImageNet in {TEXTS}: get both anew")
+                raise DataError(f"{mappings / OVERLAP} names {text!r}, {problem} ImageNet in {TEXTS}: restore both")
             answers.add(labels[text][0])
         classes.append(ObjectNetClass(directories[name], name, tuple(sorted(answers))))
     return sorted(classes)
@@ -131,9 +131,9 @@ def _read_texts(mappings: Path) -> dict[str, list[int]]:
     lines = _read(mappings / TEXTS).splitlines()
     numbers = _read_map(mappings / LINES, int)
     if sorted(numbers.values()) != list(range(LABELS)) or set(numbers) != set(map(str, range(LABELS))):
-        raise DataError(f"{mappings / LINES} does not number the labels 0 to 999, each once: get it anew")
+        raise DataError(f"{mappings / LINES} does not number the labels 0 to 999, each once: restore it")
     if len(lines) != LABELS:
-        raise DataError(f"{mappings / TEXTS} holds {len(lines):,} lines, not {LABELS:,}: get it anew")
+        raise DataError(f"{mappings / TEXTS} holds {len(lines):,} lines, not {LABELS:,}: restore it")
     labels: dict[str, list[int]] = {}
     for label in range(LABELS):
         labels.setdefault(lines[numbers[str(label)]].strip(), []).append(label)
@@ -145,9 +145,9 @@ def _read_map(path: Path, kind: type) -> dict[str, Any]:
     try:
         tree = json.loads(_read(path))
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not valid JSON ({error}): get it anew") from error
+        raise DataError(f"{path} is not valid JSON ({error}): restore it") from error
     if not isinstance(tree, dict) or not tree or not all(type(value) is kind for value in tree.values()):
-        raise DataError(f"{path} is not a JSON object of {'texts' if kind is str else 'numbers'}: get it anew")
+        raise DataError(f"{path} is not a JSON object of {'texts' if kind is str else 'numbers'}: restore it")
     return tree
 
 
@@ -157,4 +157,4 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         raise DataError(f"{path} is missing: complete ObjectNet's {MAPPINGS}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): get it anew") from error
+        raise DataError(f"{path} cannot be read ({error}): restore it") from error

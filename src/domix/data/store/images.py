@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the decoders that data of unknown origin may reach
 LARGEST = 1 << 26  # pixels: 8192 x 8192; greater ones are refused before they are decoded
+LONGEST = 100  # times the short side: a longer image is a line, which costs its readers what thousands of others do
 HASHED = 128  # pixels, short side: what a perceptual hash needs to see
 WHITE = (255, 255, 255)
 ORIENTATION = 0x0112  # EXIF tag
@@ -33,7 +34,7 @@ class BadImage(Exception):
 
 
 EMPTY, UNKNOWN, HUGE, TRUNCATED, DAMAGED = "empty file", "not an image", "too large", "truncated", "damaged"
-TINY = "too small"
+TINY, LONG = "too small", "too long"
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, struct.error)
 
@@ -42,8 +43,8 @@ def decode(data: bytes) -> Image.Image:
     """Decode an image file to RGB: upright as its EXIF data say, transparency over white, the first frame of several.
 
     Raises:
-        BadImage: the bytes are empty, no image in one of `FORMATS`, greater than `LARGEST` by their header, cut
-            short, or damaged.
+        BadImage: the bytes are empty, no image in one of `FORMATS`, greater than `LARGEST` or longer than `LONGEST` by
+            their header, cut short, or damaged.
     """
     if not data:
         raise BadImage(EMPTY)
@@ -60,6 +61,8 @@ def decode(data: bytes) -> Image.Image:
         with image:
             if image.width * image.height > LARGEST:
                 raise BadImage(HUGE)
+            if max(image.size) > LONGEST * min(image.size):
+                raise BadImage(LONG)
             return _load(image)
 
 
