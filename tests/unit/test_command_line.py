@@ -125,7 +125,6 @@ def test_a_stage_with_other_arguments_is_not_started(arguments: tuple[str, ...])
         "(x)",
         "-x",
         " x ",
-        "#x",
         "{é}",
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
 from domix.data.export.tsv import MISSING, export_tsv
+from domix.data.sources.image_folders import make_keys
 from domix.runtime.errors import DataError
 from tests.exports import CAPTIONS, make_export, make_index, pixels, small
 
@@ -111,6 +112,31 @@ def test_unpacked_files_are_named_and_not_copied(tmp_path, unpacked):
     assert paths[-1] == f"{unpacked}/sketch/axe/3.JPEG"
     assert all(Path(path).is_file() for path in paths)
     assert [path.name for path in (out / "images").iterdir()] == ["web"]
+
+
+def test_unpacked_files_that_differ_in_suffix_alone_are_each_their_own(tmp_path):
+    names = ["a.png", "a.jpg", "b.c.png", "b_c.png", "b_c.gif"]
+    keys = make_keys("real/axe", names)
+    index = make_index([{"key": key, "domain": "real", "class": "axe", "label": 0} for key in keys], "mine")
+    fake = make_export({"mine": index}, {"mine": range(5)}, {"mine": names}, main="mine")
+    for name in (*names, "../../__MACOSX/real/axe/a.png", ".a.png", "a.json"):
+        (tmp_path / "real/axe" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "real/axe" / name).write_bytes(b"x")
+    export_tsv(*fake.given, tmp_path / "out", prefix="/data", originals={"mine": tmp_path})
+    table = pd.read_csv(tmp_path / "out/train.tsv", sep="\t")
+    assert [Path(path).relative_to(tmp_path / "real/axe").name for path in table["filepath"]] == table["title"].tolist()
+
+
+def test_names_that_are_too_long_for_a_file_are_cut_and_kept_apart(tmp_path):
+    keys = ["real/" + "é" * 120 + "x" * 15 + end for end in ("", "1", "2")] + ["real/" + "y" * 250, "real/" + "y" * 249]
+    index = make_index([{"key": key, "domain": "real", "class": "axe", "label": 0} for key in keys], "mine")
+    fake = make_export({"mine": index}, {"mine": range(5)}, {"mine": keys}, main="mine")
+    export_tsv(*fake.given, tmp_path / "out", prefix=str(tmp_path / "out"))
+    paths = pd.read_csv(tmp_path / "out/train.tsv", sep="\t")["filepath"]
+    for path, row in zip(paths, fake.table["row"], strict=True):
+        assert Path(path).read_bytes() == fake.readers["mine"].read(row)
+    assert len(set(paths)) == 5
+    assert f"/{'y' * 250}.png" in " ".join(paths).replace(".jpg", ".png")
 
 
 @pytest.mark.parametrize(

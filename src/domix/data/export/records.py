@@ -8,6 +8,7 @@ streaming of their images, and the folder, which appears whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from domix.runtime.files import atomic_folder, write_json
 DESCRIPTION = "export.json"  # what a folder holds; it also tells an export from any other folder
 COLUMNS = ["source", "row", "key", "text", "domain", "class", "label", "split", "weight", "size"]
 
+_LONGEST = 255 - len(".json")  # bytes of a file's name without its extension
 _CHUNK = 8192  # samples whose columns are turned into Python values at a time
 _SPARE = 1 << 26  # bytes that an export may need beside its images
 
@@ -55,8 +57,16 @@ class Sample(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The key behind the source's name: unique in a mixture."""
-        return f"{self.source}/{self.key}"
+        """The key behind the source's name, unique in a mixture, of which a file can be named on any file system."""
+        return "/".join(fitting(part) for part in (self.source, *self.key.split("/")))
+
+
+def fitting(part: str) -> str:
+    """Return a part of a path with room for an extension: a longer one is cut, and eight digits tell it apart."""
+    data = part.encode()
+    if len(data) <= _LONGEST:
+        return part
+    return f"{data[: _LONGEST - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def arrange(mixture: Mixture, samples: pd.DataFrame, indices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

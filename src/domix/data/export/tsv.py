@@ -26,6 +26,7 @@ import pandas as pd
 from domix.data.export.records import Progress, Reader, Sample, export_folder, extension, records
 from domix.data.mixtures.mixture import Mixture
 from domix.data.sources.contract import sample_key
+from domix.data.sources.image_folders import distinct_key, is_image
 from domix.runtime.errors import DataError
 
 TABLE = "train.tsv"
@@ -40,7 +41,6 @@ MISSING = frozenset(
 )
 
 _FILE = 4096  # bytes by which a file is longer on the disk than its contents, at most
-_NAMES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _BREAK = re.compile(r"\r\n|[\t\r\n]")
 _UNSAFE = re.compile(r'["\t\r\n]')
 
@@ -168,8 +168,9 @@ def find_originals(source: str, folder: Path, table: pd.DataFrame) -> dict[str, 
         raise DataError(f"the mixture has no samples of source {source!r}, whose files are to be named: it has {known}")
     found: dict[str, str] = {}
     for path in _files(folder):
-        key = sample_key(path)
-        if key not in wanted:
+        plain = sample_key(path)
+        key = next((key for key in (distinct_key(plain, path.rpartition("/")[2]), plain) if key in wanted), None)
+        if key is None:
             continue
         if key in found:
             raise DataError(f"{folder} holds two files for sample {key!r} of {source}: {found[key]} and {path}")
@@ -185,9 +186,9 @@ def find_originals(source: str, folder: Path, table: pd.DataFrame) -> dict[str, 
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Yield the image files below `folder` as relative paths; side-cars of the same name are none."""
+    """Yield the image files below `folder` as relative paths; side-cars and what systems leave behind are none."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders.sort()
         relative = os.path.relpath(parent, folder)
         start = "" if relative == "." else f"{relative}/"
-        yield from (f"{start}{name}" for name in sorted(names) if name.lower().endswith(_NAMES))
+        yield from (path for path in (f"{start}{name}" for name in sorted(names)) if is_image(path))

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from domix.data.loading.decode import check_size, decode_rgb, decode_sized, room
-from domix.data.loading.images import place_in
-from domix.data.loading.windows import Windows
+from domix.data.loading.windows import Windows, place_in
 
 JPEG = b"\xff\xd8\xff"  # how its files begin
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from domix.data.loading.decode import decode_all, room
+from domix.data.loading.windows import Windows, place_in
 
 if TYPE_CHECKING:
     from domix.data.loading.encoded import Encoded
-    from domix.data.loading.windows import Windows
 
 Effort = Literal["copy", "read", "decode"]  # of memory; of a file's pages; of image files
 
@@ -116,9 +116,3 @@ def padded(images: Sequence[Tensor], sizes: Tensor, windows: Windows | None) -> 
     for number, image in enumerate(images):
         place_in(batch, number, image, windows)
     return batch
-
-
-def place_in(batch: Tensor, number: int, image: Tensor, windows: Windows | None) -> None:
-    """Copy an image uint8 [3, height, width], or its window, to its place in a batch uint8 [B, 3, H, W]."""
-    part = image if windows is None else windows.take(number, image)
-    batch[number, :, : part.shape[1], : part.shape[2]] = part

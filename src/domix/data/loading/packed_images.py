@@ -11,12 +11,12 @@ from torch.utils.data import get_worker_info
 
 from domix.data.loading.decode import decode_all, room
 from domix.data.loading.encoded import Encoded
-from domix.data.loading.images import Effort, place_in
+from domix.data.loading.images import Effort
 from domix.data.loading.samples import Reader, sizes_of
+from domix.data.loading.windows import Windows, place_in
 
 if TYPE_CHECKING:
     from domix.data.loading.spool import Spool
-    from domix.data.loading.windows import Windows
 
 
 class PackedImages:

@@ -64,3 +64,9 @@ def windows_of(sizes: Tensor, boxes: Tensor, side: int) -> Windows | None:
     """
     uniform = bool((sizes == sizes[0]).all()) and int(sizes[0].prod()) <= LARGE * side**2
     return None if uniform else Windows(boxes, side)
+
+
+def place_in(batch: Tensor, number: int, image: Tensor, windows: Windows | None) -> None:
+    """Copy an image uint8 [3, height, width], or its window, to its place in a batch uint8 [B, 3, H, W]."""
+    part = image if windows is None else windows.take(number, image)
+    batch[number, :, : part.shape[1], : part.shape[2]] = part

@@ -148,9 +148,13 @@ def make_keys(path: str, names: Sequence[str]) -> tuple[str, ...]:
     keys = [sample_key(f"{path}/{name}") for name in names]
     count = Counter(key.casefold() for key in keys)
     return tuple(
-        key if count[key.casefold()] == 1 else f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        for key, name in zip(keys, names, strict=True)
+        key if count[key.casefold()] == 1 else distinct_key(key, name) for key, name in zip(keys, names, strict=True)
     )
+
+
+def distinct_key(key: str, name: str) -> str:
+    """Return the key of a file whose plain one others have, too: with eight digits of its name's SHA-256."""
+    return f"{key}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def hash_share(name: str) -> float:
