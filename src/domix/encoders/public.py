@@ -12,7 +12,6 @@ Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from domix.model.checkpoint import CONFIG
 from domix.model.checkpoint import WEIGHTS as SAFE_WEIGHTS
 from domix.model.clip import build, image_size, load_config, tokenizer
 from domix.runtime.errors import DataError, DomixError, ParameterError
+from domix.runtime.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,10 +196,7 @@ def _domix_folder(folder: Path, described: dict[str, Any], file: Path | None) ->
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): copy or download it again") from error
+    described = read_json(path, mend="copy or download it again")
     if not isinstance(described, dict):
         raise DataError(f"{path} describes no model: it is {type(described).__name__}, not an object")
     return described

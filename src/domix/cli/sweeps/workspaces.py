@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from domix.runtime.errors import DomixError, ParameterError
-from domix.runtime.files import write_text
+from domix.runtime.files import read_text, write_text
 from domix.settings.complete import faithful_yaml
 from domix.settings.load import load
 
@@ -65,7 +65,7 @@ def bring_up_to_date(root: Path, folder: Path, study: Study) -> None:
     """
     if not (root / ".git").exists():
         raise DomixError(f"{root} is no Git checkout, of which a sweep makes its copies: run in a Git clone of it")
-    params = study.edit((root / PARAMS).read_text(encoding="utf-8"))
+    params = study.edit(read_text(root / PARAMS, mend="restore it from Git"))
     if not (folder / ".git").exists():
         shutil.rmtree(folder, ignore_errors=True)  # what a clone cut short has left
         folder.parent.mkdir(parents=True, exist_ok=True)

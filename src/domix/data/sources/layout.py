@@ -17,6 +17,7 @@ from domix.data.archives.archive import open_zip
 from domix.data.classes.names import class_text
 from domix.data.sources.contract import LISTING, SPLITS, RawSample
 from domix.runtime.errors import DataError
+from domix.runtime.files import read_lines
 
 
 class Line(NamedTuple):
@@ -138,18 +139,18 @@ def read_list(path: Path, domain: str) -> list[Line]:
         DataError: the file is missing or empty, or a line is not `<domain>/<class>/<file> <label>`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"the split list {path} is missing: fetch it anew") from None
-    except UnicodeDecodeError:
-        raise DataError(f"the split list {path} is not UTF-8 text: fetch it anew") from None
+        rows = read_lines(path, mend="fetch it anew")
+    except DataError as error:
+        raise DataError(f"the split list {error}") from error
     lines = []
-    for number, row in enumerate(text.splitlines(), start=1):
+    for number, row in enumerate(rows, start=1):
+        if not row:
+            continue
         name, _, label = row.rpartition(" ")
-        parts = PurePosixPath(name).parts
+        parts = PurePosixPath(name.rstrip()).parts
         if len(parts) != 3 or parts[0] != domain or not (label.isascii() and label.isdigit()):
             raise DataError(f"{path}, line {number} is not `{domain}/<class>/<file> <label>`: {row[:80]!r}")
-        lines.append(Line(name, int(label)))
+        lines.append(Line(name.rstrip(), int(label)))
     if not lines:
         raise DataError(f"the split list {path} is empty: fetch it anew")
     return lines
