@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import socket
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,24 @@ def test_weights_in_half_precision_are_computed_with_in_single(tmp_path: Path) -
     save_file(weights_of(model), tmp_path / "x.safetensors")
     found = load_public(str(tmp_path / "x.safetensors"), architecture(tmp_path))
     assert_same(found.model, model.float())
+
+
+def test_the_bias_of_a_sigmoid_loss_is_left_out_where_the_architecture_has_none(tmp_path: Path, caplog) -> None:
+    torch.save(weights_of(tiny_clip()) | {"logit_bias": torch.tensor(-10.0)}, tmp_path / "x.pt")
+    with caplog.at_level(logging.INFO):
+        assert_same(load_public(str(tmp_path / "x.pt"), architecture(tmp_path)).model, tiny_clip())
+    assert "x.pt was trained with a bias" in caplog.text
+    with_bias = tiny_clip(VIT | {"init_logit_bias": -10})
+    torch.save(weights_of(with_bias), tmp_path / "x.pt")
+    found = load_public(str(tmp_path / "x.pt"), architecture(tmp_path, VIT | {"init_logit_bias": -10}))
+    assert torch.equal(found.model.logit_bias, with_bias.logit_bias)
+
+
+def test_a_lightning_checkpoint_of_a_compiled_model_beside_its_loss(tmp_path: Path) -> None:
+    weights = {f"model._orig_mod.{name}": tensor for name, tensor in weights_of(tiny_clip()).items()}
+    saved = {"state_dict": weights | {"loss.labels": torch.ones(2)}, "hyper_parameters": {"args": Namespace(lr=1.0)}}
+    torch.save(saved, tmp_path / "last.ckpt")
+    assert_same(load_public(str(tmp_path / "last.ckpt"), architecture(tmp_path)).model, tiny_clip())
 
 
 def test_a_residual_network_keeps_its_statistics(tmp_path: Path) -> None:

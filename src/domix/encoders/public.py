@@ -4,7 +4,7 @@
     a folder: open_clip's or transformers' for Hugging Face, or Domix's   null: the folder describes its model
     hf-hub:owner/name, such a folder in Hugging Face's cache              null
     a file of weights in such a folder                                    null
-    a file of weights alone (.safetensors, .pt, .pth, .bin)               a name or a JSON file
+    a file of weights alone (.safetensors, .pt, .pth, .bin, .ckpt)               a name or a JSON file
     a tag of open_clip's, in Hugging Face's or open_clip's cache          open_clip's name
 
 Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
@@ -42,6 +42,7 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # the second: transformers 5's, of all processors
 TRANSFORMERS_WEIGHTS = (SAFE_WEIGHTS, "pytorch_model.bin")
 SECTIONS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}  # of open_clip's configurations
+BIAS = "logit_bias"  # of the sigmoid loss
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # numbers in OpenAI's own state dicts
 
 
@@ -227,6 +228,8 @@ def _fill(model: Clip, tensors: dict[str, Tensor], found: _Description) -> None:
         )
     wanted = model.state_dict()
     tensors = _as_now(tensors, wanted)
+    if BIAS not in wanted and tensors.pop(BIAS, None) is not None:
+        log.info("%s was trained with a bias of all similarities, which changes no answer and is left out", found.file)
     differing = [name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape]
     differing += sorted(tensors.keys() - wanted.keys())
     if differing:
@@ -245,7 +248,7 @@ def _as_now(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, 
     if "positional_embedding" in tensors and "positional_embedding" not in wanted:
         tensors = convert_to_custom_text_state_dict(tensors)
     both = tensors.keys() & wanted.keys()
-    scalars = [name for name in ("logit_scale", "logit_bias") if name in both and tensors[name].numel() == 1]
+    scalars = [name for name in ("logit_scale", BIAS) if name in both and tensors[name].numel() == 1]
     return tensors | {name: tensors[name].reshape(wanted[name].shape) for name in scalars}
 
 
