@@ -101,13 +101,20 @@ def _copy(source: Path, target: Path) -> None:
 def _share_cache(source: Path, target: Path) -> None:
     """Let a copy's DVC use the repository's cache, and the settings that the user has made for this machine."""
     from dvc.config import Config, merge
+    from dvc.config_schema import RelPath
 
     whole = Config(str(source))
     cache: dict[str, Any] = dict(whole.get("cache", {}))
-    with Config(str(target)).edit("local") as local:
-        merge(local, Config(str(source)).read("local"))
-        local["cache"]["dir"] = cache.get("dir") or str(source / "cache")
-        local["cache"]["type"] = cache.get("type") or LINKS
+    place = cache.get("dir") or str(source / "cache")
+    try:
+        with Config(str(target)).edit("local") as local:
+            merge(local, Config(str(source)).read("local"))
+            local["cache"]["dir"] = RelPath(place)  # written as seen from the copy: DVC writes ASCII alone
+            local["cache"]["type"] = cache.get("type") or LINKS
+    except UnicodeEncodeError as error:
+        raise DomixError(
+            f"DVC can note no path with letters beyond ASCII, such as {place}: name another one"
+        ) from error
 
 
 def _tracked(folder: Path) -> set[Path]:
