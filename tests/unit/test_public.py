@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from domix.data.loading.augment import CLIP_MEAN, CLIP_STD
-from domix.encoders.hub import Caches, find_tag
+from domix.encoders.hub import Caches, describe_tag, find_weights
 from domix.encoders.public import load_public
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
@@ -180,7 +180,8 @@ def test_a_tag_in_the_cache(tmp_path: Path) -> None:
 def test_a_tag_is_found_where_open_clip_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     caches = tag_in_cache(tmp_path)
-    path, described = find_tag("ViT-B-32", TAG, caches)
+    described = describe_tag("ViT-B-32", TAG)
+    path = find_weights("ViT-B-32", TAG, described, caches)
     theirs = open_clip.download_pretrained(open_clip.get_pretrained_cfg("ViT-B-32", TAG), cache_dir=str(caches.hub))
     assert (str(path), described["mean"]) == (theirs, CLIP_MEAN)
 
@@ -263,6 +264,16 @@ def without_weights(tmp_path: Path) -> str:
     folder = saved(tmp_path)
     (Path(folder) / "open_clip_model.safetensors").unlink()
     return folder
+
+
+@pytest.mark.parametrize(("name", "tag"), open_clip.list_pretrained()[::7] + [("coca_ViT-B-32", "laion2b_s13b_b90k")])
+def test_a_tag_that_cannot_be_evaluated_is_refused_before_its_weights_are_asked_for(name: str, tag: str) -> None:
+    with pytest.raises(DomixError) as caught:
+        load_public(tag, name, caches=NO_CACHE)
+    text = open_clip.get_model_config(name)["text_cfg"]
+    other = "hf_tokenizer_name" in text or "hf_model_name" in text or name.startswith("coca")
+    assert ("not on this disk" in str(caught.value)) != other
+    assert ("from a network" in str(caught.value) or "CoCa" in str(caught.value)) == other
 
 
 Place = Callable[[Path], tuple[str, str | None]]

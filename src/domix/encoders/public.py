@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from domix.encoders.hf import open_clip_config, open_clip_weights
 from domix.encoders.hub import WEIGHTS as OPEN_CLIP_WEIGHTS
-from domix.encoders.hub import Caches, find_repository, find_tag
+from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.preprocess import Preprocess, from_open_clip, from_transformers, square
 from domix.encoders.weight_files import SUFFIXES, read_tensors
 from domix.model.checkpoint import CONFIG
@@ -90,13 +90,23 @@ def load_public(weights: str, architecture: str | None = None, *, caches: Caches
 
 
 def _build(config: dict[str, Any], weights: str) -> Clip:
-    """Build a described model, and try whether its texts and images can be prepared here."""
+    """Build a described model, if its texts and images can be prepared here."""
+    _refuse_impossible(config, weights)
+    with _speaking_of(f"the model {weights}"):
+        return build(config, seed=0)
+
+
+def _refuse_impossible(config: dict[str, Any], weights: str) -> None:
+    """Refuse a model that cannot be built, or whose texts or images cannot be prepared, without making its weights."""
+    import torch
+
     if ":" in str(config["vision_cfg"].get("timm_model_name", "")):
         raise DataError(f"the model {weights} has an image tower from a network: {config['vision_cfg']}")
     with _speaking_of(f"the model {weights}"):
         tokenizer(config)
         image_size(config)
-        return build(config, seed=0)
+        with torch.device("meta"):
+            build(config, seed=0)
 
 
 def _in_a_line(error: Exception) -> str:
@@ -138,12 +148,14 @@ def _speaking_of(what: str) -> Generator[None]:
 
 
 def _tagged(architecture: str, tag: str, caches: Caches) -> _Description:
-    config = _configuration(architecture)
-    file, described = find_tag(architecture, tag, caches)
+    """Describe a tag's model; what cannot be evaluated anyway is refused before its weights are asked for."""
+    config, described = _configuration(architecture), describe_tag(architecture, tag)
+    _refuse_impossible(config, tag)
+    preprocess = from_open_clip(described, size=_size(config, architecture), which=f"{architecture} {tag}")
+    file = find_weights(architecture, tag, described, caches)
     quick = bool(described.get("quick_gelu", False))
     if quick != bool(config.get("quick_gelu", False)):
         log.info("%s of %s was trained with quick_gelu %s, and is evaluated so", tag, architecture, quick)
-    preprocess = from_open_clip(described, size=_size(config, architecture), which=f"{architecture} {tag}")
     return _Description(config | {"quick_gelu": quick}, preprocess, file)
 
 
