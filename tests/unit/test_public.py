@@ -266,7 +266,7 @@ def without_weights(tmp_path: Path) -> str:
     return folder
 
 
-@pytest.mark.parametrize(("name", "tag"), open_clip.list_pretrained()[::7] + [("coca_ViT-B-32", "laion2b_s13b_b90k")])
+@pytest.mark.parametrize(("name", "tag"), [*open_clip.list_pretrained()[::7], ("coca_ViT-B-32", "laion2b_s13b_b90k")])
 def test_a_tag_that_cannot_be_evaluated_is_refused_before_its_weights_are_asked_for(name: str, tag: str) -> None:
     with pytest.raises(DomixError) as caught:
         load_public(tag, name, caches=NO_CACHE)
