@@ -30,28 +30,37 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help packages env repro sweep plots study smoke test check lock plan bench docs deps image image-digest clean
+.PHONY: help scm packages env repro sweep plots study smoke test check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# A downloaded archive is no Git checkout, without which DVC wants to be told so; told again when there is one.
+scm: $(READY)
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+	    if grep -qs no_scm .dvc/config.local; then $(BIN)/dvc config --local --unset core.no_scm; fi; \
+	elif ! grep -qs no_scm .dvc/config.local; then \
+	    echo "This is no Git checkout: DVC works without (.dvc/config.local); its experiments and diffs need 'git init'."; \
+	    $(BIN)/dvc config --local core.no_scm true; \
+	fi
 
 packages: $(PACKAGES) # the environment without the project itself: a layer of the image
 
 env: $(READY) ## create .venv from the hashed lock (PYTHON=python3.12 picks the interpreter)
 	@echo "The environment is ready: source $(VENV)/bin/activate"
 
-repro: $(READY) ## bring the data, run the whole pipeline (params.yaml) side by side, show the result
+repro: scm ## bring the data, run the whole pipeline (params.yaml) side by side, show the result
 	@echo "Running the pipeline of params.yaml; what is up to date is skipped."
 	@$(BIN)/domix repro $(ARGS)
 
-sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
+sweep: scm ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
 	@$(BIN)/domix sweep $(ARGS)
 
 study: $(READY) ## collect studies into figures and tables for print (ARGS='--sweep default' or '--experiments')
 	@$(BIN)/domix study $(ARGS)
 
-plots: $(READY) ## compare revisions' plots on a page that needs no network (ARGS='main my-experiment')
+plots: scm ## compare revisions' plots on a page that needs no network (ARGS='main my-experiment')
 	@$(BIN)/domix plots $(ARGS)
 
 smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/smoke, leaving your files alone
@@ -83,7 +92,7 @@ deps: $(READY) ## tell which stages would run again for what has changed in the 
 plan: $(READY) ## tell what the trainings of params.yaml will take (ARGS='--rate 3000': samples/s a device)
 	@$(BIN)/domix plan $(ARGS)
 
-bench: $(READY) ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
+bench: scm ## measure the data side at real size, then training (ARGS='--only bare --model RN50')
 	@echo "Measuring the data side with generated data."
 	@$(BIN)/domix bench data
 	@echo "Measuring embedding with generated images and weights."

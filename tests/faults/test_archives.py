@@ -129,6 +129,7 @@ def test_list_that_names_a_missing_member(drawn):
         ("real/axe/artist0.png one\n", "line 1 is not"),
         ("real/axe/artist0.png -1\n", "line 1 is not"),
         ("sketch/axe/artist0.png 0\n", "line 1 is not"),
+        ("\n\n", "is empty"),
         ("../axe/artist0.png 0\n", "line 1 is not"),
         ("real/axe/artist0.png 0\nreal/axe/artist0.png 0\n", "line 2 names .* a second time"),
         ("real/axe/artist0.png 0\nreal/axe/artist1.png 1\n", "line 2 gives 'axe' the label 1, and an earlier line 0"),

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import tarfile
 import tempfile
 from pathlib import Path
@@ -18,8 +19,10 @@ from hypothesis import strategies as st
 
 from domix.data.export.parquet import export_parquet, runs
 from domix.data.export.records import records
-from domix.data.export.tsv import MISSING, export_tsv, quoted
+from domix.data.export.tsv import export_tsv
 from domix.data.export.webdataset import export_webdataset
+from domix.data.sources.corpus import Corpus
+from domix.data.sources.pair_table import padded, quoted
 from tests.exports import Fake, make_export, make_index
 
 AWKWARD = ['"', "\t", "\n", "\r", "\r\n", "NA", "null", "a", " ", "\0", "\u2028", "\ufeff", "é", "🦁", ",", "'", "\\"]
@@ -73,13 +76,38 @@ def test_the_order_is_the_reference_s(fake):
 @given(mixtures())
 @settings(deadline=None, max_examples=30)
 def test_tsv_is_read_back_by_pandas_and_by_csv(fake):
-    expected = [f"{text} " if text in MISSING else text for text in fake.table["text"]]
+    expected = [padded(text) for text in fake.table["text"]]
     with tempfile.TemporaryDirectory() as name:
         export_tsv(*fake.given, Path(name) / "out", prefix="/data")
         path = Path(name) / "out/train.tsv"
         assert pd.read_csv(path, sep="\t", dtype=str)["title"].tolist() == expected
         with open(path, encoding="utf-8", newline="") as file:
             assert [row[1] for row in csv.reader(file, delimiter="\t")][1:] == expected
+
+
+@given(mixtures(), st.sampled_from(["csv", "reference"]), st.integers(1, 5))
+@settings(deadline=None, max_examples=40)
+def test_domix_reads_back_the_table_that_it_has_written(fake, dialect, size):
+    """Captions are equal, but for what the reference's dialect cannot hold; blank ones are left out."""
+    expected = fake.table["text"].tolist()
+    if dialect == "reference":
+        expected = [re.sub(r"\r\n|[\t\r\n]", " ", text) for text in expected]
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "out"
+        export_tsv(*fake.given, out, prefix=str(out), dialect=dialect)
+        found = [s.text for part in Corpus("again").parts(out, size=size, poses=1) for s in part.samples()]
+    assert found == [text for text in expected if text.strip()]
+
+
+@given(mixtures(), st.integers(1, 5))
+@settings(deadline=None, max_examples=20)
+def test_domix_reads_back_the_shards_that_it_has_written(fake, shard_samples):
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "out"
+        export_webdataset(*fake.given, out, shard_samples=shard_samples)
+        found = {s.key: s.text for part in Corpus("again").parts(out, size=9, poses=1) for s in part.samples()}
+    written = {sample.name: sample.text for sample in records(fake.table) if sample.text.strip()}
+    assert {key.partition("/")[2]: text for key, text in found.items()} == written
 
 
 @given(mixtures())

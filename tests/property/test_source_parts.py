@@ -93,7 +93,8 @@ def test_captions_of_a_corpus_survive(tmp_path_factory, texts, as_json):
         kind, data = ("json", json.dumps({"caption": text})) if as_json else ("txt", text)
         members[f"{number:05d}.{kind}"] = data.encode()
     make_tar(root / "00000.tar", members)
-    assert [s.text for s in read(Corpus("cc3m"), root)] == texts
+    marked = texts if as_json else [text.removeprefix("\ufeff") for text in texts]  # a mark is none of the text
+    assert [s.text for s in read(Corpus("cc3m"), root)] == [text for text in marked if text.strip()]
 
 
 def slow_plain_spaces(text: str) -> str:

@@ -75,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     YAML(typ="safe", pure=True).dump(tree | {"mixtures": ["tiny"], "seeds": [0]}, root / "params.yaml")
     (root / "dvc.yaml").write_text(STAGE)
     subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=root, env=ENVIRONMENT, check=True)
-    program(root / "fake/srun", 'exec "$@"')
+    program(root / "fake/srun", 'SLURM_STEP_ID=0 exec "$@"')
     program(root / "fake/scontrol", 'echo "$@" >> requeued')
     options = ("--write", "slurm", "jobs", "--time", "00:10:00", "--cpus", "1")
     command = (sys.executable, "-m", "domix", "sweep", *options)

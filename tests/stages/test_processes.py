@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from domix.model.checkpoint import load_tensors
+from domix.project.allocation import stand_alone
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import read_json
 from domix.train.machine import Machine, check_processes
@@ -125,6 +126,36 @@ def test_a_signal_to_one_of_two_stops_both_after_the_same_step(tmp_path: Path, t
 
 TORCHELASTIC = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4"}
 SLURM = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "domix"}
+
+
+ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "mine"}
+FIRST = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "detected"),
+    [
+        ({}, False),
+        (ALLOCATION, False),  # a shell of salloc
+        (ALLOCATION | FIRST, False),  # a script of sbatch
+        (ALLOCATION | FIRST | {"SLURM_STEP_ID": "0", "SLURM_PTY_PORT": "1"}, False),  # a shell of srun --pty
+        (ALLOCATION | FIRST | {"SLURM_STEP_ID": "0"}, True),
+    ],
+)
+def test_only_processes_that_srun_has_started_are_some_of_many(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], detected: bool
+) -> None:
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    for key in [key for key in os.environ if key.startswith("SLURM_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("SLURM_JOB_NAME", "mine")
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    stand_alone()
+    assert SLURMEnvironment.detect() == detected
+    if not detected:
+        check_processes(Machine("cpu", 1, 1, "32-true", 1))
 
 
 @pytest.mark.parametrize("environment", [{}, TORCHELASTIC, SLURM])

@@ -262,6 +262,28 @@ def test_tables_that_cannot_be_read_are_one_sentence(tmp_path, text: str, messag
         baselines.read_accuracies(tmp_path / "table.csv")
 
 
+def test_words_for_missing_values_are_names_of_models_and_no_accuracies(tmp_path) -> None:
+    names = ["NA", "null", "None", "nan", "001", "1e3", ""]
+    rows = [f"{name} ,0.5,{'NA' if name == 'NA' else '0.4'}" for name in names]
+    text = "\ufeffmodel, imagenet,imagenet-r\r\n" + "\r\n".join(rows) + "\r\n\r\n"
+    (tmp_path / "table.csv").write_text(text, encoding="utf-8", newline="")
+    table = baselines.read_accuracies(tmp_path / "table.csv")
+    assert table.index.tolist() == names
+    assert table["imagenet"].tolist() == [0.5] * len(names)
+    assert table["imagenet-r"].isna().tolist() == [name == "NA" for name in names]
+
+
+def test_names_of_open_clip_s_models_may_be_any_word(tmp_path) -> None:
+    columns = {
+        "name": ["NA", "null"],
+        "pretrained": ["None", "nan"],
+        "ImageNet 1k": [0.5, 0.6],
+        "ImageNet-R": [0.4, None],
+    }
+    pd.DataFrame(columns).to_csv(tmp_path / "table.csv", index=False)
+    assert baselines.read_accuracies(tmp_path / "table.csv").index.tolist() == ["NA/None", "null/nan"]
+
+
 def test_a_table_without_baseline_models_is_refused(tmp_path) -> None:
     (tmp_path / "table.csv").write_text("model,imagenet,imagenet-r\na,0.5,0.4\n", encoding="utf-8")
     with pytest.raises(DataError, match="0 of the 85 baseline models"):

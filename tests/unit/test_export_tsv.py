@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
-from domix.data.export.tsv import MISSING, export_tsv
+from domix.data.export.tsv import export_tsv
 from domix.data.sources.image_folders import make_keys
 from domix.runtime.errors import DataError
+from domix.runtime.tables import MISSING
 from tests.exports import CAPTIONS, make_export, make_index, pixels, small
 
 FORGIVEN = [f"{text} " if text in ("NA", "null", "") else text for text in CAPTIONS]

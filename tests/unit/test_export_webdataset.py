@@ -45,7 +45,10 @@ def test_webdataset_reads_back_every_sample(tmp_path):
         sample = found[row.name]
         assert sample["txt"] == row.text
         described = ("source", "key", "domain", "label", "split", "weight")
-        assert sample["json"] == {name: getattr(row, name) for name in described} | {"class": row.class_name}
+        assert sample["json"] == {name: getattr(row, name) for name in described} | {
+            "class": row.class_name,
+            "caption": row.text,
+        }
         image = next(sample[kind] for kind in ("png", "jpg", "webp") if kind in sample)
         assert (pixels(fake.readers[row.source].read(row.row)) == np.asarray(image.convert("RGB"))).all()
 

@@ -42,6 +42,17 @@ def test_every_colour_mode_becomes_rgb_over_white(mode, colour, kind, expected):
     assert corner(encoded(Image.new(mode, (4, 4), colour), kind, **options)) == expected
 
 
+@pytest.mark.parametrize("suffix", sorted(images.SUFFIXES))
+def test_what_a_suffix_calls_an_image_is_decoded_and_told_by_its_bytes(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (4, 4), RED).save(path)
+    data = path.read_bytes()
+    assert corner(data) == pytest.approx(RED, abs=3)
+    kind = images.kind_of(data)
+    assert f".{kind}" in next(suffixes for suffixes in images.KINDS.values() if suffix in suffixes)
+    assert images.plain_kind(data) in (None, kind)
+
+
 def test_transparent_palette_entries_become_white():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([0, 0, 255, *RED])

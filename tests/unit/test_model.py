@@ -41,7 +41,7 @@ def test_an_unknown_model_is_refused_with_the_nearest_names(name: str, meant: st
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "there is no file"),
+        (None, "is missing: correct it"),
         ("{", "not valid JSON"),
         ("[]", "it lacks embed_dim"),
         ("{}", "embed_dim, vision_cfg"),

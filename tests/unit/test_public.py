@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import socket
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from domix.data.loading.augment import CLIP_MEAN, CLIP_STD
-from domix.encoders.hub import Caches, find_tag
+from domix.encoders.hub import Caches, describe_tag, find_weights
 from domix.encoders.public import load_public
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
@@ -94,6 +95,24 @@ def test_weights_in_half_precision_are_computed_with_in_single(tmp_path: Path) -
     assert_same(found.model, model.float())
 
 
+def test_the_bias_of_a_sigmoid_loss_is_left_out_where_the_architecture_has_none(tmp_path: Path, caplog) -> None:
+    torch.save(weights_of(tiny_clip()) | {"logit_bias": torch.tensor(-10.0)}, tmp_path / "x.pt")
+    with caplog.at_level(logging.INFO):
+        assert_same(load_public(str(tmp_path / "x.pt"), architecture(tmp_path)).model, tiny_clip())
+    assert "x.pt was trained with a bias" in caplog.text
+    with_bias = tiny_clip(VIT | {"init_logit_bias": -10})
+    torch.save(weights_of(with_bias), tmp_path / "x.pt")
+    found = load_public(str(tmp_path / "x.pt"), architecture(tmp_path, VIT | {"init_logit_bias": -10}))
+    assert torch.equal(found.model.logit_bias, with_bias.logit_bias)
+
+
+def test_a_lightning_checkpoint_of_a_compiled_model_beside_its_loss(tmp_path: Path) -> None:
+    weights = {f"model._orig_mod.{name}": tensor for name, tensor in weights_of(tiny_clip()).items()}
+    saved = {"state_dict": weights | {"loss.labels": torch.ones(2)}, "hyper_parameters": {"args": Namespace(lr=1.0)}}
+    torch.save(saved, tmp_path / "last.ckpt")
+    assert_same(load_public(str(tmp_path / "last.ckpt"), architecture(tmp_path)).model, tiny_clip())
+
+
 def test_a_residual_network_keeps_its_statistics(tmp_path: Path) -> None:
     model = tiny_clip(CONFIG)
     torch.save(weights_of(model), tmp_path / "x.pt")
@@ -161,7 +180,8 @@ def test_a_tag_in_the_cache(tmp_path: Path) -> None:
 def test_a_tag_is_found_where_open_clip_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     caches = tag_in_cache(tmp_path)
-    path, described = find_tag("ViT-B-32", TAG, caches)
+    described = describe_tag("ViT-B-32", TAG)
+    path = find_weights("ViT-B-32", TAG, described, caches)
     theirs = open_clip.download_pretrained(open_clip.get_pretrained_cfg("ViT-B-32", TAG), cache_dir=str(caches.hub))
     assert (str(path), described["mean"]) == (theirs, CLIP_MEAN)
 
@@ -244,6 +264,16 @@ def without_weights(tmp_path: Path) -> str:
     folder = saved(tmp_path)
     (Path(folder) / "open_clip_model.safetensors").unlink()
     return folder
+
+
+@pytest.mark.parametrize(("name", "tag"), [*open_clip.list_pretrained()[::7], ("coca_ViT-B-32", "laion2b_s13b_b90k")])
+def test_a_tag_that_cannot_be_evaluated_is_refused_before_its_weights_are_asked_for(name: str, tag: str) -> None:
+    with pytest.raises(DomixError) as caught:
+        load_public(tag, name, caches=NO_CACHE)
+    text = open_clip.get_model_config(name)["text_cfg"]
+    other = "hf_tokenizer_name" in text or "hf_model_name" in text or name.startswith("coca")
+    assert ("not on this disk" in str(caught.value)) != other
+    assert ("from a network" in str(caught.value) or "CoCa" in str(caught.value)) == other
 
 
 Place = Callable[[Path], tuple[str, str | None]]

@@ -197,6 +197,31 @@ def test_a_missing_or_damaged_json_file_is_one_sentence(tmp_path: Path) -> None:
             files.read_json(path)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"one\ntwo", b"one\r\ntwo\r\n", b"\xef\xbb\xbfone\rtwo\n\n \n", b"one \t\ntwo  \n", "one\r\ntwo".encode("utf-16")],
+)
+def test_lines_are_read_as_any_editor_leaves_them(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "list.txt").write_bytes(data)
+    assert files.read_lines(tmp_path / "list.txt") == ["one", "two"]
+
+
+def test_a_line_ends_where_a_line_ends_and_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(" one\n\ntwo\u2028\x85\x0cthree\n".encode())
+    assert files.read_lines(tmp_path / "list.txt") == [" one", "", "two\u2028\x85\x0cthree"]
+
+
+def test_texts_that_cannot_be_read_are_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    with pytest.raises(DataError, match=r"list\.txt is missing: ask for it$"):
+        files.read_text(path, mend="ask for it")
+    path.write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match=r"list\.txt is not UTF-8 text: ask for it$"):
+        files.read_text(path, mend="ask for it")
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\): ask for it$"):
+        files.read_text(tmp_path, mend="ask for it")
+
+
 def test_the_digest_of_a_file_is_sha256(tmp_path: Path) -> None:
     path = tmp_path / "abc"
     path.write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1

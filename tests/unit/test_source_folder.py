@@ -296,6 +296,24 @@ def test_lists_that_do_not_fit(tmp_path, row, pattern):
     fails(tmp_path, pattern)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "\n \n",
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "  \n"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\n\n"),
+    ],
+)
+def test_lists_as_editors_leave_them_say_the_same(tmp_path, change):
+    lists(make_tree(tmp_path, *PATHS))
+    before = read(Tree(), tmp_path)
+    for path in tmp_path.glob("*.txt"):
+        path.write_bytes(change(path.read_text()).encode())
+    assert read(Tree(), tmp_path) == before
+
+
 def test_every_domain_needs_both_lists(tmp_path):
     lists(make_tree(tmp_path, *PATHS))
     (tmp_path / "photo_test.txt").unlink()

@@ -199,8 +199,8 @@ def test_bad_labels(tmp_path, labels, text, pattern):
 
 
 def test_labels_that_are_no_text(tmp_path):
-    (val_flat(tmp_path) / "LOC_val_solution.csv").write_bytes(b"\xff\xfe")
-    fails(tmp_path, "LOC_val_solution.csv cannot be read")
+    (val_flat(tmp_path) / "LOC_val_solution.csv").write_bytes(b"\xff{}")
+    fails(tmp_path, "LOC_val_solution.csv is not UTF-8 text")
 
 
 def test_links(tmp_path):

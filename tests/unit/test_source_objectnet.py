@@ -102,7 +102,7 @@ def test_a_mapping_that_is_missing_or_damaged(tmp_path, name):
     make_objectnet(tmp_path)
     path = tmp_path / "mappings" / name
     path.write_bytes(b"\xff{}")
-    fails(tmp_path, f"{name} cannot be read")
+    fails(tmp_path, f"{name} is not UTF-8 text")
     path.unlink()
     fails(tmp_path, f"{name} is missing: complete ObjectNet's mappings")
     path.write_text("[1]")

@@ -9,6 +9,7 @@ what comes before and after (decoding into memory, compiling, embedding, evaluat
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import logging
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from domix.model import clip
 from domix.model.classifier import load_encoder
 from domix.project.common import ARTIFACTS
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import read_json
+from domix.runtime.files import read_json, read_text
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from domix.train.clip_module import ClipTask
@@ -221,9 +222,9 @@ def rate_of_log(path: Path) -> float:
         DataError: there is no such file, or it does not hold the rates of a training.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:
+        file = io.StringIO(read_text(path))
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:  # a DataError is a ValueError
         raise DataError(
             f"{path} cannot be read as a training's rates ({error}): name a file of .cache/rates"
         ) from error

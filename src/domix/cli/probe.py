@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from domix.data.loading.images import Images
+from domix.project.allocation import stand_alone
 from domix.runtime.errors import DataError
 from domix.runtime.settings import replace
 from domix.runtime.tracking.tracker import NullTracker
@@ -100,6 +101,7 @@ def probe(task: Task, recipe: Recipe, trainer: Trainer, work: Work, *, side: int
     try:
         with tempfile.TemporaryDirectory() as folder:
             out, resume = Path(folder) / "model", Path(folder) / "resume"
+            stand_alone()
             fit(job, out=out, resume=resume, open_tracker=lambda: watch, about={}, progress=False)
     except _Enough:
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,26 @@ class Caches:
     open_clip: Path = Path("~/.cache/clip")
 
 
-def find_tag(architecture: str, tag: str, caches: Caches) -> tuple[Path, dict[str, Any]]:
-    """Return the file of a tag's weights, and what open_clip says of them: `quick_gelu`, `mean`, `std` and the like.
+def describe_tag(architecture: str, tag: str) -> dict[str, Any]:
+    """Return what open_clip says of a tag's weights: `quick_gelu`, `mean`, `std` and the like, and where they lie.
 
     Raises:
         ParameterError: open_clip knows no such tag of this architecture.
-        DataError: the weights are not on this disk.
     """
     import open_clip
 
     described = open_clip.get_pretrained_cfg(architecture, tag)
     if not described:
         raise ParameterError(_unknown(architecture, tag))
+    return described
+
+
+def find_weights(architecture: str, tag: str, described: Mapping[str, Any], caches: Caches) -> Path:
+    """Return the file of a tag's weights, as `describe_tag` describes them.
+
+    Raises:
+        DataError: it is not on this disk.
+    """
     path = _hub_file(described.get("hf_hub", ""), caches.hub) or _url_file(described.get("url", ""), caches.open_clip)
     if path is None:
         fetch = f"import open_clip as o; o.download_pretrained(o.get_pretrained_cfg({architecture!r}, {tag!r}))"
@@ -47,7 +56,7 @@ def find_tag(architecture: str, tag: str, caches: Caches) -> tuple[Path, dict[st
             f'the weights {tag} of {architecture} are not on this disk: run `python -c "{fetch}"` once with a network'
             " (and without HF_HUB_OFFLINE), or name a file of weights"
         )
-    return path, described
+    return path
 
 
 def find_repository(name: str, caches: Caches) -> Path:

@@ -4,7 +4,7 @@
     a folder: open_clip's or transformers' for Hugging Face, or Domix's   null: the folder describes its model
     hf-hub:owner/name, such a folder in Hugging Face's cache              null
     a file of weights in such a folder                                    null
-    a file of weights alone (.safetensors, .pt, .pth, .bin)               a name or a JSON file
+    a file of weights alone (.safetensors, .pt, .pth, .bin, .ckpt)               a name or a JSON file
     a tag of open_clip's, in Hugging Face's or open_clip's cache          open_clip's name
 
 Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
@@ -12,7 +12,6 @@ Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -22,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from domix.encoders.hf import open_clip_config, open_clip_weights
 from domix.encoders.hub import WEIGHTS as OPEN_CLIP_WEIGHTS
-from domix.encoders.hub import Caches, find_repository, find_tag
+from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.preprocess import Preprocess, from_open_clip, from_transformers, square
 from domix.encoders.weight_files import SUFFIXES, read_tensors
 from domix.model.checkpoint import CONFIG
 from domix.model.checkpoint import WEIGHTS as SAFE_WEIGHTS
 from domix.model.clip import build, image_size, load_config, tokenizer
 from domix.runtime.errors import DataError, DomixError, ParameterError
+from domix.runtime.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +42,7 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # the second: transformers 5's, of all processors
 TRANSFORMERS_WEIGHTS = (SAFE_WEIGHTS, "pytorch_model.bin")
 SECTIONS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}  # of open_clip's configurations
+BIAS = "logit_bias"  # of the sigmoid loss
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # numbers in OpenAI's own state dicts
 
 
@@ -89,13 +90,23 @@ def load_public(weights: str, architecture: str | None = None, *, caches: Caches
 
 
 def _build(config: dict[str, Any], weights: str) -> Clip:
-    """Build a described model, and try whether its texts and images can be prepared here."""
+    """Build a described model, if its texts and images can be prepared here."""
+    _refuse_impossible(config, weights)
+    with _speaking_of(f"the model {weights}"):
+        return build(config, seed=0)
+
+
+def _refuse_impossible(config: dict[str, Any], weights: str) -> None:
+    """Refuse a model that cannot be built, or whose texts or images cannot be prepared, without making its weights."""
+    import torch
+
     if ":" in str(config["vision_cfg"].get("timm_model_name", "")):
         raise DataError(f"the model {weights} has an image tower from a network: {config['vision_cfg']}")
     with _speaking_of(f"the model {weights}"):
         tokenizer(config)
         image_size(config)
-        return build(config, seed=0)
+        with torch.device("meta"):
+            build(config, seed=0)
 
 
 def _in_a_line(error: Exception) -> str:
@@ -137,12 +148,14 @@ def _speaking_of(what: str) -> Generator[None]:
 
 
 def _tagged(architecture: str, tag: str, caches: Caches) -> _Description:
-    config = _configuration(architecture)
-    file, described = find_tag(architecture, tag, caches)
+    """Describe a tag's model; what cannot be evaluated anyway is refused before its weights are asked for."""
+    config, described = _configuration(architecture), describe_tag(architecture, tag)
+    _refuse_impossible(config, tag)
+    preprocess = from_open_clip(described, size=_size(config, architecture), which=f"{architecture} {tag}")
+    file = find_weights(architecture, tag, described, caches)
     quick = bool(described.get("quick_gelu", False))
     if quick != bool(config.get("quick_gelu", False)):
         log.info("%s of %s was trained with quick_gelu %s, and is evaluated so", tag, architecture, quick)
-    preprocess = from_open_clip(described, size=_size(config, architecture), which=f"{architecture} {tag}")
     return _Description(config | {"quick_gelu": quick}, preprocess, file)
 
 
@@ -196,10 +209,7 @@ def _domix_folder(folder: Path, described: dict[str, Any], file: Path | None) ->
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): copy or download it again") from error
+    described = read_json(path, mend="copy or download it again")
     if not isinstance(described, dict):
         raise DataError(f"{path} describes no model: it is {type(described).__name__}, not an object")
     return described
@@ -230,6 +240,8 @@ def _fill(model: Clip, tensors: dict[str, Tensor], found: _Description) -> None:
         )
     wanted = model.state_dict()
     tensors = _as_now(tensors, wanted)
+    if BIAS not in wanted and tensors.pop(BIAS, None) is not None:
+        log.info("%s was trained with a bias of all similarities, which changes no answer and is left out", found.file)
     differing = [name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape]
     differing += sorted(tensors.keys() - wanted.keys())
     if differing:
@@ -248,7 +260,7 @@ def _as_now(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, 
     if "positional_embedding" in tensors and "positional_embedding" not in wanted:
         tensors = convert_to_custom_text_state_dict(tensors)
     both = tensors.keys() & wanted.keys()
-    scalars = [name for name in ("logit_scale", "logit_bias") if name in both and tensors[name].numel() == 1]
+    scalars = [name for name in ("logit_scale", BIAS) if name in both and tensors[name].numel() == 1]
     return tensors | {name: tensors[name].reshape(wanted[name].shape) for name in scalars}
 
 

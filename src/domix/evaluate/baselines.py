@@ -19,7 +19,7 @@ from domix.evaluate.effective import LEAST, Fit, Floats, PivotFit, Transform, ba
 from domix.evaluate.statistics import clopper_pearson
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
-from domix.runtime.tables import read_table
+from domix.runtime.tables import numbers, read_csv, read_table
 
 RESOURCE = Path(__file__).parent / "resources"
 IMAGENET = "imagenet"
@@ -77,12 +77,6 @@ def read_accuracies(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} has no column for the accuracy on ImageNet (imagenet, val or 'ImageNet 1k'): add it")
     if doubled := sorted(set(frame.index[frame.index.duplicated()])):
         raise DataError(f"{path} names the model {doubled[0]!r} twice: give every model a name of its own")
-    try:
-        frame = frame.astype(np.float64)
-    except ValueError as error:
-        raise DataError(
-            f"{path} holds something that is no accuracy ({error}): correct it, or leave it empty"
-        ) from None
     if (frame > 1).any(axis=None):
         frame = frame / 100
     if ((frame < 0) | (frame > 1)).any(axis=None):
@@ -93,12 +87,7 @@ def read_accuracies(path: Path) -> pd.DataFrame:
 
 
 def _from_csv(path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: name a CSV or parquet file with the accuracies of models") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} is not a readable CSV file ({error}): save it as comma-separated text") from error
+    frame = read_csv(path, mend="name a CSV or parquet file with the accuracies of models")
     names: Mapping[str, str] = {name: name for name in (IMAGENET, *SHIFTS, *MATCHED.values())}
     if "ImageNet 1k" in frame and "pretrained" in frame:
         frame["model"], names = frame["name"] + "/" + frame["pretrained"], OPEN_CLIP
@@ -107,7 +96,12 @@ def _from_csv(path: Path) -> pd.DataFrame:
     if "model" not in frame:
         raise DataError(f"{path} has no column 'model': add one with the models' names")
     known = {column: name for column, name in names.items() if column in frame}
-    return frame.set_index("model")[list(known)].rename(columns=known)
+    try:
+        return numbers(frame.set_index("model")[list(known)].rename(columns=known))
+    except ValueError as error:
+        raise DataError(
+            f"{path} holds something that is no accuracy ({error}): correct it, or leave it empty"
+        ) from None
 
 
 def _from_robustness(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import copy
 import difflib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domix.runtime.errors import ParameterError
+from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.files import read_json
 from domix.runtime.seeds import derive
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def load_config(name: str) -> dict[str, Any]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParameterError(f"model.name: there is no file {path}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ParameterError(f"model.name: {path} is not valid JSON: {error}") from error
+        config = read_json(path, mend="correct it, or name another file")
+    except DataError as error:
+        raise ParameterError(f"model.name: {error}") from error
     missing = [key for key in SECTIONS if not isinstance(config, dict) or key not in config]
     if missing:
         raise ParameterError(f"model.name: {path} is no open_clip configuration: it lacks {', '.join(missing)}")

@@ -26,7 +26,7 @@ from typing import Any
 
 from domix.runs import CLIP, Run, list_runs
 from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
-from domix.runtime.files import write_json
+from domix.runtime.files import read_text, write_json
 from domix.settings.load import load
 from domix.settings.params import Params
 
@@ -112,14 +112,14 @@ def _fail(name: str, error: Exception, code: int) -> None:
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read params.yaml from the working directory."""
+    if not path.exists():
+        raise ParameterError(f"{path} is missing here ({Path.cwd()}): run this from the repository root")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ParameterError(f"{path} is missing here ({Path.cwd()}): run this from the repository root") from None
-    try:
-        return load(text)
+        return load(read_text(path, mend="save it as UTF-8"))
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from error
+    except DataError as error:
+        raise ParameterError(str(error)) from error
 
 
 def run_name(mixture: str, seed: int | str) -> str:

@@ -12,6 +12,7 @@ from domix.data.classes.names import class_text
 from domix.data.loading.image_sources import open_images
 from domix.data.loading.images import ImageSet
 from domix.data.loading.samples import Opened, open_mixture, shard_numbers
+from domix.project.allocation import stand_alone
 from domix.project.common import ARTIFACTS, RATES, STATE, original_root
 from domix.project.tracking import tracker_of
 from domix.runtime.files import digest_of
@@ -79,6 +80,7 @@ def train(
     resume = resume_folder(job, data)
     inputs = {"mixture": opened.mixture.digest, "data": data}
     quiet()
+    stand_alone()
     fit(
         job,
         out=out,

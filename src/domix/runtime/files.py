@@ -6,6 +6,7 @@ killed process or a full disk never leaves half a file under the final name.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import glob
@@ -101,18 +102,51 @@ def write_json(path: Path, tree: Any) -> None:
     write_text(path, json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_text(path: Path, *, mend: str = "get it anew") -> str:
+    """Read a text that a user may have made or edited, with any system's line ends, as `\\n`, and byte order mark.
+
+    Args:
+        path: UTF-8, or UTF-16 with its mark.
+        mend: what is to be done where it cannot be read; ends the sentence.
+
+    Raises:
+        DataError: the file is missing, may not be read, or is no such text.
+    """
+    try:
+        data = path.read_bytes()
+        coding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        return data.decode(coding).replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {mend}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 text: {mend}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): {mend}") from error
+
+
+def read_lines(path: Path, *, mend: str = "get it anew") -> list[str]:
+    """Read the lines of a text as `read_text`, without blanks at their ends and empty last lines.
+
+    Raises:
+        DataError: as `read_text`.
+    """
+    lines = [line.rstrip() for line in read_text(path, mend=mend).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def read_json(path: Path, *, mend: str | None = None) -> Any:
+    """Read a JSON file; one that a stage makes, unless `mend` says what is to be done where it cannot be read.
 
     Raises:
         DataError: the file is missing or is not JSON.
     """
+    text = read_text(path, mend=mend or "run the stage that makes it (dvc repro)")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the stage that makes it (dvc repro)") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): delete it and run dvc repro") from error
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON ({error}): {mend or 'delete it and run dvc repro'}") from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ and readers check against the declaration, docs/architecture.md is generated fro
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_file
+from domix.runtime.files import atomic_file, read_text
 
 if TYPE_CHECKING:  # pandas and Arrow take most of a second to import, and declarations are read by all that start
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+# What pandas.read_csv takes for a missing value, quoted or not: words that may be names.
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
 METADATA = "domix"  # the key of the file's metadata that holds our JSON
 Dtype = Literal["int64", "float64", "float32", "bool", "str", "list[str]"]
 
@@ -215,6 +221,35 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"{path} holds no '{METADATA}' metadata, so Domix did not write it: delete it and run dvc repro"
         )
     return json.loads(raw)
+
+
+def read_csv(path: Path, *, mend: str) -> pd.DataFrame:
+    """Read a CSV file, of anybody's, as texts without blanks at their ends: a model may be called NA, None or 001.
+
+    Args:
+        path: the file.
+        mend: what is to be done where it cannot be read; ends the sentence.
+
+    Raises:
+        DataError: it is missing, or no CSV.
+    """
+    import pandas as pd
+
+    text = io.StringIO(read_text(path, mend=mend))
+    try:
+        frame = pd.read_csv(text, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} is not a readable CSV file ({' '.join(str(error).split())}): {mend}") from error
+    return frame.rename(columns=str.strip).map(str.strip)
+
+
+def numbers(texts: pd.DataFrame) -> pd.DataFrame:
+    """Turn columns of texts into float64; words for a missing value, which are no names here, into NaN.
+
+    Raises:
+        ValueError: something is no number.
+    """
+    return texts.mask(texts.isin(list(MISSING))).astype("float64")
 
 
 def open_table(path: Path) -> pq.ParquetFile:

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 from domix.project.common import ARTIFACTS, SWEEPS
 from domix.report.paper.place import RequestedRun, ResultsPlace, asked_runs
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import read_json
+from domix.runtime.files import read_json, read_text
 
 PARAMS, LOCK = "params.yaml", "dvc.lock"
 KINDS = {"train": "clip", "train_supervised": "supervised"}  # sweep.json's kinds of trainings -> tables' kinds
@@ -85,9 +85,9 @@ def _read_yaml(path: Path) -> Any:
     Raises:
         DataError: it is no YAML.
     """
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         return None
-    except (YAMLError, UnicodeDecodeError) as error:
+    try:
+        return YAML(typ="safe", pure=True).load(read_text(path, mend="restore it from Git"))
+    except YAMLError as error:
         raise DataError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): restore it from Git") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from domix.runtime.errors import DomixError, ParameterError
-from domix.runtime.files import write_text
+from domix.runtime.files import read_text, write_text
 from domix.settings.complete import faithful_yaml
 from domix.settings.load import load
 
@@ -65,7 +65,7 @@ def bring_up_to_date(root: Path, folder: Path, study: Study) -> None:
     """
     if not (root / ".git").exists():
         raise DomixError(f"{root} is no Git checkout, of which a sweep makes its copies: run in a Git clone of it")
-    params = study.edit((root / PARAMS).read_text(encoding="utf-8"))
+    params = study.edit(read_text(root / PARAMS, mend="restore it from Git"))
     if not (folder / ".git").exists():
         shutil.rmtree(folder, ignore_errors=True)  # what a clone cut short has left
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,13 +101,20 @@ def _copy(source: Path, target: Path) -> None:
 def _share_cache(source: Path, target: Path) -> None:
     """Let a copy's DVC use the repository's cache, and the settings that the user has made for this machine."""
     from dvc.config import Config, merge
+    from dvc.config_schema import RelPath
 
     whole = Config(str(source))
     cache: dict[str, Any] = dict(whole.get("cache", {}))
-    with Config(str(target)).edit("local") as local:
-        merge(local, Config(str(source)).read("local"))
-        local["cache"]["dir"] = cache.get("dir") or str(source / "cache")
-        local["cache"]["type"] = cache.get("type") or LINKS
+    place = cache.get("dir") or str(source / "cache")
+    try:
+        with Config(str(target)).edit("local") as local:
+            merge(local, Config(str(source)).read("local"))
+            local["cache"]["dir"] = RelPath(place)  # written as seen from the copy: DVC writes ASCII alone
+            local["cache"]["type"] = cache.get("type") or LINKS
+    except UnicodeEncodeError as error:
+        raise DomixError(
+            f"DVC can note no path with letters beyond ASCII, such as {place}: name another one"
+        ) from error
 
 
 def _tracked(folder: Path) -> set[Path]:

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from domix.data.mixtures.mixture import Mixture, assert_held_out
+from domix.data.sources.pair_table import DESCRIPTION
 from domix.data.store.images import kind_of
 from domix.runtime.errors import DataError
 from domix.runtime.files import atomic_folder, write_json
 
-DESCRIPTION = "export.json"  # what a folder holds; it also tells an export from any other folder
 COLUMNS = ["source", "row", "key", "text", "domain", "class", "label", "split", "weight", "size"]
 
 _LONGEST = 255 - len(".json")  # bytes of a file's name without its extension

@@ -6,7 +6,7 @@ captions as they are, so that one that begins with a double quote swallows the l
 
 csv        fields with a quote, a tab or a line break stand in double quotes, quotes within are doubled: pandas reads
            back what was written. Quoting does not help captions that pandas takes for missing values ("NA", "null",
-           the empty one): a blank follows them, which every tokenizer strips.
+           the empty one): a blank more follows them, which every tokenizer strips, and Domix takes off again.
 reference  no quoting, as in the reference's files: tabs and line breaks become blanks.
 
 Captions without such characters give the same bytes in both.
@@ -27,22 +27,15 @@ from domix.data.export.records import Progress, Reader, Sample, export_folder, e
 from domix.data.mixtures.mixture import Mixture
 from domix.data.sources.contract import sample_key
 from domix.data.sources.image_folders import distinct_key, is_image
+from domix.data.sources.pair_table import EXPORTED, IMAGE, TEXT, padded, quoted
 from domix.runtime.errors import DataError
 
-TABLE = "train.tsv"
 IMAGES = "images"
 
 Dialect = Literal["csv", "reference"]
 
-# What pandas.read_csv takes for a missing value, quoted or not.
-MISSING = frozenset(
-    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
-    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
-)
-
 _FILE = 4096  # bytes by which a file is longer on the disk than its contents, at most
 _BREAK = re.compile(r"\r\n|[\t\r\n]")
-_UNSAFE = re.compile(r'["\t\r\n]')
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +75,7 @@ def export_tsv(
         description,
     ):
         images = _Images(folder / IMAGES, readers)
-        with open(folder / TABLE, "w", encoding="utf-8", newline="") as file:
+        with open(folder / EXPORTED, "w", encoding="utf-8", newline="") as file:
             rows = _Rows(file, dialect, weighted=bool((table["weight"] != 1).any()))
             for sample in records(table):
                 if sample.source in found:
@@ -124,7 +117,7 @@ class _Rows:
         self._file, self._quoted = file, dialect == "csv"
         self._weighted, self._dropped = weighted and self._quoted, weighted and not self._quoted
         self.changed = 0
-        file.write("filepath\ttitle\tweight\n" if self._weighted else "filepath\ttitle\n")
+        file.write("\t".join([IMAGE, TEXT, *(["weight"] if self._weighted else [])]) + "\n")
 
     def write(self, path: str, sample: Sample) -> None:
         title = self._title(sample.text)
@@ -134,7 +127,7 @@ class _Rows:
 
     def _title(self, text: str) -> str:
         if self._quoted:
-            return f"{text} " if text in MISSING else text
+            return padded(text)
         return _BREAK.sub(" ", text)
 
     def warn(self) -> None:
@@ -149,11 +142,6 @@ class _Rows:
             )
         if self._dropped:
             log.warning("the mixture's weights are left out: the reference's format has no place for them")
-
-
-def quoted(field: str) -> str:
-    """Put a field that needs it into double quotes, those within doubled."""
-    return '"' + field.replace('"', '""') + '"' if _UNSAFE.search(field) else field
 
 
 def find_originals(source: str, folder: Path, table: pd.DataFrame) -> dict[str, str]:

@@ -120,5 +120,6 @@ def _described(sample: Sample) -> bytes:
         "label": sample.label,
         "split": sample.split,
         "weight": sample.weight,
+        "caption": sample.text,
     }
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()

@@ -4,7 +4,7 @@ The root holds what img2dataset writes, or a table; the first of these that is t
 
 NNNNN.tar                          webdataset tar files of <key>.<jpg|png|webp>, with <key>.json or <key>.txt
 NNNNN.parquet, NNNNN/<key>.<jpg>   columns key, caption, status
-<name>.tsv                         header filepath<TAB>title; read without quoting; paths relative to the table
+<name>.tsv                         header filepath<TAB>title (pair_table.py); paths relative to the table
 
 All pairs are for training but those below val/, and those of a table `val.tsv` or `<name>-val.tsv`. Pairs without a
 caption or an image are left out, and counted in the log of the part.
@@ -17,20 +17,19 @@ import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from domix.data.archives.names import nfc, unsafe_name
 from domix.data.archives.tars import TarReader
 from domix.data.sources.contract import NO_LABEL, Part, RawSample, sample_key
 from domix.data.sources.image_folders import Folder, check_link, is_image, list_folder, make_keys, proper_text
+from domix.data.sources.pair_table import PairTable, open_pairs
 from domix.runtime.errors import DataError
 
 VAL = "val"
 DONE = "success"  # img2dataset's status of a pair that it got
 TEXTS = ("json", "txt")  # kinds of members that hold a caption
-HEADER = b"filepath\ttitle"
-LONGEST_LINE = 1 << 20  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class Corpus:
         for suffix in (".tar", ".parquet", ".tsv"):
             if found := _find(root, suffix):
                 if suffix == ".parquet":
-                    found += [name.removesuffix(suffix) for name in found]
+                    found += [_stem(name) for name in found]
                 return found
         raise DataError(
             f"{root} holds no pairs of {self.name} (NNNNN.tar, NNNNN.parquet or a TSV of filepath and title): download"
@@ -71,11 +70,11 @@ class Corpus:
         parts: list[Part] = []
         for file in self.files(root):
             split = "test" if _is_val(file) else "train"
-            if file.endswith(".tar"):
+            if file.lower().endswith(".tar"):
                 parts.append(TarPart(self.name, root, file, split))
-            elif file.endswith(".parquet"):
+            elif file.lower().endswith(".parquet"):
                 parts.append(ParquetPart(self.name, root, file, split))
-            elif file.endswith(".tsv"):
+            elif file.lower().endswith(".tsv"):
                 parts += _table_parts(self.name, root, file, split, size)
         return parts
 
@@ -91,12 +90,18 @@ def _find(root: Path, suffix: str) -> list[str]:
     found = []
     for prefix, folder in (("", root), (f"{VAL}/", root / VAL)):
         if folder.is_dir():
-            found += [f"{prefix}{name}" for name in list_folder(folder, Path("/"))[1] if name.endswith(suffix)]
+            found += [f"{prefix}{name}" for name in list_folder(folder, Path("/"))[1] if name.lower().endswith(suffix)]
     return sorted(found, key=_is_val)
 
 
 def _is_val(file: str) -> bool:
-    return file.startswith(f"{VAL}/") or file.endswith((f"-{VAL}.tsv", f"_{VAL}.tsv")) or file == f"{VAL}.tsv"
+    name = file.lower()
+    return name.startswith(f"{VAL}/") or name.endswith((f"-{VAL}.tsv", f"_{VAL}.tsv")) or name == f"{VAL}.tsv"
+
+
+def _stem(file: str) -> str:
+    """Return a path without its suffix."""
+    return str(PurePosixPath(file).with_suffix(""))
 
 
 @dataclass
@@ -211,7 +216,7 @@ def _caption(reader: TarReader, members: dict[str, str]) -> str | None:
             return None
         if isinstance(facts.get("caption"), str):
             return facts["caption"]
-    return reader.read(members["txt"]).decode("utf-8", "replace") if "txt" in members else ""
+    return reader.read(members["txt"]).decode("utf-8-sig", "replace") if "txt" in members else ""
 
 
 class ParquetPart(FilePart):
@@ -267,7 +272,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class TablePart:
-    """Consecutive lines of a table.
+    """Consecutive rows of a table.
 
     Attributes:
         start, stop: bytes of the table.
@@ -278,6 +283,7 @@ class TablePart:
     root: Path
     file: str
     split: str
+    table: PairTable
     start: int
     stop: int
     line: int
@@ -286,33 +292,21 @@ class TablePart:
         """Yield the pairs; their keys are the table's name and the number of the line.
 
         Raises:
-            DataError: a line is malformed, or an image is missing or lies elsewhere.
+            DataError: a row is malformed, or an image is missing or lies elsewhere.
         """
         path, left, kept = self.root / self.file, _Left(), 0
-        with open(path, "rb") as file:
-            file.seek(self.start)
-            rows = file.read(self.stop - self.start).split(b"\n")
-        for number, row in enumerate(rows, start=self.line):
-            if not row.strip():
-                continue
-            where = f"{path}, line {number}"
-            image, text = self._parse(row, where)
+        for number, name, text in self.table.rows(self.start, self.stop, self.line):
+            image = self._place(name, f"{path}, line {number}")
             if text.strip():
                 kept += 1
-                whole = sample_key(f"{self.file.removesuffix('.tsv')}/{number:09d}.")
+                whole = sample_key(f"{_stem(self.file)}/{number:09d}.")
                 yield _sample(self.source, whole, self.split, Folder(self.root).read(image), text)
             else:
                 left.add("without a caption")
         left.report(path, kept)
 
-    def _parse(self, row: bytes, where: str) -> tuple[str, str]:
-        """Return a line's image, relative to the root, and its caption."""
-        try:
-            name, tab, text = row.removesuffix(b"\r").decode("utf-8").partition("\t")
-        except UnicodeDecodeError:
-            raise DataError(f"{where} is not UTF-8 text: correct the table") from None
-        if not tab:
-            raise DataError(f"{where} is not `filepath<TAB>title`: {name[:80]!r}")
+    def _place(self, name: str, where: str) -> str:
+        """Return where a row's image lies, relative to the root."""
         folder = (self.root / self.file).parent
         inside = name if not Path(name).is_absolute() else _below(name, (folder.absolute(), folder.resolve()))
         if problem := unsafe_name(inside):
@@ -322,7 +316,7 @@ class TablePart:
         if image is None:
             raise DataError(f"{where} names {name}, which is missing: complete the images, or correct the table")
         check_link(image, self.root)
-        return str(image.relative_to(self.root)), text
+        return str(image.relative_to(self.root))
 
 
 def _below(name: str, folders: Sequence[Path]) -> str:
@@ -334,16 +328,7 @@ def _below(name: str, folders: Sequence[Path]) -> str:
 
 
 def _table_parts(source: str, root: Path, file: str, split: str, size: int) -> Iterator[TablePart]:
-    """Divide a table after every `size` lines; only the places are kept, so that it may have any length."""
-    path = root / file
-    with open(path, "rb") as table:
-        if table.readline(LONGEST_LINE).rstrip(b"\r\n") != HEADER:
-            raise DataError(f"{path} does not begin with the header `filepath<TAB>title`: correct or remove it")
-        start, line, count, at = table.tell(), 2, 0, table.tell()
-        for row in table:
-            at, count = at + len(row), count + 1
-            if count == size:
-                yield TablePart(source, root, file, split, start, at, line)
-                start, line, count = at, line + count, 0
-        if count:
-            yield TablePart(source, root, file, split, start, at, line)
+    """Divide a table after every `size` rows."""
+    table = open_pairs(root / file)
+    for start, stop, line in table.divide(size):
+        yield TablePart(source, root, file, split, table, start, stop, line)

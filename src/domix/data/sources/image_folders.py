@@ -23,9 +23,8 @@ from domix.data.archives.archive import LARGEST_MEMBER, ZipReader, open_zip
 from domix.data.archives.names import improper, left_behind
 from domix.data.archives.tars import Place, TarReader
 from domix.data.sources.contract import LISTING, RawSample, sample_key
+from domix.data.store.images import SUFFIXES
 from domix.runtime.errors import DataError
-
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 log = logging.getLogger(__name__)
 

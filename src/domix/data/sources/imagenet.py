@@ -37,6 +37,7 @@ from domix.data.sources.image_folders import (
     tabulate,
 )
 from domix.runtime.errors import DataError
+from domix.runtime.files import read_lines
 
 NAME = "imagenet"
 BASES = (".", "ILSVRC/Data/CLS-LOC")
@@ -254,16 +255,9 @@ def _find_labels(root: Path, val: Path) -> Path:
     )
 
 
-def _rows(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): restore it") from error
-
-
 def _read_kaggle(path: Path) -> dict[str, str]:
     """Read rows `ImageId,PredictionString`: the image's stem; wnid and box, for each object."""
-    rows = list(csv.reader(_rows(path)))
+    rows = list(csv.reader(read_lines(path)))
     wnids = {f"{row[0]}.JPEG": row[1].split(" ")[0] for row in rows[1:] if len(row) == 2}
     if rows[:1] != [["ImageId", "PredictionString"]] or len(wnids) != len(rows) - 1:
         raise DataError(f"{path} does not hold rows `ImageId,PredictionString`, each image once: restore it")
@@ -272,13 +266,13 @@ def _read_kaggle(path: Path) -> dict[str, str]:
 
 def _read_synsets(path: Path) -> dict[str, str]:
     """Read the wnids, one a line, in the order of the images' numbers."""
-    return {f"ILSVRC2012_val_{number:08d}.JPEG": wnid for number, wnid in enumerate(_rows(path), start=1)}
+    return {f"ILSVRC2012_val_{number:08d}.JPEG": wnid for number, wnid in enumerate(read_lines(path), start=1)}
 
 
 def _read_caffe(path: Path) -> dict[str, str]:
     """Read lines `<file> <label>`, where labels go by sorted wnids."""
     wnids, labels = list(imagenet_classes()), {}
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(read_lines(path), start=1):
         name, _, label = row.rpartition(" ")
         if not name or not (label.isascii() and label.isdigit()) or int(label) >= len(wnids) or name in labels:
             raise DataError(f"{path}, line {number} is not `<file> <label from 0 to 999>`, each file once: restore it")

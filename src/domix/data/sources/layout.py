@@ -21,6 +21,7 @@ from domix.data.classes.names import class_text
 from domix.data.sources.contract import LISTING, SPLITS, RawSample
 from domix.data.sources.image_folders import is_image, list_folder, make_keys, same_name
 from domix.runtime.errors import DataError
+from domix.runtime.files import read_lines
 
 
 class Line(NamedTuple):
@@ -244,20 +245,18 @@ def read_list(path: Path, domain: str) -> list[Line]:
         DataError: the file is missing or empty, or a line is not `<domain>/<class>/<file> <label>`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"the split list {path} is missing: complete the lists") from None
-    except UnicodeDecodeError:
-        raise DataError(f"the split list {path} is not UTF-8 text: restore it") from None
+        rows = read_lines(path, mend="complete the lists")
+    except DataError as error:
+        raise DataError(f"the split list {error}") from error
     lines = []
-    for number, row in enumerate(text.split("\n"), start=1):  # not splitlines(): a name may hold other line ends
-        name, _, label = row.rstrip().rpartition(" ")
-        if not row.strip():
+    for number, row in enumerate(rows, start=1):
+        if not row:
             continue
-        parts = PurePosixPath(name).parts
+        name, _, label = row.rpartition(" ")
+        parts = PurePosixPath(name.rstrip()).parts
         if len(parts) != 3 or nfc(parts[0]) != domain or not (label.isascii() and label.isdigit()):
             raise DataError(f"{path}, line {number} is not `{domain}/<class>/<file> <label>`: {row[:80]!r}")
-        lines.append(Line(name, int(label)))
+        lines.append(Line(name.rstrip(), int(label)))
     if not lines:
         raise DataError(f"the split list {path} is empty: restore it")
     return lines

@@ -15,7 +15,6 @@ ImageNet's are right.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import pandas as pd
 from domix.data.sources.contract import Part
 from domix.data.sources.image_folders import Cell, Folder, list_images, make_keys, make_parts, tabulate
 from domix.runtime.errors import DataError
+from domix.runtime.files import read_json, read_lines
 
 NAME = "objectnet"
 BASES = (".", "objectnet-1.0")
@@ -33,6 +33,7 @@ DIRECTORIES, OVERLAP = "folder_to_objectnet_label.json", "objectnet_to_imagenet_
 TEXTS, LINES = "imagenet_to_label_2012_v2", "pytorch_to_imagenet_2012_id.json"
 LABELS = 1000  # of ImageNet-1k
 BORDER = 2  # pixels
+COMPLETE = f"complete ObjectNet's {MAPPINGS}, or get it anew"
 
 
 class ObjectNetClass(NamedTuple):
@@ -128,7 +129,7 @@ def read_classes(mappings: Path) -> list[ObjectNetClass]:
 
 def _read_texts(mappings: Path) -> dict[str, list[int]]:
     """Return ImageNet's labels by the text of their class; two classes are called `crane`."""
-    lines = _read(mappings / TEXTS).splitlines()
+    lines = read_lines(mappings / TEXTS, mend=COMPLETE)
     numbers = _read_map(mappings / LINES, int)
     if sorted(numbers.values()) != list(range(LABELS)) or set(numbers) != set(map(str, range(LABELS))):
         raise DataError(f"{mappings / LINES} does not number the labels 0 to 999, each once: restore it")
@@ -142,19 +143,7 @@ def _read_texts(mappings: Path) -> dict[str, list[int]]:
 
 def _read_map(path: Path, kind: type) -> dict[str, Any]:
     """Read a JSON object whose values are all of one kind."""
-    try:
-        tree = json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not valid JSON ({error}): restore it") from error
+    tree = read_json(path, mend=COMPLETE)
     if not isinstance(tree, dict) or not tree or not all(type(value) is kind for value in tree.values()):
         raise DataError(f"{path} is not a JSON object of {'texts' if kind is str else 'numbers'}: restore it")
     return tree
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: complete ObjectNet's {MAPPINGS}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): restore it") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import struct
 import warnings
 import zlib
@@ -15,7 +16,16 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the decoders that data of unknown origin may reach
+KINDS = {  # the decoders that data of unknown origin may reach, and the suffixes of their files
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+}
+FORMATS = tuple(KINDS)
+SUFFIXES = frozenset(itertools.chain(*KINDS.values()))  # in lower case
 LARGEST = 1 << 26  # pixels: 8192 x 8192; greater ones are refused before they are decoded
 LONGEST = 100  # times the short side: a longer image is a line, which costs its readers what thousands of others do
 HASHED = 128  # pixels, short side: what a perceptual hash needs to see
@@ -147,10 +157,11 @@ def plain_kind(data: bytes) -> str | None:
 
 
 MAGIC = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"BM": "bmp"}
+MAGIC |= dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tif")
 
 
 def kind_of(data: bytes) -> str | None:
-    """Return the extension (png, jpg, webp, gif, bmp) of an image file by its first bytes; None: another format."""
+    """Return the extension (png, jpg, webp, gif, bmp, tif) of an image file by its first bytes; None: another."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from domix.runtime.files import write_text
 from domix.runtime.tracking.mlflow_tracker import MlflowTracker, first_line
@@ -79,13 +79,20 @@ def _open_store(uri: str | None, root: Path, experiment: str) -> tuple[Any, str]
     local = uri is None
     root.mkdir(parents=True, exist_ok=True)
     with alone(root / LOCK, "opening MLflow's database", timeout_s=LOCK_TIMEOUT_S):
-        own = f"sqlite:///{root / DATABASE}?timeout={BUSY_TIMEOUT_S}"
-        client = MlflowClient(tracking_uri=own if local else uri)
+        client = MlflowClient(tracking_uri=_own_database(root) if local else uri)
         found = client.get_experiment_by_name(experiment)
         if found is not None:
             return client, found.experiment_id
         location = (root / ARTIFACTS).as_uri() if local else None
         return client, client.create_experiment(experiment, artifact_location=location)
+
+
+def _own_database(root: Path) -> str:
+    """Return the address of the database in a folder, whatever its path holds (`?`, `%20`).
+
+    SQLAlchemy decodes it; MLflow would make the folders of a path that begins with `sqlite:///` as it is spelled there.
+    """
+    return f"sqlite+pysqlite:///{quote(str(root / DATABASE))}?timeout={BUSY_TIMEOUT_S}"
 
 
 def _interrupted_run(client: Any, experiment_id: str, reminder: Path | None) -> str | None:
