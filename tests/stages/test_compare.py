@@ -13,7 +13,7 @@ from tests.commands import domix
 from tests.fake_report import Fake
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("test_domain: infograph", "test_domain: clipart")
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("test_domain: painting", "test_domain: clipart")
 
 
 def experiment(folder: Path, text: str, **kwargs) -> Path:

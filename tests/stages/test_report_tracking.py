@@ -46,8 +46,8 @@ def test_the_record_holds_accuracies_and_figures(made, tmp_path) -> None:
     experiment = client.get_experiment_by_name(params.tracking.experiment)
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
-    assert (run.info.run_name, run.info.status) == ("emoji: infograph", "FINISHED")
-    assert (run.data.tags["study"], run.data.tags["dvc_stage"]) == ("emoji: infograph", "report")
+    assert (run.info.run_name, run.info.status) == ("emoji: painting", "FINISHED")
+    assert (run.data.tags["study"], run.data.tags["dvc_stage"]) == ("emoji: painting", "report")
     assert set(run.data.metrics) == {f"{p}/{m}" for p in ("held_out", "seen", "natural") for m in study.mixtures}
     rows = study.metrics[(study.metrics["mixture"] == "cg-high") & (study.metrics["metric"] == "balanced_top1")]
     held_out = rows[(rows["cells"] == "held_out") & (rows["domain"] == study.test_domain)]["estimate"].mean()

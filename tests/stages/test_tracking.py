@@ -45,7 +45,7 @@ def test_an_experiment_in_a_copy_is_recorded_in_the_original_repository(
     assert told["dvc_experiment"] == "jolly-dodo"
     assert told["dvc_stage"] == "train@cg-low-s0"
     assert told["input.mixture"] == "12ab"
-    assert told["study"] == "emoji: infograph"
+    assert told["study"] == "emoji: painting"
     assert (told["kind"], told["mixture"], told["seed"]) == ("clip", "cg-low", "0")
 
 
