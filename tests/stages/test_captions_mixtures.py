@@ -9,7 +9,7 @@ import pytest
 import typer
 from PIL import Image
 
-from domix.data.mixtures.mixture import read_mixture
+from domix.data.mixtures.mixture import check_captions, read_mixture
 from domix.data.mixtures.settings import RecipeSpec
 from domix.runtime.errors import DataError, DomixError, ParameterError
 from domix.runtime.files import read_json
@@ -103,10 +103,21 @@ def test_other_captions_change_what_lies_beside_the_mixtures_alone(params):
     assert {name for name, data in written().items() if data != before[name]} == {f"captions/{n}.json" for n in NAMES}
 
 
-def test_captions_must_be_there(params):
-    Path("artifacts/captions/emoji.parquet").unlink()
+def test_mixtures_may_come_before_captions_and_a_training_may_not(params):
+    """A classifier needs no captions; CLIP needs those that the mixture has noted."""
+    captions, aside = Path("artifacts/captions/emoji.parquet"), Path("aside")
+    captions.rename(aside)
+    mixtures.main(params)
+    path = Path("artifacts/mixtures/cg-low.parquet")
+    mixture = read_mixture(path)
+    assert read_json(path.parent / "captions/cg-low.json") == {}
     with pytest.raises(DataError, match=r"captions/emoji\.parquet is missing: run dvc repro captions"):
-        mixtures.main(params)
+        check_captions(path, mixture, captions.parent)
+    aside.rename(captions)
+    with pytest.raises(DataError, match=r"emoji\.parquet is not what the mixture 'cg-low' was made with"):
+        check_captions(path, mixture, captions.parent)
+    mixtures.main(params)
+    check_captions(path, mixture, captions.parent)
 
 
 def test_another_test_domain_leaves_natural_only_as_it_was(params):

@@ -226,14 +226,12 @@ def check_sources(mixture: Mixture, shards: Path) -> None:
 
 
 def record_captions(path: Path, mixture: Mixture, captions: Path) -> None:
-    """Note the digests of the captions of a mixture's sources beside its file `path`.
+    """Note the digests of the captions of a mixture's sources beside its file `path`, of those that have any yet.
 
     They do not stand in that file, for a classifier learns from the mixture without them.
-
-    Raises:
-        DataError: a source has no captions.
     """
-    write_json(_captions_beside(path), _digests_of_captions(mixture, captions))
+    files = {source: captions / f"{source}.parquet" for source in mixture.samples}
+    write_json(_captions_beside(path), {name: sha256_file(file) for name, file in files.items() if file.is_file()})
 
 
 def check_captions(path: Path, mixture: Mixture, captions: Path) -> None:
@@ -244,8 +242,12 @@ def check_captions(path: Path, mixture: Mixture, captions: Path) -> None:
     """
     if not mixture.packed:
         return
-    noted, found = read_json(_captions_beside(path)), _digests_of_captions(mixture, captions)
-    other = [source for source in found if noted.get(source) != found[source]]
+    files = {source: captions / f"{source}.parquet" for source in mixture.samples}
+    for file in files.values():
+        if not file.is_file():
+            raise DataError(f"{file} is missing: run dvc repro captions")
+    noted = read_json(_captions_beside(path))
+    other = [source for source, file in files.items() if noted.get(source) != sha256_file(file)]
     if other:
         raise DataError(
             f"{captions / other[0]}.parquet is not what the mixture {mixture.name!r} was made with:"
@@ -255,14 +257,6 @@ def check_captions(path: Path, mixture: Mixture, captions: Path) -> None:
 
 def _captions_beside(path: Path) -> Path:
     return path.parent / "captions" / f"{path.stem}.json"
-
-
-def _digests_of_captions(mixture: Mixture, captions: Path) -> dict[str, str]:
-    files = {source: captions / f"{source}.parquet" for source in mixture.samples}
-    for path in files.values():
-        if not path.is_file():
-            raise DataError(f"{path} is missing: run dvc repro captions")
-    return {source: sha256_file(path) for source, path in files.items()}
 
 
 def describe_rows(rows: pd.DataFrame, indices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
