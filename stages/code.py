@@ -36,6 +36,7 @@ PLUMBING = frozenset(
         "src/domix/runtime/code_digest.py",  # likewise
         "src/domix/runtime/kept.py",  # what is made once and found again, not what it is
         "src/domix/runtime/locks.py",  # likewise
+        "src/domix/runtime/processes/workers.py",  # who works, not what
     }
 )
 SETTINGS = ("src/domix/**/*settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value
