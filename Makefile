@@ -43,8 +43,7 @@ env: $(READY) ## create .venv from the hashed lock (PYTHON=python3.12 picks the 
 
 repro: $(READY) ## bring the data, run the whole pipeline (params.yaml), show the result
 	@echo "Running the pipeline of params.yaml; what is up to date is skipped."
-	@$(BIN)/dvc repro $(ARGS)
-	@$(BIN)/domix headline
+	@$(BIN)/domix repro $(ARGS)
 
 sweep: $(READY) ## train several studies side by side, one training a GPU (ARGS='--test-domains clipart,sketch')
 	@$(BIN)/domix sweep $(ARGS)

@@ -69,6 +69,7 @@ def test_a_signal_while_a_stage_is_importing(tmp_path: Path, stage: str, package
 def test_a_signal_soon_after_a_stage_was_started(tmp_path: Path, seconds: float) -> None:
     with start(tmp_path, "train") as process:
         while not heeds(process, signal.SIGTERM):
+            assert process.poll() is None, process.communicate()
             time.sleep(0.001)
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)

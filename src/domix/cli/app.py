@@ -20,7 +20,7 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     name="domix",
-    help="Controlled domain mixtures for CLIP. The pipeline itself is run by `dvc repro`; run both in its repository.",
+    help="Controlled domain mixtures for CLIP. `domix repro` runs the pipeline; run all in its repository.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -137,6 +137,18 @@ def export_results(
     from domix.cli import export_results as command
 
     command.main(params_of(context), mixture, seed, out, kind)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def repro(context: typer.Context) -> None:
+    """Run the pipeline as `dvc repro` does, and show the answer.
+
+    Takes dvc repro's own arguments. A dvc.lock that a kill has damaged is restored first.
+    """
+    params_of(context)
+    from domix.cli import repro as command
+
+    raise typer.Exit(command.main(Path(), context.args))
 
 
 @app.command()

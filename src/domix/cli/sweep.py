@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
+from domix.cli.pipeline.signals import collected
 from domix.cli.sweeps.cluster import Cluster, write_sky, write_slurm
 from domix.cli.sweeps.conductor import Conductor
 from domix.cli.sweeps.plan import Sweep, kinds_of
@@ -31,6 +29,7 @@ from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import original_root
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.locks import only_one
 from domix.settings.params import Params
 from domix.train.settings import Trainer
 
@@ -61,7 +60,9 @@ def main(params: Params, asked: Asked) -> None:
         write(sweep, params.trainer, asked.write, asked.cluster)
         return
     sweep.slots = find_slots(params.trainer, wanted=asked.slots, per_gpu=asked.per_gpu, environment=os.environ)
-    with _alone(sweep), _signals() as signals, View(sweep) as view:
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    busy = f"the sweep {sweep.name!r} is running already: wait for it, or choose another --name"
+    with only_one(sweep.folder / "lock", busy), collected() as signals, View(sweep) as view:
         try:
             Conductor(sweep, view, signals, retries=asked.retries).conduct()
         finally:
@@ -110,36 +111,6 @@ def plan(params: Params, asked: Asked) -> Sweep:
         pull=asked.pull,
         kinds=kinds_of(params, mixtures),
     )
-
-
-@contextmanager
-def _alone(sweep: Sweep) -> Generator[None]:
-    """Hold the sweep's lock.
-
-    Raises:
-        DomixError: the same sweep is running.
-    """
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(sweep.folder / "lock", timeout=0):
-            yield
-    except Timeout:
-        raise DomixError(
-            f"the sweep {sweep.name!r} is running already: wait for it, or choose another --name"
-        ) from None
-
-
-@contextmanager
-def _signals() -> Generator[list[signal.Signals]]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying from them."""
-    caught: list[signal.Signals] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    former = {number: signal.signal(number, lambda n, _: caught.append(signal.Signals(n))) for number in numbers}
-    try:
-        yield caught
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _outcome(sweep: Sweep, signals: Sequence[signal.Signals]) -> str:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from domix.cli.sweeps.plan import DVC, Entry, Sweep, judge, reason, twins
+from domix.cli.pipeline.dvc import WHOLE_MACHINE, environment
+from domix.cli.pipeline.lock_file import guarded, mend
+from domix.cli.sweeps.plan import WAITING, Entry, Sweep, judge, reason, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import bring_up_to_date
 from domix.runtime.slots import Runner, Slot
-
-ONE = (Slot("whole machine"),)
 
 
 class Conductor:
@@ -24,21 +23,30 @@ class Conductor:
     def __init__(self, sweep: Sweep, view: View, signals: Sequence[signal.Signals], *, retries: int) -> None:
         """Run `sweep`; once there is a signal, end it."""
         self.sweep, self.view, self.signals, self.retries = sweep, view, signals, retries
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "DVC_NO_ANALYTICS": "true",
-        }
+        self.environment = environment()
 
     def conduct(self) -> None:
-        """Prepare, train, report."""
+        """Prepare, train, report.
+
+        Raises:
+            DomixError: the pipeline runs already where the sweep is to run, or a dvc.lock is in the midst of a merge.
+        """
+        sweep = self.sweep
+        with ExitStack() as stack:
+            if not sweep.in_place:
+                mend(sweep.root)  # its dvc.lock is what a new copy begins with
+            for study in sweep.studies:
+                if not sweep.in_place:
+                    bring_up_to_date(sweep.root, sweep.folder_of(study), study)
+                stack.enter_context(guarded(sweep.folder_of(study)))
+            self._run_all()
+
+    def _run_all(self) -> None:
         sweep = self.sweep
         trainings, reports = sweep.of("train", "train_supervised"), sweep.of("report")
         self._drop(trainings, sweep.until == "mixtures")
         self._drop(reports, sweep.until != "report")
-        for study in sweep.studies:
-            if not sweep.in_place:
-                bring_up_to_date(sweep.root, sweep.folder_of(study), study)
-        self._run(sweep.of("prepare"), ONE)
+        self._run(sweep.of("prepare"), WHOLE_MACHINE)
         for study in sweep.studies:
             self._find_done(study.test_domain)
         ready = [entry for entry in sweep.of("train", "train_supervised") if entry.state == "waiting"]
@@ -47,7 +55,7 @@ class Conductor:
             missing = [e for e in self._before(entry) if e.status != "done"]
             if missing:
                 entry.state, entry.note = "skipped", f"{len(missing)} parts before it are not done"
-        self._run([entry for entry in sweep.of("report") if entry.state == "waiting"], ONE)
+        self._run([entry for entry in sweep.of("report") if entry.state == "waiting"], WHOLE_MACHINE)
 
     def _drop(self, entries: list[Entry], unwanted: bool) -> None:
         if unwanted:
@@ -95,7 +103,7 @@ class Conductor:
 
 def outdated(folder: Path, stages: list[str], environment: dict[str, str]) -> set[str]:
     """Ask DVC which of some stages would run."""
-    command = [*DVC, "status", "--json", *stages]
+    command = [*WAITING, "status", "--json", *stages]
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
     try:
         return set(json.loads(done.stdout or "{}")) if not done.returncode else set(stages)
