@@ -22,7 +22,7 @@ PIPELINE = "stages:\n" + "".join(
     f"  {name}:\n    cmd: python work.py {name}\n    deps: [work.py{before}]\n    outs: [{name}]\n"
     for name, before in zip(STAGES, ("", ", first", ", second"), strict=True)
 )
-# Keeps a diary; waits for the file `go` if its name is in `patient`, and saves when it is interrupted.
+# Keeps a diary; waits as long as there is a file `patient`, and saves when it is interrupted.
 WORK = """
 import signal, sys, time
 from pathlib import Path
@@ -36,13 +36,15 @@ signal.signal(signal.SIGINT, save)
 if Path("bad").exists():
     sys.exit(2)
 Path("started-" + name).touch()
-while Path("patient").exists():
+for _ in range(2000):
+    if not Path("patient").exists():
+        break
     time.sleep(0.05)
 Path(name).write_text(name)
 """
 # Of other stages, so that the file takes a while to be written, as a study's does.
 LONG = "schema: '2.0'\nstages:\n" + "".join(
-    f"  other{n}:\n    cmd: other\n    outs:\n    - path: out{n}\n      hash: md5\n      md5: a{n:031}\n      size: {n}\n"
+    f"  more{n}:\n    cmd: more\n    outs:\n    - path: out{n}\n      hash: md5\n      md5: a{n:031}\n      size: {n}\n"
     for n in range(400)
 )
 ENVIRONMENT = os.environ | {
