@@ -9,6 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from domix.project.signals import end_on_signals
 from domix.project.threads import spin_briefly
 
+end_on_signals()
 spin_briefly()

@@ -18,6 +18,7 @@ PLUMBING = frozenset(
     {
         "stages/__init__.py",  # puts src/ on the path
         "src/domix/project/common.py",  # exit codes and messages
+        "src/domix/project/signals.py",  # likewise
         "src/domix/project/threads.py",  # how threads wait
         "src/domix/project/tracking.py",  # records of runs
         "src/domix/runtime/tracking/tracker.py",
@@ -36,6 +37,7 @@ PLUMBING = frozenset(
         "src/domix/runtime/code_digest.py",  # likewise
         "src/domix/runtime/kept.py",  # what is made once and found again, not what it is
         "src/domix/runtime/locks.py",  # likewise
+        "src/domix/runtime/processes/workers.py",  # who works, not what
     }
 )
 SETTINGS = ("src/domix/**/*settings.py", "src/domix/settings/*.py")  # likewise: parameters are tracked by value

@@ -13,6 +13,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from domix.data.archives.archive import ZipReader
@@ -258,8 +259,10 @@ def test_a_killed_pack_leaves_no_output_and_goes_on(tmp_path, number):
     folder = tmp_path / "artifacts/shards"
     while process.poll() is None and not list(tmp_path.glob(".cache/pack/emoji/*/*.json")):
         time.sleep(0.01)
+    others = psutil.Process(process.pid).children(recursive=True)  # a fork server, and what it serves
     process.send_signal(number)
     assert process.wait() == (75 if number == signal.SIGTERM else -9)
+    assert psutil.wait_procs(others, timeout=20)[1] == []
     assert not (folder / "emoji").exists()
     if number == signal.SIGTERM:
         assert list(folder.iterdir()) == []

@@ -98,7 +98,11 @@ def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path: Path, hel
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not target.exists()
-    assert all(name.startswith(".out.tmp-") for name in names_in(tmp_path))
+    (left,) = names_in(tmp_path)
+    assert left.startswith(".out.tmp-")
+    with getattr(files, helper)(target) as temporary:
+        (temporary / "whole" if temporary.is_dir() else temporary).write_text("whole", encoding="utf-8")
+    assert names_in(tmp_path) == ["out"]
 
 
 def refuse(code: int) -> NoReturn:
@@ -263,13 +267,24 @@ def test_every_error_for_users_is_a_domix_error() -> None:
     assert issubclass(ParameterError, ValueError)
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("helper", ["atomic_file", "atomic_folder"])
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path: Path, helper: str) -> None:
+    """Whether it is a file, a folder or a link, and whatever is written now; of another name it is another's."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = tmp_path / f".out.tmp-{gone.pid}-0a0a0a0a"
-    live = tmp_path / f".out.tmp-{os.getpid()}-0b0b0b0b"
-    for folder in (dead, live):
-        folder.mkdir()
-    with files.atomic_folder(tmp_path / "out") as folder:
-        (folder / "file").write_text("new", encoding="utf-8")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([live.name, "out"])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f".out.tmp-{gone.pid}-0a0a0a0a").mkdir()
+    (tmp_path / f".out.tmp-{gone.pid}-0a0a0a0b").write_text("half", encoding="utf-8")
+    (tmp_path / f".out.tmp-{gone.pid}-0a0a0a0c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / f".out2.tmp-{gone.pid}-0a0a0a0a").write_text("half", encoding="utf-8")
+    (tmp_path / f".out.tmp-{os.getpid()}-0b0b0b0a").mkdir()
+    (tmp_path / f".out.tmp-{os.getpid()}-0b0b0b0b").write_text("half", encoding="utf-8")
+    with getattr(files, helper)(tmp_path / "out") as temporary:
+        (temporary / "file" if temporary.is_dir() else temporary).write_text("new", encoding="utf-8")
+    assert names_in(tmp_path) == [
+        f".out.tmp-{os.getpid()}-0b0b0b0a",
+        f".out.tmp-{os.getpid()}-0b0b0b0b",
+        f".out2.tmp-{gone.pid}-0a0a0a0a",
+        "elsewhere",
+        "out",
+    ]

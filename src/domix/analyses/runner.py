@@ -9,10 +9,8 @@ One more mixture or seed so computes the tables of that run alone, and an edit o
 from __future__ import annotations
 
 import importlib.metadata
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from domix.analyses.results import FACTS
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
 from domix.runtime.kept import Kept
+from domix.runtime.processes.workers import process_pool
 from domix.runtime.settings import Settings
 from domix.runtime.tables import read_table, write_table
 from domix.study import Study
@@ -67,9 +66,7 @@ def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs,
     make = partial(_kept_run, analysis, settings, kept)
     missing = [(run, key) for run, key in work if not kept.has(key)]
     if analysis.one_thread and len(missing) > 1:
-        # A fork server: forking a process that holds threads or a GPU is not safe, and a fresh start each is slow.
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), multiprocessing.get_context(method)) as pool:
+        with process_pool(min(len(missing), os.cpu_count() or 1)) as pool:
             list(pool.map(make, *zip(*missing, strict=True)))
     found = [make(run, key) for run, key in work]
     return {

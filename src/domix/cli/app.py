@@ -21,7 +21,7 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     name="domix",
-    help="Controlled domain mixtures for CLIP. The pipeline itself is run by `dvc repro`; run both in its repository.",
+    help="Controlled domain mixtures for CLIP. `domix repro` runs the pipeline; run all in its repository.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -313,11 +313,11 @@ def plan(
 def repro(context: typer.Context) -> None:
     """Run the study, side by side, and show its answer.
 
-    With targets or options of `dvc repro`, which are handed on, one stage after the other.
+    Targets and options of `dvc repro` are handed on to it. A dvc.lock that a kill has damaged is restored first.
     """
     from domix.cli import repro as command
 
-    command.main(params_of(context), context.args)
+    raise typer.Exit(command.main(params_of(context), Path.cwd(), context.args))
 
 
 @app.command()

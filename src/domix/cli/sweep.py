@@ -18,14 +18,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
+from domix.cli.pipeline.signals import collected
 from domix.cli.sweeps.cluster import Cluster, write_sky, write_slurm
 from domix.cli.sweeps.conductor import Conductor
 from domix.cli.sweeps.plan import Sweep, parts_of
@@ -35,6 +33,7 @@ from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import original_root
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
+from domix.runtime.locks import only_one
 from domix.runtime.slots import Slot
 from domix.settings.params import Params
 from domix.train.settings import Trainer
@@ -72,7 +71,10 @@ def main(params: Params, asked: Asked) -> None:
         write(sweep, params.trainer, asked.write, asked.cluster)
         return
     sweep.slots = slots_for(sweep, params.trainer, asked)
-    with _alone(sweep), _signals() as signals, View(sweep) as view:
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    other = "" if sweep.in_place else ", or choose another --name"
+    busy = f"the sweep {sweep.name!r} is running already: wait for it{other}"
+    with only_one(sweep.folder / "lock", busy), collected() as signals, View(sweep) as view:
         try:
             Conductor(sweep, view, signals, retries=asked.retries).conduct()
         finally:
@@ -135,35 +137,6 @@ def plan(params: Params, asked: Asked) -> Sweep:
         pull=asked.pull,
         parts=parts_of(params, mixtures),
     )
-
-
-@contextmanager
-def _alone(sweep: Sweep) -> Generator[None]:
-    """Hold the sweep's lock.
-
-    Raises:
-        DomixError: the same sweep is running.
-    """
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(sweep.folder / "lock", timeout=0):
-            yield
-    except Timeout:
-        other = "" if sweep.in_place else ", or choose another --name"
-        raise DomixError(f"the sweep {sweep.name!r} is running already: wait for it{other}") from None
-
-
-@contextmanager
-def _signals() -> Generator[list[signal.Signals]]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying from them."""
-    caught: list[signal.Signals] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    former = {number: signal.signal(number, lambda n, _: caught.append(signal.Signals(n))) for number in numbers}
-    try:
-        yield caught
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _outcome(sweep: Sweep, signals: Sequence[signal.Signals]) -> str:

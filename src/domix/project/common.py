@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from domix.project.signals import CUT_SHORT, SIGNALS, heeded
 from domix.runs import CLIP, Run, list_runs
 from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
 from domix.runtime.files import read_text, write_json
@@ -38,8 +39,7 @@ RATES = STATE / "rates"  # how fast trainings went: <kind>/<run>.csv
 RUN_PAGE = STATE / "report" / "index.html"  # the report's page, with what tells of the run that made it
 SWEEPS = STATE / "sweep"  # copies of the repository in which a sweep runs
 COPIES = (Path(".dvc/tmp/exps"), SWEEPS)
-USER_ERROR, CUT_SHORT = 2, 75
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: what SLURM is asked to send before a job's end
+USER_ERROR = 2
 
 
 def run(main: Callable[..., None], *, timed: bool = True) -> None:
@@ -65,6 +65,8 @@ def reporting(name: str) -> Generator[None]:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     previous = {number: signal.signal(number, _terminate) for number in SIGNALS}
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except Interrupted as error:
@@ -102,7 +104,7 @@ def read_arguments(name: str, main: Callable[..., None], words: list[str]) -> li
 
 def _terminate(number: int, frame: object) -> None:
     """Unwind, so that temporary files are removed on the way out."""
-    raise Interrupted(f"stopped by {signal.Signals(number).name}; run it again to continue")
+    raise Interrupted(heeded(number))
 
 
 def _fail(name: str, error: Exception, code: int) -> None:

@@ -51,11 +51,15 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes killed while writing `path` have left beside it."""
+    """Remove what processes killed while writing the file or folder `path` have left beside it."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
         owner = leftover.name.rsplit("tmp-", 1)[1].split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # another writer of the same file may have been quicker
+                    leftover.unlink()
 
 
 @contextlib.contextmanager
@@ -82,6 +86,7 @@ def atomic_file(path: Path) -> Generator[Path]:
     temporary = temporary_name(path)
     with explain(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         try:
             yield temporary
             with open(temporary, "rb") as file:

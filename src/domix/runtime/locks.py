@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from domix.runtime.errors import DomixError
 from domix.runtime.files import explain
 
 WAIT_FOREVER = -1.0
@@ -36,6 +37,25 @@ def alone(path: Path, doing: str, *, timeout_s: float = WAIT_FOREVER) -> Generat
         except Timeout:
             logger.info("another process is %s: waiting for it (%s)", doing, path)
             lock.acquire(timeout=timeout_s, poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def only_one(path: Path, busy: str) -> Generator[None]:
+    """Be the only process within this block that holds the lock `path`, whose folder must exist.
+
+    Raises:
+        DomixError: another holds it, which `busy` says; or the lock cannot be written.
+    """
+    lock = FileLock(path, timeout=0)
+    with explain(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise DomixError(busy) from None
     try:
         yield
     finally:

@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -41,7 +42,7 @@ class Command:
     name: str
     words: tuple[str, ...]
     folder: Path
-    log: Path
+    log: Path | None  # None: what it says goes where this process' own words go
     environment: Mapping[str, str] = field(default_factory=dict)
     after: str | None = None  # a command that must have ended before, well or badly
 
@@ -91,7 +92,9 @@ class Job:
         return self.state not in (State.WAITING, State.RUNNING)
 
     def output(self) -> str:
-        """Return the end of what the last attempt has said."""
+        """Return the end of what the last attempt has said; nothing of a command without a log."""
+        if self.command.log is None:
+            return ""
         with open(self.command.log, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.output_from, size - TAIL))
@@ -165,22 +168,21 @@ class Runner:
 
     def _launch(self, job: Job, slot: Slot) -> None:
         command = job.command
-        command.log.parent.mkdir(parents=True, exist_ok=True)
         job.attempts += 1
         job.had_children, job.interrupted, job.kill_at = False, set(), None
-        with open(command.log, "ab") as log:
-            title = f"attempt {job.attempts} in slot {slot.name}"
-            head = f"--- {time.strftime('%F %T')} {title}: {' '.join(command.words)}\n"
-            log.write(head.encode())
-            job.output_from = log.tell()
-            log.flush()
+        with _opened(command.log) as log:
+            if log is not None:
+                title = f"attempt {job.attempts} in slot {slot.name}"
+                log.write(f"--- {time.strftime('%F %T')} {title}: {' '.join(command.words)}\n".encode())
+                job.output_from = log.tell()
+                log.flush()
             job.process = subprocess.Popen(
                 command.words,
                 cwd=command.folder,
                 env={**self.environment, **slot.environment, **command.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=None if log is None else subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is ours to pass on
             )
         job.state, job.slot, job.code, job.started = State.RUNNING, slot, None, time.time()
@@ -231,11 +233,22 @@ class Runner:
                 self._end_processes(job, _group(job.process.pid) if kill else _descendants(job), kill=kill)
 
     def _end_processes(self, job: Job, processes: list[psutil.Process], *, kill: bool) -> None:
-        for process in processes if kill else _heads(processes):
+        for process in processes if kill else heads(processes):
             if kill or process.pid not in job.interrupted:
                 job.interrupted.add(process.pid)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL if kill else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _opened(log: Path | None) -> Generator[BinaryIO | None]:
+    """Open a log to add to it, if there is to be one."""
+    if log is None:
+        yield None
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as file:
+        yield file
 
 
 def _descendants(job: Job) -> list[psutil.Process]:
@@ -260,7 +273,7 @@ def _group(number: int) -> list[psutil.Process]:
     return found
 
 
-def _heads(processes: list[psutil.Process]) -> list[psutil.Process]:
+def heads(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Choose those that are in charge: no shells, and no helpers of another, which it ends itself."""
     names, parents = {}, {}
     for process in processes:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from domix.cli.sweeps.plan import DVC, RUNS, Entry, Kind, Sweep, judge, reason, twins
+from domix.cli.pipeline.dvc import WHOLE_MACHINE, environment
+from domix.cli.pipeline.lock_file import guarded, mend
+from domix.cli.sweeps.plan import RUNS, WAITING, Entry, Kind, Sweep, judge, reason, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import bring_up_to_date
 from domix.runtime.slots import Runner, Slot
-
-ONE = (Slot("whole machine"),)
 
 
 class Conductor:
@@ -24,27 +23,36 @@ class Conductor:
     def __init__(self, sweep: Sweep, view: View, signals: Sequence[signal.Signals], *, retries: int) -> None:
         """Run `sweep`; once there is a signal, end it."""
         self.sweep, self.view, self.signals, self.retries = sweep, view, signals, retries
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "DVC_NO_ANALYTICS": "true",
-        }
+        self.environment = environment()
 
     def conduct(self) -> None:
-        """Prepare, train and embed, analyse, report."""
+        """Prepare, train and embed, analyse, report.
+
+        Raises:
+            DomixError: the pipeline runs already where the sweep is to run, or a dvc.lock is in the midst of a merge.
+        """
         sweep = self.sweep
         if sweep.until == "mixtures":
             sweep.entries = sweep.of("prepare")
-        for study in sweep.studies:
+        with ExitStack() as stack:
             if not sweep.in_place:
-                bring_up_to_date(sweep.root, sweep.folder_of(study), study)
-        self._run(sweep.of("prepare"), ONE)
+                mend(sweep.root)  # its dvc.lock is what a new copy begins with
+            for study in sweep.studies:
+                if not sweep.in_place:
+                    bring_up_to_date(sweep.root, sweep.folder_of(study), study)
+                stack.enter_context(guarded(sweep.folder_of(study)))
+            self._run_all()
+
+    def _run_all(self) -> None:
+        sweep = self.sweep
+        self._run(sweep.of("prepare"), WHOLE_MACHINE)
         for study in sweep.studies:
             self._find_done(study.test_domain)
         ready = [entry for entry in sweep.of(*RUNS) if entry.state == "waiting"]
         self._run(ready, sweep.slots, twins(ready))
         # Analyses take what threads they take alone, so that their last digits are those of a plain `dvc repro`.
         self._run(self._ready("analyse", after=("prepare", *RUNS)), [Slot(slot.name) for slot in sweep.slots])
-        self._run(self._ready("report", after=("prepare", *RUNS, "analyse")), ONE)
+        self._run(self._ready("report", after=("prepare", *RUNS, "analyse")), WHOLE_MACHINE)
 
     def _ready(self, kind: Kind, *, after: tuple[Kind, ...]) -> list[Entry]:
         """List the entries that can run; one before which a part of its study failed is skipped."""
@@ -94,7 +102,7 @@ class Conductor:
 
 def outdated(folder: Path, stages: list[str], environment: Mapping[str, str]) -> set[str] | None:
     """Ask DVC which of some stages, or of all if none is named, would run; None: it cannot tell."""
-    command = [*DVC, "status", "--json", *stages]
+    command = [*WAITING, "status", "--json", *stages]
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
     try:
         return set(json.loads(done.stdout or "{}")) if not done.returncode else None

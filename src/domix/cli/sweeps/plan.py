@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from domix.cli.pipeline.dvc import DVC
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import ARTIFACTS, SWEEPS, USER_ERROR, git_state, run_name
 from domix.project.tracking import PROGRESS
@@ -25,8 +25,8 @@ MODELS: dict[str, Path] = {
     "train": ARTIFACTS / "models" / "clip",
     "train_supervised": ARTIFACTS / "models" / "supervised",
 }
-DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
-PREPARE = (*DVC, "repro", "mixtures", "captions")
+WAITING = (*DVC, "--wait-for-lock")
+PREPARE = (*WAITING, "repro", "mixtures", "captions")
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 EXITED = re.compile(r"exited with (-?\d+)")
 CHATTER = re.compile(r"ERROR: failed to reproduce|--- |> |Running stage|Updating lock|To track the changes|\s*git add")
@@ -56,7 +56,7 @@ class Entry:
         """Return its command."""
         if self.kind == "prepare":
             return PREPARE
-        return (*DVC, "repro", *(("--single-item", *self.targets) if self.targets else ()))
+        return (*WAITING, "repro", *(("--single-item", *self.targets) if self.targets else ()))
 
     @property
     def model(self) -> Path | None:

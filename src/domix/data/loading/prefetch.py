@@ -10,6 +10,7 @@ import contextlib
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from multiprocessing.connection import wait
 
 import torch
 from torch import Tensor
@@ -19,9 +20,11 @@ from domix.data.loading.encoded import Encoded
 from domix.data.loading.loader import Batch, Batches
 from domix.runtime.ahead import ahead as made_ahead
 from domix.runtime.errors import DomixError
+from domix.runtime.processes.workers import end_with_parent
 
 # What is sent to all processes of a training at once, and is for the first of them alone to heed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+DYING_S = 5.0  # that a killed worker may take to be gone, on a busy machine, after its connections
 
 
 class Feed:
@@ -75,15 +78,13 @@ def prefetched(
             return _by_processes(batches, workers, pin)
         return _by_thread(batches, pin) if ahead else batches.__iter__()
 
-    feed = Feed(make, len(batches), tell)
     try:
-        yield feed
+        with contextlib.closing(Feed(make, len(batches), tell)) as feed:
+            yield feed
     except RuntimeError as error:  # PyTorch raises it from its handler of SIGCHLD, wherever the training is
         if "DataLoader worker" not in str(error):
             raise
         raise _death(error) from error
-    finally:
-        feed.close()
 
 
 def _death(error: Exception) -> DomixError:
@@ -149,7 +150,7 @@ def _by_processes(batches: Batches, workers: int, pin: bool) -> Generator[Batch]
             num_workers=workers,
             prefetch_factor=1,  # a batch a worker: each makes the next while the others' are used
             pin_memory=pin,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_begin,
             multiprocessing_context="fork",  # the captions' tokens need no copies
             generator=torch.Generator(),  # of seeds that nobody uses; the training's own generator stays as it is
         )
@@ -161,16 +162,16 @@ def _by_processes(batches: Batches, workers: int, pin: bool) -> Generator[Batch]
                 raise batch
             yield batch
     except (OSError, EOFError) as error:  # what is in shared memory can no longer be had from one that has died
-        for process in processes:
-            process.join(0.1)
-        if all(process.is_alive() for process in processes):
+        if not wait([process.sentinel for process in processes], DYING_S):
             raise
         raise _death(error) from error
     finally:
-        coming._shutdown_workers()  # ty: ignore[missing-attribute]
-        for process in processes:
-            process.kill()  # as it heeds no SIGTERM, should it not have ended by itself
-            process.join()
+        try:
+            coming._shutdown_workers()  # ty: ignore[missing-attribute]
+        finally:  # the news of a killed worker may come as an error in the midst of that
+            for process in processes:
+                process.kill()  # as it heeds no SIGTERM, should it not have ended by itself
+                process.join()
 
 
 @contextlib.contextmanager
@@ -183,7 +184,8 @@ def _signals_held() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ignore_signals(worker: int) -> None:
+def _begin(worker: int) -> None:
+    end_with_parent()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -1,5 +1,5 @@
 """Packing: every image decoded once, the bad rejected, shards and the index written.
 
-May import: data.sources, data.store, runtime.
+May import: data.sources, data.store, runtime, runtime.processes.
 Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib, pandas.
 """

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from domix.runtime.errors import DomixError
 from domix.runtime.memory import keep_freed_memory
+from domix.runtime.processes.workers import process_pool
 
 if TYPE_CHECKING:
     from domix.data.pack.packing import Driver, PackStats, Unit
@@ -39,10 +40,8 @@ def with_processes(units: Sequence[Unit], folder: Path, *, workers: int) -> Iter
     if count <= 1:
         yield from (pack_unit(unit, folder) for unit in units)
         return
-    # Not fork: it copies locks that other threads of this process (pyarrow's, say) may hold.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context(method), initializer=_ignore_interrupt)
+    pool = process_pool(count, _ignore_interrupt)
     try:
         waiting: set[Future[PackStats]] = set()
         for unit in units:
