@@ -20,6 +20,7 @@ from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
+from domix.runtime.tables import as_csv
 from domix.settings.params import Params
 
 METRICS = Path("metrics")
@@ -41,7 +42,7 @@ def main(params: Params, folder: str | None = None) -> None:
         numbers = summary.results(study) | other_models.results(study)
         html, analyses = write(study, params, ARTIFACTS / "report", PLOTS)
         write_text(RUN_PAGE, page.with_run(html, run_facts()))
-        write_text(NUMBERS, summary.as_csv(numbers | sections.metrics(analyses)))
+        write_text(NUMBERS, as_csv(summary.table_of(numbers | sections.metrics(analyses))))
         write_json(RESULTS, summary.foremost(numbers))
         record(params, study)
     elif Path(folder).exists():

@@ -161,11 +161,9 @@ def foremost(numbers: Mapping[str, float | int | str]) -> dict[str, float | int 
     return {name: value for name, value in numbers.items() if name == "test_domain" or name.endswith(FOREMOST)}
 
 
-def as_csv(numbers: Mapping[str, float | int | str]) -> str:
+def table_of(numbers: Mapping[str, float | int | str]) -> pd.DataFrame:
     """Return all numbers as a table of names and values."""
-    return pd.DataFrame({"name": list(numbers), "value": list(numbers.values())}).to_csv(
-        index=False, lineterminator="\n"
-    )
+    return pd.DataFrame({"name": list(numbers), "value": list(numbers.values())})
 
 
 def entries(name: str, row: pd.Series | None) -> dict[str, float]:
