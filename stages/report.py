@@ -20,9 +20,11 @@ from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
 from domix.runtime.errors import ParameterError
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
+from domix.runtime.tables import as_csv
 from domix.settings.params import Params
 
 METRICS = Path("metrics")
+RESULTS, NUMBERS, PLOTS = METRICS / "results.json", METRICS / "numbers.csv", METRICS / "plots"  # all in Git
 
 
 def main(params: Params, folder: str | None = None) -> None:
@@ -38,19 +40,20 @@ def main(params: Params, folder: str | None = None) -> None:
     )
     if folder is None:
         numbers = summary.results(study) | other_models.results(study)
-        html, analyses = write(study, params, ARTIFACTS / "report")
+        html, analyses = write(study, params, ARTIFACTS / "report", PLOTS)
         write_text(RUN_PAGE, page.with_run(html, run_facts()))
-        write_json(METRICS / "results.json", numbers | sections.metrics(analyses))
+        write_text(NUMBERS, as_csv(summary.table_of(numbers | sections.metrics(analyses))))
+        write_json(RESULTS, summary.foremost(numbers))
         record(params, study)
     elif Path(folder).exists():
         raise ParameterError(f"{folder} exists: name a new folder for the page")
     else:
-        html, _ = write(study, params, Path(folder))
+        html, _ = write(study, params, Path(folder), Path(folder) / "plots")
         write_text(Path(folder) / "index.html", page.with_run(html, run_facts()))
 
 
-def write(study: Results, params: Params, target: Path) -> tuple[str, dict[str, Section]]:
-    """Write the page, its images' data and the cards into a folder, whole or not at all.
+def write(study: Results, params: Params, target: Path, plots: Path) -> tuple[str, dict[str, Section]]:
+    """Write the page and the cards into a folder, the data of the plots into another, each whole or not at all.
 
     Returns the page, and what the analyses say by name.
     """
@@ -66,12 +69,13 @@ def write(study: Results, params: Params, target: Path) -> tuple[str, dict[str, 
 
         analyses = sections.make_sections(study, params, read)
         folder = stack.enter_context(atomic_folder(target))
-        plot_data.write(study, analyses.values(), folder / "plots")
         write_text(folder / "study.svg", study_card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))
         html = page.render(study, params, origin, cards, read, list(analyses.values()))
         write_text(folder / "index.html", html)
+    with atomic_folder(plots) as folder:
+        plot_data.write(study, analyses.values(), folder)
     return html, analyses
 
 
@@ -90,7 +94,7 @@ def record(params: Params, study: Results) -> None:
         {key: getattr(params, key) for key in ("test_domain", "natural_domain", "sources", "mixtures", "seeds")}
     )
     tracker.metrics(headline.headline(study), step=0)
-    for file in (ARTIFACTS / "report" / "study.svg", RUN_PAGE, METRICS / "results.json"):
+    for file in (ARTIFACTS / "report" / "study.svg", RUN_PAGE, RESULTS, NUMBERS):
         tracker.file(file.name, file.read_bytes())
     for weights, results in headline.models(study).items():
         tracker.adopt(weights, results)

@@ -135,6 +135,23 @@ def test_another_clone_makes_what_the_lock_says(project: Path, first: set[str], 
     assert list((clone / ".cache/rates").rglob("cg-high-s0.csv"))
 
 
+def test_a_clone_without_a_cache_keeps_experiments_and_shows_results(
+    project: Path, first: set[str], tmp_path: Path
+) -> None:
+    """The lock names outputs that no cache has; an experiment up to a stage asks for none of them."""
+    clone = tmp_path / "clone"
+    git(project, "clone", "--quiet", str(project), str(clone))
+    for key in ("name", "email"):
+        git(clone, "config", f"user.{key}", "test@localhost")
+    shutil.copytree(project / "data", clone / "data")
+    assert "balanced_top1" in dvc(clone, "metrics", "show")
+    assert (clone / "metrics/plots/accuracy.csv").is_file()
+    dvc(clone, "exp", "run", "-n", "kept", "-S", "evaluate.seed=7", "fetch@emoji")
+    assert "kept" in dvc(clone, "exp", "list")
+    assert "evaluate.seed" in dvc(clone, "exp", "diff", "HEAD", "kept")
+    dvc(clone, "checkout", "--allow-missing")
+
+
 def test_a_report_made_again_at_another_commit_is_the_same(project: Path, first: set[str]) -> None:
     git(project, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
     assert ran(dvc(project, "repro", "-f", "-s", "evaluate", "report")) == {"evaluate", "report"}

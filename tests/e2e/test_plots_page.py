@@ -47,7 +47,7 @@ def write_page(folder: Path) -> list[str]:
     frames = {name: frame.astype(str).to_dict("records") for name, frame in tables.items()}
     told = declared_plots(ROOT)
     page, places = HTML(offline((ROOT / PAGE).read_text(encoding="utf-8"))), []
-    for path, properties in (told | {"empty.csv": told["artifacts/report/plots/curves.csv"]}).items():
+    for path, properties in (told | {"empty.csv": told["metrics/plots/curves.csv"]}).items():
         rows = [row | {"rev": rev} for rev in ("HEAD", "experiment") for row in frames.get(Path(path).stem, [])]
         renderer = VegaRenderer(rows, path, **properties, template_dir=ROOT / ".dvc" / "plots")
         page.with_element(renderer.generate_html())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from domix.analyses.registry import find
@@ -40,13 +41,17 @@ def params(tmp_path, monkeypatch) -> Params:
 
 def test_metrics_plots_and_page_are_written(params):
     report.main(params)
-    numbers = read_json(Path("metrics/results.json"))
+    table = pd.read_csv("metrics/numbers.csv", dtype=str, keep_default_na=False)
     asked = (params.mixtures, params.seeds, params.evaluate.confidence)
     study = report.load_results(Path("artifacts"), *asked, analyses=["leakage"])
     section = find("leakage").section(results_of(study, "leakage"), asked_study(study))
     leakage = {f"leakage.{name}": value for name, value in section.metrics.items()}
-    assert leakage and numbers == summary.results(study) | other_models.results(study) | leakage
-    assert sorted(path.name for path in Path("artifacts/report/plots").iterdir()) == [f"{n}.csv" for n in PLOTS]
+    numbers = summary.results(study) | other_models.results(study)
+    assert leakage and dict(zip(table["name"], table["value"], strict=True)) == {
+        name: str(value) for name, value in (numbers | leakage).items()
+    }
+    assert read_json(Path("metrics/results.json")) == summary.foremost(numbers)
+    assert sorted(path.name for path in Path("metrics/plots").iterdir()) == [f"{n}.csv" for n in PLOTS]
     cards = [f"{mixture}-s0.md" for mixture in params.mixtures] + [f"mixture-{m}.md" for m in params.mixtures]
     assert sorted(path.name for path in Path("artifacts/report/cards").iterdir()) == sorted(cards)
     text = Path("artifacts/report/index.html").read_text(encoding="utf-8")
@@ -54,9 +59,21 @@ def test_metrics_plots_and_page_are_written(params):
     assert Path("artifacts/report/study.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 
+def test_few_numbers_of_a_model_stand_side_by_side_and_the_answer_is_among_them(params):
+    report.main(params)
+    told = read_json(Path("metrics/results.json"))
+    for mixture in params.mixtures:
+        mine = {name.removeprefix(f"{mixture}.") for name in told if name.startswith(f"{mixture}.")}
+        assert {f"{panel}.balanced_top1" for panel in ("held_out", "seen", "natural")} <= mine
+        assert {"held_out.balanced_top1.low", "held_out.balanced_top1.high"} <= mine
+        assert len(mine) <= 10
+        assert ("held_out.minus_baseline" in mine) == (mixture != "natural-only")
+    assert told["test_domain"] == read_json(Path("artifacts/mixtures/summary.json"))["test_domain"]
+
+
 def test_all_is_the_same_when_written_again_whatever_the_run(params):
     report.main(params)
-    files = [Path("metrics/results.json"), *(path for path in Path("artifacts/report").rglob("*") if path.is_file())]
+    files = [path for folder in ("metrics", "artifacts/report") for path in Path(folder).rglob("*") if path.is_file()]
     assert len(files) > len(PLOTS) + 5
     before = [file.read_bytes() for file in files]
     write_json(Path(".cache/times/train_cg-high_0.json"), {"stage": "train", "arguments": ["cg-high"], "seconds": 93.0})
@@ -85,7 +102,7 @@ def test_the_plots_files_and_fields_are_those_that_dvc_is_told_of(params):
     """dvc.yaml, and that of an analysis, name each plot's file, template and fields; all of them exist."""
     report.main(params)
     told = declared_plots(ROOT)
-    assert set(told) <= {f"artifacts/report/plots/{name}.csv" for name in PLOTS} and len(told) > 6
+    assert set(told) <= {f"metrics/plots/{name}.csv" for name in PLOTS} and len(told) > 6
     for path, properties in told.items():
         with open(path, newline="", encoding="utf-8") as file:
             header = next(csv.reader(file))

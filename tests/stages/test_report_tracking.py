@@ -20,7 +20,7 @@ from stages import report
 from tests.fake_report import CONFIDENCE, Fake
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"study.svg": "<svg/>", "index.html": "<!doctype html>", "results.json": "{}"}
+FILES = {"study.svg": "<svg/>", "index.html": "<!doctype html>", "results.json": "{}", "numbers.csv": "name,value\n"}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def made(tmp_path, monkeypatch) -> tuple[Params, Results]:
     monkeypatch.chdir(tmp_path)
     fake = Fake(tmp_path / "artifacts", copies=0)
     study = load_results(fake.write(), fake.mixtures, fake.seeds, CONFIDENCE)
-    places = {"results.json": report.METRICS, "index.html": report.RUN_PAGE.parent}
+    places = {"results.json": report.METRICS, "numbers.csv": report.METRICS, "index.html": report.RUN_PAGE.parent}
     for name, text in FILES.items():
         write_text(places.get(name, Path("artifacts/report")) / name, text)
     loaded = load((ROOT / "params.yaml").read_text(encoding="utf-8"))

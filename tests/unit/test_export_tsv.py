@@ -10,6 +10,7 @@ import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
 from domix.data.export.tsv import export_tsv
+from domix.data.sources.corpus import Corpus
 from domix.data.sources.image_folders import make_keys
 from domix.runtime.errors import DataError
 from domix.runtime.tables import MISSING
@@ -25,6 +26,14 @@ def test_pandas_reads_back_every_caption(tmp_path):
     assert table.columns.tolist() == ["filepath", "title"]
     assert table["title"].tolist()[:10] == FORGIVEN
     assert table["title"].tolist()[10:] == fake.table["text"].tolist()[10:]
+
+
+@pytest.mark.parametrize("dialect", ["csv", "reference"])
+def test_domix_reads_back_words_for_missing_values_as_they_were(tmp_path, dialect):
+    fake, out = small(), tmp_path / "out"
+    export_tsv(*fake.given, out, prefix=str(out), dialect=dialect)
+    read = [s.text for part in Corpus("again").parts(out, size=3, poses=1) for s in part.samples()]
+    assert {"NA", "null", 'say "cheese"', '"quoted"'} <= set(read)
 
 
 def test_every_path_names_the_packed_image(tmp_path):

@@ -61,6 +61,12 @@ def test_a_table_of_both_kinds_is_refused_with_the_line(tmp_path, header):
     assert "\n" not in str(caught.value)
 
 
+def test_a_line_with_an_open_quote_hides_none_of_those_behind_it(tmp_path):
+    path = write(tmp_path / "t.tsv", '5" screen', '"a ""b"""', '"c ""d"""', "plain")
+    with pytest.raises(DataError, match="line 2 has quotes that are none of these"):
+        open_pairs(path)
+
+
 def test_a_quote_that_never_closes_swallows_nothing(tmp_path):
     rows = ['"open', *['said ""x""'] * 5, "end"]
     assert texts(write(tmp_path / "t.tsv", *rows)) == rows

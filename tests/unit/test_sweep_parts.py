@@ -108,16 +108,6 @@ def test_a_copy_follows_the_repository_and_keeps_what_it_has_made(repository: Pa
     assert git(copy, "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
 
 
-@pytest.mark.parametrize("place", ["a%20b?c", "C# 100% [1]", "Größe; é 'q' \"r\""])
-def test_a_copy_of_a_repository_at_any_path_shares_its_cache(repository: Path, place: str) -> None:
-    root = repository.rename(repository.parent / place)
-    folder = root / ".cache/sweep/größe/clipart"
-    bring_up_to_date(root, folder, STUDY)
-    bring_up_to_date(root, folder, STUDY)
-    assert Config(str(folder / ".dvc"))["cache"]["dir"] == str(root / ".dvc/cache")
-    assert (folder / "params.yaml").read_text() == STUDY.edit((root / "params.yaml").read_text())
-
-
 def test_a_copy_shares_the_cache_and_the_users_own_settings(repository: Path) -> None:
     copy = copy_of(repository)
     bring_up_to_date(repository, copy, STUDY)

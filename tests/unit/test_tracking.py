@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -47,22 +46,6 @@ def root(tmp_path: Path, schema: Path) -> Path:
     """Return a folder with an empty database."""
     shutil.copy(schema, tmp_path / mlflow_store.DATABASE)
     return tmp_path
-
-
-@pytest.mark.parametrize("place", ["what?", "My%20Repo", "C# 100% [1]", "größe é"])
-def test_the_database_lies_in_its_folder_whatever_that_is_called(root: Path, tmp_path: Path, place: str) -> None:
-    """An address made of a path by hand is cut at `?` and decoded at `%`."""
-    odd = tmp_path / "odd" / place
-    odd.mkdir(parents=True)
-    shutil.move(root / mlflow_store.DATABASE, odd)
-    tracker = start(odd)
-    tracker.params({"p": 1})
-    tracker.finish(succeeded=True)
-    assert isinstance(tracker, mlflow_tracker.MlflowTracker)
-    assert [path.name for path in (tmp_path / "odd").iterdir()] == [place]
-    with sqlite3.connect(odd / mlflow_store.DATABASE) as database:
-        assert database.execute("SELECT key, value FROM params").fetchall() == [("p", "1")]
-    assert not [path for path in tmp_path.iterdir() if path.name != "odd"]
 
 
 def recorded(root: Path) -> list[Any]:

@@ -134,12 +134,10 @@ CRAFTED = {
 def test_crafted_pickles_change_nothing(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     monkeypatch.setattr(os, "system", lambda *_: pytest.fail("the file ran a command"))
-    torch.save({"a": TENSORS["a"], "b": np.float64(1)}, tmp_path / "good.pt")
-    read_tensors(tmp_path / "good.pt")  # brings what reading needs
-    before = set(sys.modules), dict(vars(OrderedDict)), dict(vars(torch._utils._rebuild_tensor_v2))
+    before = dict(vars(OrderedDict)), dict(vars(torch._utils._rebuild_tensor_v2))
     with pytest.raises(DataError):
         read_tensors(tmp_path / "x.pt")
-    assert (set(sys.modules), dict(vars(OrderedDict)), dict(vars(torch._utils._rebuild_tensor_v2))) == before
+    assert (dict(vars(OrderedDict)), dict(vars(torch._utils._rebuild_tensor_v2))) == before
     assert "antigravity" not in sys.modules
 
 

@@ -184,7 +184,7 @@ class Section:
 
     `chapter` is where: `model` among what lies inside the model, `data` as a section of its own on the training data,
     whose link in the page's head is `link`. `plots` are the tables behind `dvc plots`, by the names declared. `metrics`
-    go into metrics/results.json, each led by the analysis' name. No `parts`: the page says nothing.
+    go into metrics/numbers.csv, each led by the analysis' name. No `parts`: the page says nothing.
     """
 
     title: str

@@ -11,6 +11,7 @@ import pandas as pd
 from domix.evaluate.baselines import effective_table, fitted_trends, read_accuracies, shipped_trends, wide_table
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_text
+from domix.runtime.tables import as_csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def main(asked: Asked) -> None:
         print(text)
     else:
         write_text(asked.out / "effective.md", text + "\n")
-        write_text(asked.out / "effective.csv", effective.round(5).to_csv(index=False, lineterminator="\n"))
+        write_text(asked.out / "effective.csv", as_csv(effective.round(5)))
         print(f"effective robustness of {effective['model'].nunique()} models: {asked.out / 'effective.csv'}")
 
 

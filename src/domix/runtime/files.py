@@ -107,12 +107,13 @@ def write_json(path: Path, tree: Any) -> None:
     write_text(path, json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_text(path: Path, *, mend: str = "get it anew") -> str:
+def read_text(path: Path, *, mend: str = "get it anew", line_ends: bool = True) -> str:
     """Read a text that a user may have made or edited, with any system's line ends, as `\\n`, and byte order mark.
 
     Args:
         path: UTF-8, or UTF-16 with its mark.
         mend: what is to be done where it cannot be read; ends the sentence.
+        line_ends: turn them all into `\\n`; else they stay as they are.
 
     Raises:
         DataError: the file is missing, may not be read, or is no such text.
@@ -120,13 +121,14 @@ def read_text(path: Path, *, mend: str = "get it anew") -> str:
     try:
         data = path.read_bytes()
         coding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        return data.decode(coding).replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode(coding)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: {mend}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text: {mend}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): {mend}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n") if line_ends else text
 
 
 def read_lines(path: Path, *, mend: str = "get it anew") -> list[str]:

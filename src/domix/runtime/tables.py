@@ -6,6 +6,7 @@ and readers check against the declaration, docs/architecture.md is generated fro
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Sequence
@@ -235,12 +236,23 @@ def read_csv(path: Path, *, mend: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text = io.StringIO(read_text(path, mend=mend))
+    text = io.StringIO(read_text(path, mend=mend, line_ends=False), newline="")
     try:
         frame = pd.read_csv(text, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path} is not a readable CSV file ({' '.join(str(error).split())}): {mend}") from error
     return frame.rename(columns=str.strip).map(str.strip)
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """Return a frame without its row names as CSV that pandas reads back equal, whatever its texts hold.
+
+    A reader that goes by pandas' defaults takes names such as NA for missing: `keep_default_na=False` keeps them.
+    """
+    text = frame.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which the module csv puts into quotes only where all texts are
+        return frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def numbers(texts: pd.DataFrame) -> pd.DataFrame:

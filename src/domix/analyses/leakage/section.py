@@ -266,7 +266,7 @@ def _match(pair: pd.Series, results: AnalysisResults) -> Match:
 
 
 def metrics(audit: Audit) -> dict[str, float | int]:
-    """Return the flat, rounded numbers for metrics/results.json."""
+    """Return the flat, rounded numbers for metrics/numbers.csv."""
     flat: dict[str, float | int] = {}
     for row in table(audit):
         name = row["mixture"]

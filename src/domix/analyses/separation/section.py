@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -18,6 +19,7 @@ from domix.runtime.wording import spaced
 from domix.study import Study
 
 PLOTTED = ["mixture", "domain", "class", "held_out", "x", "y"]
+DOTS = 100  # of a mixture and domain in the data of `dvc plots`, which lie in Git; the page's map has all
 BY_DOMAIN = Markup(
     """<p>A map (UMAP) of the image embeddings: images that the model finds alike lie close. Islands of one colour
 mean that the model sorts by style first; mixed colours mean that it looks past style. Distances across a map,
@@ -59,7 +61,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     return Section(
         "Separation",
         [part for part, has in zip(parts, shown, strict=True) if has],
-        plots={"umap": first_seeds(study, umap)[PLOTTED], "distances": distance_plot(distances)},
+        plots={"umap": thinned(first_seeds(study, umap))[PLOTTED], "distances": distance_plot(distances)},
     )
 
 
@@ -105,6 +107,13 @@ def class_panels(study: Study, maps: dict[str, pd.DataFrame], chosen: list[str])
 def _map(kind: str, mixture: str, said: str, draw: Callable[[Look], Drawing]) -> Figure:
     title = f"Map of the images as {mixture} embeds them"
     return Figure(f"umap-{kind}-{mixture}", title, "A map (UMAP).", f"{title}, {said}.", draw)
+
+
+def thinned(umap: pd.DataFrame) -> pd.DataFrame:
+    """Return about DOTS images of each mixture and domain, evenly from all its classes, at a hundredth of a unit."""
+    groups = umap.groupby(["mixture", "domain"], sort=False)
+    every = (groups["x"].transform("size") / DOTS).apply(np.ceil)
+    return umap[groups.cumcount() % every == 0].round({"x": 2, "y": 2})
 
 
 def highlighted(study: Study, umap: pd.DataFrame, most: int = SERIES) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from domix.runtime.files import write_text
+from domix.runtime.tables import as_csv
 
 ENDINGS = ("csv", "md", "tex")
 PLACES = 6  # of the numbers in CSV files
@@ -34,7 +35,7 @@ class Typeset:
 
 def write(table: Typeset, numbers: pd.DataFrame, folder: Path, mark: str = "") -> None:
     """Write one table as `<name>.csv`, `.md` and `.tex`; `mark` is added to the captions of an unfinished study."""
-    write_text(folder / f"{table.name}.csv", numbers.round(PLACES).to_csv(index=False, lineterminator="\n"))
+    write_text(folder / f"{table.name}.csv", as_csv(numbers.round(PLACES)))
     write_text(folder / f"{table.name}.md", markdown(table, mark))
     write_text(folder / f"{table.name}.tex", latex(table, mark))
 

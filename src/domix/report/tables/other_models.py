@@ -38,7 +38,7 @@ def result_table(study: Results) -> list[dict[str, object]]:
 
 
 def results(study: Results) -> dict[str, float | int]:
-    """Return the flat, rounded numbers for metrics/results.json.
+    """Return the flat, rounded numbers for metrics/numbers.csv.
 
     `<kind>.<name>.<panel>.<metric>` of each model that stands beside, and the least difference of each CLIP mixture
     from the baseline that the study would find.

@@ -16,6 +16,7 @@ from domix.report.load.study import Results
 from domix.report.tables import summary
 from domix.runtime.errors import DataError
 from domix.runtime.files import write_text
+from domix.runtime.tables import as_csv
 
 PLACES = 4
 
@@ -46,7 +47,7 @@ def write(study: Results, sections: Iterable[Section], folder: Path) -> None:
     if twice := sorted(name for name in set(names) if names.count(name) > 1):
         raise DataError(f"two plots are called {twice[0]!r}: an analysis must name its own otherwise")
     for name, frame in [pair for part in parts for pair in part.items()]:
-        write_text(folder / f"{name}.csv", frame.round(PLACES).to_csv(index=False, lineterminator="\n"))
+        write_text(folder / f"{name}.csv", as_csv(frame.round(PLACES)))
 
 
 def accuracy(study: Results) -> pd.DataFrame:

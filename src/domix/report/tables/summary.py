@@ -1,4 +1,4 @@
-"""The numbers of the report: estimates and differences merged over seeds, and the content of metrics/results.json.
+"""The numbers of the report: estimates and differences merged over seeds, and the content of metrics/.
 
 Over several seeds or last checkpoints, numbers are those of the evaluation's tables over seeds (docs/statistics.md):
 their intervals cover the choice of classes, images and seeds; the spread between seeds stands beside them. P-values
@@ -6,6 +6,8 @@ are corrected over the mixtures that are compared (Holm, 1979).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,14 @@ from domix.runs import CLIP
 from domix.runtime.errors import DataError
 
 PRIMARY = BALANCED
-PLACES = 4  # of the numbers in metrics/results.json: finer than any interval, coarse enough to read a difference
+PLACES = 4  # of the numbers in metrics/: finer than any interval, coarse enough to read a difference
 KEYS = ["mixture", "domain", "cells", "metric"]
+FOREMOST = (  # how the names of the numbers end that `dvc metrics` and `dvc exp show` are given
+    *(f".held_out.{PRIMARY}{end}" for end in ("", ".low", ".high")),
+    *(f".{panel}.{PRIMARY}" for panel in ("seen", "natural")),
+    *(f".held_out.minus_baseline{end}" for end in ("", ".p", ".detectable")),
+    ".held_out.gap_closed",
+)
 
 
 def estimates(study: Results) -> pd.DataFrame:
@@ -124,7 +132,7 @@ def panels(study: Results) -> list[tuple[str, str, str]]:
 
 
 def results(study: Results) -> dict[str, float | int | str]:
-    """Return the flat, rounded metrics for metrics/results.json; its keys do not depend on the test domain.
+    """Return the flat, rounded numbers of the study's own models; their names do not depend on the test domain.
 
     Raises:
         DataError: the balanced accuracy on the held-out cells is missing for a mixture.
@@ -146,6 +154,16 @@ def results(study: Results) -> dict[str, float | int | str]:
                 "delete artifacts/eval and run dvc repro"
             )
     return flat | _comparisons(study, frame)
+
+
+def foremost(numbers: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+    """Return the few numbers of each model that stand side by side in `dvc metrics` and `dvc exp show`."""
+    return {name: value for name, value in numbers.items() if name == "test_domain" or name.endswith(FOREMOST)}
+
+
+def table_of(numbers: Mapping[str, float | int | str]) -> pd.DataFrame:
+    """Return all numbers as a table of names and values."""
+    return pd.DataFrame({"name": list(numbers), "value": list(numbers.values())})
 
 
 def entries(name: str, row: pd.Series | None) -> dict[str, float]:
