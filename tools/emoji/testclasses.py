@@ -17,7 +17,7 @@ PAPER = (
 
 
 def choose_test_classes(drawn: dict[str, dict[str, set[str]]], count: int) -> list[str]:
-    """Choose test classes, those first that the most domains have every artist's drawing of: they have most test images.
+    """Choose test classes, those first that most domains have every artist's drawing of: they have most test images.
 
     Of equals the paper's classes come first, then the others in the order of the SHA-256 of the class name, which has
     nothing to do with what the drawings look like. A longer list so holds a shorter one.
