@@ -20,8 +20,9 @@ from domix.data.pack.drivers import get_driver
 from domix.data.pack.packing import PackStats, Settings, pack
 from domix.data.sources.contract import Answering
 from domix.data.sources.registry import get_source
-from domix.project.common import ARTIFACTS, STATE, original_root, run, source_root
+from domix.project.common import ARTIFACTS, STATE, original_root, root_key, run, source_root
 from domix.runtime.code_digest import code_digest
+from domix.runtime.errors import passing
 from domix.runtime.files import atomic_folder, digest_of, write_json
 from domix.settings.params import Params
 
@@ -36,10 +37,12 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
     """Pack the files of one source that the folder `raw` lists into the folder `out`."""
     wanted, root = params.pack, source_root(params, name)
     files = read_files(raw)
-    check_unchanged(root, files)
+    with passing(items=raw):
+        check_unchanged(root, files)
     settings = Settings(name, size=wanted.size, format=wanted.format, seed=POSE_SEED)
     source = get_source(name, has_folder=name in params.fetch.paths)
-    parts = source.parts(root, size=wanted.shard_samples, poses=wanted.poses)
+    with passing(root=root_key(params, name, raw)):
+        parts = source.parts(root, size=wanted.shard_samples, poses=wanted.poses)
     digest = digest_of(
         code=code_digest(pack.__module__),
         files=[asdict(file) for file in files],
@@ -49,6 +52,7 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
     )
     staging = original_root() / STATE / "pack" / name / digest
     with (
+        passing(max_bad_share="pack.max_bad_share"),
         atomic_folder(out) as folder,
         tqdm(total=len(parts), desc=f"pack {name}", unit="shard", leave=False, disable=None) as bar,
     ):

@@ -18,7 +18,7 @@ from domix.runtime.tables import read_table, write_table
 from domix.settings.load import load
 from domix.settings.params import Params
 from stages import captions, mixtures
-from tests.commands import domix
+from tests.commands import domix, told
 from tests.fakes import make_index
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,8 +105,9 @@ def test_other_captions_change_what_lies_beside_the_mixtures_alone(params):
 
 def test_captions_must_be_there(params):
     Path("artifacts/captions/emoji.parquet").unlink()
-    with pytest.raises(DataError, match=r"captions/emoji\.parquet is missing: run dvc repro captions"):
+    with pytest.raises(DataError, match=r"captions/emoji\.parquet is missing$") as caught:
         mixtures.main(params)
+    assert told(caught.value).endswith(" is missing: run dvc repro captions@emoji")
 
 
 def test_another_test_domain_leaves_natural_only_as_it_was(params):

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from domix.project.remedies import sentence
 from domix.runs import CLIP, Run, list_runs
 from domix.runtime.errors import DomixError, Interrupted, ParameterError
 from domix.runtime.files import write_json
@@ -103,7 +104,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _fail(name: str, error: Exception, code: int) -> None:
-    print(f"{name}: {error}", file=sys.stderr)
+    print(f"{name}: {sentence(error)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -154,6 +155,11 @@ def source_root(params: Params, name: str) -> Path:
         return original_root() / STATE / "downloads" / name
     path = Path(params.fetch.paths[name]).expanduser()
     return path if path.exists() or not (original_root() / path).exists() else original_root() / path
+
+
+def root_key(params: Params, name: str, raw: Path) -> str | Path:
+    """Return what a source's root is, for `passing`: fetch.paths.<name>, or downloaded, as the folder `raw` lists."""
+    return f"fetch.paths.{name}" if name in params.fetch.paths else raw
 
 
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:

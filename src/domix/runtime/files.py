@@ -110,9 +110,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the stage that makes it (dvc repro)") from None
+        raise DataError(f"{path} is missing", remake=path) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): delete it and run dvc repro") from error
+        raise DataError(f"{path} is not valid JSON ({error})", remake=path) from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:

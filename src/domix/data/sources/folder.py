@@ -73,7 +73,7 @@ def _domains(root: Path) -> list[str]:
     """Return the folders that hold folders, sorted."""
     domains = [name for name in list_folder(root, root)[0] if list_folder(root / name, root)[0]]
     if not domains:
-        raise DataError(f"{root} holds no images <domain>/<class>/<file>: correct the path in fetch.paths")
+        raise DataError(f"{root} holds no images <domain>/<class>/<file>: name another folder", argument="root")
     _check_names(domains, root)
     return domains
 

@@ -78,16 +78,16 @@ class ListedPart:
 class DomainNetLayout:
     """The archives and split lists of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, root: Path) -> None:
         """Find the domains of a folder, sorted: those that have a training list.
 
         Raises:
             DataError: there are none.
         """
-        self.folder = folder
-        self.domains = sorted(path.name.removesuffix("_train.txt") for path in folder.glob("*_train.txt"))
+        self.folder = root
+        self.domains = sorted(path.name.removesuffix("_train.txt") for path in root.glob("*_train.txt"))
         if not self.domains:
-            raise DataError(f"{folder} holds no <domain>_train.txt: run dvc repro fetch, or correct fetch.paths")
+            raise DataError(f"{root} holds no <domain>_train.txt", argument="root")
 
     def files(self) -> list[str]:
         """Return the names of the archives and lists."""
