@@ -4,7 +4,7 @@ from domix.analyses.contract import StudyInputs
 from domix.analyses.registry import find
 from domix.analyses.runner import analyse
 from domix.project.common import ARTIFACTS, STATE, SUMMARY, original_root, run
-from domix.runtime.errors import ParameterError
+from domix.runtime.errors import ParameterError, passing
 from domix.runtime.kept import Kept
 from domix.settings.params import Params
 from domix.settings.shared import shared_of
@@ -23,7 +23,9 @@ def main(params: Params, name: str) -> None:
         shared=shared_of(params),
     )
     kept = Kept(original_root() / STATE / "analyses")
-    analyse(analysis, params.analyses[name], inputs, ARTIFACTS / "analysis" / name, kept)
+    keys = {field: f"analyses.{name}.{field}" for field in type(params.analyses[name]).model_fields}
+    with passing(indices=ARTIFACTS / "shards", data=ARTIFACTS / "shards", **keys):
+        analyse(analysis, params.analyses[name], inputs, ARTIFACTS / "analysis" / name, kept)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,18 @@ from domix.data.captions.captions import own_captions, template_captions, write_
 from domix.data.sources.registry import get_source
 from domix.data.store.index import ROWS
 from domix.project.common import ARTIFACTS, naming_files, run, source_root
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.settings.params import Params
 
 
 def main(params: Params, source: str) -> None:
     folder = ARTIFACTS / "shards" / source
     try:
-        write_captions(ARTIFACTS / "captions" / f"{source}.parquet", make(params, source, folder))
+        with passing(keys=folder):
+            write_captions(ARTIFACTS / "captions" / f"{source}.parquet", make(params, source, folder))
     except DataError as error:
-        raise DataError(f"captions of {source}: {error}") from error
+        error.prefixed(f"captions of {source}")
+        raise
 
 
 def make(params: Params, source: str, folder: Path) -> Iterator[pa.Table]:
@@ -39,7 +41,7 @@ def list_samples(params: Params, source: str) -> pd.DataFrame:
     with naming_files(params, source):
         listing = found.listing(source_root(params, source), poses=params.pack.poses)
     if listing is None:
-        raise DataError("its samples bring captions, but pack wrote no texts.parquet: run dvc repro pack")
+        raise DataError("its samples bring captions, but pack wrote no texts.parquet", argument="keys")
     return listing
 
 

@@ -19,6 +19,7 @@ PLUMBING = frozenset(
         "stages/__init__.py",  # puts src/ on the path
         "src/domix/project/common.py",  # exit codes and messages
         "src/domix/project/signals.py",  # likewise
+        "src/domix/project/remedies.py",  # messages
         "src/domix/project/threads.py",  # how threads wait
         "src/domix/project/tracking.py",  # records of runs
         "src/domix/runtime/tracking/tracker.py",

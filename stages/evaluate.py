@@ -10,11 +10,12 @@ from domix.evaluate.outcomes import Plan, ScoredModel, check_same_images
 from domix.evaluate.robustness import robustness_table, set_curves
 from domix.evaluate.schemas import TABLES
 from domix.evaluate.seeds_tables import seeds_tables
-from domix.evaluate.trajectories import follow
-from domix.project.common import ARTIFACTS, SUMMARY, run, runs_of
+from domix.evaluate.trajectories import Trajectory, follow
+from domix.project.common import ARTIFACTS, SETS, SUMMARY, run, runs_of
+from domix.runtime.errors import passing
 from domix.runtime.files import atomic_folder
 from domix.settings.params import Params
-from domix.study import read_study
+from domix.study import SUPERVISED, read_study
 
 NATURAL_ONLY = "natural-only"  # standard name of the mixture whose curve is the reference of effective robustness
 EMBEDDINGS = ARTIFACTS / "embeddings"
@@ -32,7 +33,7 @@ def main(params: Params) -> None:
     )
     models = [ScoredModel(run, study.standard_name(run), EMBEDDINGS / run.kind / run.name) for run in study.runs]
     natural = next((model.run.mixture for model in models if model.standard_name == NATURAL_ONLY), None)
-    courses = [follow(model, plan) for model in models]
+    courses = [trajectory(model, plan) for model in models]
     runs = [course.run for course in courses]
     index = ARTIFACTS / "shards" / params.sources[0] / INDEX
     for course in courses if index.is_file() else []:  # embeddings may have come without the images
@@ -41,7 +42,9 @@ def main(params: Params) -> None:
     check_same_images(outcomes)
     metrics = tables.metric_table(outcomes, plan)
     mixtures, comparisons = seeds_tables(runs, metrics, plan)
-    further = set_curves(runs, params.embed.sets, plan)
+    with passing(view=SETS):
+        further = set_curves(runs, params.embed.sets, plan)
+        robustness = robustness_table(models, params.embed.sets, plan)
     curves = pd.concat([*(course.curve for course in courses), further], ignore_index=True)
     made = {
         "metrics": metrics,
@@ -52,12 +55,19 @@ def main(params: Params) -> None:
         "comparisons": comparisons,
         "curves": curves,
         "curves_per_class": pd.concat([course.by_class for course in courses], ignore_index=True),
-        "robustness": robustness_table(models, params.embed.sets, plan),
+        "robustness": robustness,
         "effective": study_rows(curves, plan, reference=natural),
     }
     with atomic_folder(ARTIFACTS / "eval") as folder:
         for name, table in made.items():
             TABLES[name].write(table, folder / f"{name}.parquet")
+
+
+def trajectory(model: ScoredModel, plan: Plan) -> Trajectory:
+    """Follow a model over its checkpoints; where there are too few, all keys that ask for more are named."""
+    section = "supervised" if model.run.kind == SUPERVISED else "train"
+    with passing(last=f"evaluate.last, {section}.checkpoints, embed.checkpoints"):
+        return follow(model, plan)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from domix.data.fetch.fetching import fetch_files
 from domix.data.sources.registry import get_source
 from domix.project.common import ARTIFACTS, naming_files, run, source_root
 from domix.project.progress import progress_line
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.runtime.files import atomic_folder
 from domix.runtime.progress import Report
 from domix.settings.params import Params
@@ -31,7 +31,9 @@ def main(params: Params, source: str) -> None:
 def fetch(params: Params, name: str, out: Path) -> None:
     """Fetch one source, and write the list of its files into the folder `out`."""
     given = name in params.fetch.paths
-    source, manifest, root = get_source(name, has_folder=given), load_manifest(name), source_root(params, name)
+    with passing(name=f"fetch.paths.{name}"):
+        source = get_source(name, has_folder=given)
+    manifest, root = load_manifest(name), source_root(params, name)
     with progress_line(f"fetch {name}") as report:
         verified = {} if given else _download(params, name, manifest, root, report)
         if not root.is_dir():
@@ -53,9 +55,11 @@ def _download(params: Params, name: str, manifest: Manifest | None, store: Path,
         )
     print(f"fetch: {manifest.title}. Licence: {manifest.licence}", file=sys.stderr)
     mirrors = [params.fetch.mirrors[name]] if name in params.fetch.mirrors else []
-    entries = download(
-        manifest.files, store, jobs=params.fetch.jobs, offline=params.fetch.offline, mirrors=mirrors, report=report
-    )
+    keys = {"mirrors": f"fetch.mirrors.{name}", "store": f"fetch.paths.{name}"}
+    with passing(offline="fetch.offline", **keys):
+        entries = download(
+            manifest.files, store, jobs=params.fetch.jobs, offline=params.fetch.offline, mirrors=mirrors, report=report
+        )
     return {entry.file: entry for entry in entries}
 
 

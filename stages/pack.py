@@ -22,6 +22,7 @@ from domix.data.sources.contract import Answering
 from domix.data.sources.registry import get_source
 from domix.project.common import ARTIFACTS, STATE, naming_files, original_root, run, source_root
 from domix.runtime.code_digest import code_digest
+from domix.runtime.errors import passing
 from domix.runtime.files import atomic_folder, digest_of, write_json
 from domix.settings.params import Params
 
@@ -45,7 +46,8 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
 def _pack(params: Params, name: str, raw: Path, out: Path) -> None:
     wanted, root = params.pack, source_root(params, name)
     files = read_files(raw)
-    check_unchanged(root, files)
+    with passing(items=raw):
+        check_unchanged(root, files)
     settings = Settings(name, size=wanted.size, format=wanted.format, seed=POSE_SEED)
     source = get_source(name, has_folder=name in params.fetch.paths)
     parts = source.parts(root, size=wanted.shard_samples, poses=wanted.poses)
@@ -58,6 +60,7 @@ def _pack(params: Params, name: str, raw: Path, out: Path) -> None:
     )
     staging = original_root() / STATE / "pack" / name / digest
     with (
+        passing(max_bad_share="pack.max_bad_share"),
         atomic_folder(out) as folder,
         tqdm(total=len(parts), desc=f"pack {name}", unit="shard", leave=False, disable=None) as bar,
     ):

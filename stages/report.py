@@ -18,7 +18,7 @@ from domix.report.load.study import Results, load_results
 from domix.report.page import datacards, modelcards, page, sections
 from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
-from domix.runtime.errors import ParameterError
+from domix.runtime.errors import ParameterError, passing
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.tables import as_csv
 from domix.settings.params import Params
@@ -39,7 +39,8 @@ def main(params: Params, folder: str | None = None) -> None:
         unfinished=folder is not None,
     )
     if folder is None:
-        numbers = summary.results(study) | other_models.results(study)
+        with passing(study=ARTIFACTS / "eval"):
+            numbers = summary.results(study) | other_models.results(study)
         html, analyses = write(study, params, ARTIFACTS / "report", PLOTS)
         write_text(RUN_PAGE, page.with_run(html, run_facts()))
         write_text(NUMBERS, as_csv(summary.table_of(numbers | sections.metrics(analyses))))
@@ -61,7 +62,7 @@ def write(study: Results, params: Params, target: Path, plots: Path) -> tuple[st
     origin = page.Provenance(package_versions(), digests(params, study))
     cards = [datacards.read_card(folder, source) for source, folder in shards.items()]
     licences = datacards.licences(cards)
-    with ExitStack() as stack:
+    with passing(image=ARTIFACTS / "shards"), ExitStack() as stack:
         readers = {source: stack.enter_context(ShardReader(folder)) for source, folder in shards.items()}
 
         def read(source: str, row: int) -> bytes:

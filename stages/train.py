@@ -8,6 +8,7 @@ from domix.encoders import mlflow_model
 from domix.model.clip import load_config
 from domix.project.common import ARTIFACTS, run, run_name
 from domix.project.training import images_of, open_run, sample_weights, train
+from domix.runtime.errors import passing
 from domix.settings.params import Params
 from domix.train.clip_module import ClipTask
 from domix.train.job import Job
@@ -37,17 +38,18 @@ def job_of(params: Params, opened: Opened, seed: int) -> Job:
 
 def main(params: Params, mixture: str, seed: str) -> None:
     opened = open_run(mixture, columns=subsets.COLUMNS, streamed=params.trainer.streamed)
-    job = job_of(params, opened, int(seed))
-    train(
-        params,
-        job,
-        opened,
-        stage="train",
-        out=ARTIFACTS / "models" / "clip" / run_name(mixture, seed),
-        data=identity(opened.samples),
-        make_validator=lambda: make_validator(opened, ARTIFACTS / "captions", job, params.validation),
-        save=mlflow_model.save,
-    )
+    with passing(name="model.name", config="model.name"):
+        job = job_of(params, opened, int(seed))
+        train(
+            params,
+            job,
+            opened,
+            stage="train",
+            out=ARTIFACTS / "models" / "clip" / run_name(mixture, seed),
+            data=identity(opened.samples),
+            make_validator=lambda: make_validator(opened, ARTIFACTS / "captions", job, params.validation),
+            save=mlflow_model.save,
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from domix.cli.app import app
+from domix.project.remedies import sentence
 from domix.settings.params import Params
+
+PIPELINE = Path(__file__).resolve().parents[1] / "dvc.yaml"
+
+
+def told(error: BaseException) -> str:
+    """Return what a user reads of an error that a stage or a command has raised here."""
+    return sentence(error, PIPELINE)
 
 
 def domix(params: Params | None, *arguments: str) -> None:

@@ -125,7 +125,7 @@ def forward(root: Path, device: str) -> float:
     prompts = Prompts.tokenised(tokenizer(CONFIG), [[TEMPLATE.replace("{}", f"thing {k}")] for k in range(CLASSES)])
     network, seconds = subject.model.to(memory_format=torch.channels_last).to(device), 0.0
     for path in weights_of(root / "model"):
-        fill(network, load_tensors(path), f"the weights {path} are")
+        fill(network, load_tensors(path), f"the weights {path} are", remake=path)
         started = time.perf_counter()
         for batch in ready:
             _embed(network, batch, device)
@@ -141,7 +141,7 @@ def reference(root: Path, device: str, *, first: int) -> tuple[float, int]:
     started = time.perf_counter()
     with counted_decodes() as decoded:
         for path in list(weights_of(root / "model"))[:first]:
-            fill(network, load_tensors(path), f"the weights {path} are")
+            fill(network, load_tensors(path), f"the weights {path} are", remake=path)
             parts = [_embed(network, batch, device) for batch in _read(root)]
     seconds = time.perf_counter() - started
     _check_equal(root / "out", path, torch.cat(parts).numpy(), kept_checkpoints(root / "model"))

@@ -74,7 +74,7 @@ class Study(Split):
             DataError: `where` has other classes, or lacks the test domain.
         """
         if list(classes) != list(self.classes) or self.test_domain not in domains:
-            raise DataError(f"{where} was made from other classes or domains than the mixtures: run dvc repro")
+            raise DataError(f"{where} was made from other classes or domains than the mixtures", remake=_file(where))
 
     @property
     def mixtures(self) -> list[str]:
@@ -124,7 +124,7 @@ def split_of(summary: Mapping[str, Any], *, where: Path | str = "summary.json") 
             classes=tuple(summary["classes"]),
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{where} lacks {error}: delete it and run dvc repro") from error
+        raise DataError(f"{where} lacks {error}", remake=_file(where)) from error
 
 
 def study_of(summary: Mapping[str, Any], runs: Sequence[Run] = (), *, where: Path | str = "summary.json") -> Study:
@@ -136,11 +136,11 @@ def study_of(summary: Mapping[str, Any], runs: Sequence[Run] = (), *, where: Pat
     try:
         standard = {mixture["name"]: mixture["standard_name"] for mixture in summary["mixtures"]}
     except (KeyError, TypeError) as error:
-        raise DataError(f"{where} lacks {error}: delete it and run dvc repro") from error
+        raise DataError(f"{where} lacks {error}", remake=_file(where)) from error
     study = Study(**vars(split_of(summary, where=where)), runs=tuple(runs), standard_names=standard)
     for run in study.runs:
         if run.kind != PUBLIC and run.mixture not in standard:
-            raise DataError(f"{where} does not describe the mixture {run.mixture!r}: run dvc repro")
+            raise DataError(f"{where} does not describe the mixture {run.mixture!r}", remake=_file(where))
     return study
 
 
@@ -151,3 +151,8 @@ def read_study(path: Path, runs: Sequence[Run] = ()) -> Study:
         DataError: the file is missing or damaged, or does not describe the mixture of a run.
     """
     return study_of(read_json(path), runs, where=path)
+
+
+def _file(where: Path | str) -> Path | None:
+    """Return the file that a message speaks of; None: it calls it by another name."""
+    return where if isinstance(where, Path) else None

@@ -16,7 +16,7 @@ import pytest
 
 from domix.data.archives.manifests import Remote
 from domix.data.fetch.download import download
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, DomixError
 from domix.runtime.retry import RetryPolicy
 
 BIG = bytes(range(251)) * 4000  # 1,004,000 bytes, about sixteen pieces; no two pieces alike
@@ -184,10 +184,11 @@ def bring(files, store: Path, **options):
     return download(files, store, patience=QUICK, **options)
 
 
-def fails(files, store: Path, pattern: str, error: type[Exception] = DataError, **options) -> None:
+def fails(files, store: Path, pattern: str, error: type[DomixError] = DataError, **options) -> DomixError:
     with pytest.raises(error, match=pattern) as caught:
         bring(files, store, **options)
     assert "\n" not in str(caught.value)
+    return caught.value
 
 
 def names(store: Path) -> set[str]:

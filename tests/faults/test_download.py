@@ -322,7 +322,10 @@ def test_what_one_address_began_another_may_end(server, store):
 
 @pytest.mark.parametrize("mirror", ["ftp://example.org", "example.org/x", ""])
 def test_a_mirror_must_be_a_web_address(server, store, mirror):
-    fails([remote(server)], store, r"fetch\.mirrors: .* is not an http\(s\) address", ParameterError, mirrors=[mirror])
+    error = fails(
+        [remote(server)], store, r"^the mirror .* is not an http\(s\) address$", ParameterError, mirrors=[mirror]
+    )
+    assert error.argument == "mirrors"
 
 
 def test_a_file_without_addresses(store):

@@ -18,7 +18,7 @@ import pytest
 
 from domix.data.fetch import transfer
 from domix.data.fetch.download import download
-from domix.runtime.errors import DomixError, Interrupted
+from domix.runtime.errors import DataError, DomixError, Interrupted
 from domix.runtime.retry import RetryPolicy
 from tests.faults.download_server import BIG, Fault, Server, bring, fails, names, remote, sha256
 
@@ -66,7 +66,9 @@ def test_a_file_that_went_bad_in_the_store_is_brought_again(server, store):
 def test_a_damaged_list_of_checksums(server, store, text):
     store.mkdir()
     (store / "trusted.json").write_text(text)
-    fails([remote(server)], store, r"trusted\.json is not .*: delete it and run")
+    error = fails([remote(server)], store, r"trusted\.json is not ")
+    assert isinstance(error, DataError)
+    assert error.remake == store / "trusted.json"
 
 
 # Offline ------------------------------------------------------------------------------------------
@@ -101,9 +103,10 @@ def test_offline_says_what_is_missing_and_where_it_could_be_had(server, store, n
 def test_offline_keeps_a_wrong_file_and_says_so(server, store, no_sockets):
     store.mkdir()
     (store / "big.bin").write_bytes(BIG[:-1])
-    fails([remote(server)], store, r"has 1,003,999 bytes, not 1,004,000, and fetch\.offline is true", offline=True)
+    error = fails([remote(server)], store, r"has 1,003,999 bytes, not 1,004,000, and offline is true", offline=True)
+    assert error.argument == "offline"
     (store / "big.bin").write_bytes(bytes(len(BIG)))
-    fails([remote(server)], store, rf"SHA-256 [0-9a-f]+, not {sha256(BIG)}, and fetch\.offline", offline=True)
+    fails([remote(server)], store, rf"SHA-256 [0-9a-f]+, not {sha256(BIG)}, and offline is true", offline=True)
     assert (store / "big.bin").stat().st_size == len(BIG)
 
 

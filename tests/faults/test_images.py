@@ -103,7 +103,7 @@ def test_bad_images_in_an_archive_fail_the_stage_in_one_sentence(tmp_path):
     with pytest.raises(DataError) as caught, atomic_folder(tmp_path / "shards") as out:
         pack_set(folder, out, poses=1, staging=tmp_path / "staging")
     message = str(caught.value)
-    assert message.startswith("4 of 8 images of toy are bad, more than pack.max_bad_share 0:")
+    assert message.startswith("4 of 8 images of toy are bad, more than max_bad_share 0:")
     assert "2 empty file (real/axe/artist0-pose1, real/axe/artist0)" in message
     assert "2 not an image (real/bed/artist1-pose1, real/bed/artist1)" in message
     assert "\n" not in message

@@ -107,14 +107,20 @@ def test_large_shards_come_in_ranges(root: Path, tmp_path: Path, monkeypatch: py
 
 def test_a_shard_that_vanishes_is_told_by_its_url(root: Path, bucket: Any) -> None:
     bucket.Object("v1/draw/00004.tar").delete()
-    with pytest.raises(DataError, match=r"^the shard s3://shards/v1/draw/00004\.tar is missing: check trainer\.shards"):
+    with pytest.raises(
+        DataError, match=r"^the shard s3://shards/v1/draw/00004\.tar is missing: copy it there, or name another"
+    ) as caught:
         list(batches_from(root, URLS))
+    assert caught.value.argument == "url"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_absent_bucket_is_told_in_a_sentence(root: Path, workers: int) -> None:
-    with pytest.raises(DataError, match=r"^the shard s3://nowhere/web/0000\d\.tar is missing: check trainer\.shards"):
+    with pytest.raises(
+        DataError, match=r"^the shard s3://nowhere/web/0000\d\.tar is missing: copy it there, or name another"
+    ) as caught:
         list(batches_from(root, {source: f"s3://nowhere/{source}" for source in KINDS}, workers=workers))
+    assert caught.value.argument == "url"
 
 
 def test_a_server_that_is_away_is_told_after_some_attempts(

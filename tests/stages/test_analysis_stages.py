@@ -23,6 +23,7 @@ from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from stages import analyse, code
+from tests.commands import PIPELINE
 from tests.fakes import DOMAINS, make_index, write_embeddings
 from tests.tiny import REPOSITORY
 
@@ -135,11 +136,12 @@ def test_embeddings_of_another_set_are_refused(params: Params, stage: str) -> No
 
 def test_a_run_without_embeddings_fails_with_one_sentence(params: Params) -> None:
     write_params(params)
+    shutil.copy(PIPELINE, "dvc.yaml")
     shutil.rmtree("artifacts/embeddings/clip/cg-low-s1")
     finished = run_python("-m", "stages.analyse", "cka")
     assert finished.returncode == 2
     last = finished.stderr.strip().splitlines()[-1]
-    assert last.endswith("cg-low-s1 is missing: run the stage embed for this run (dvc repro)")
+    assert last.endswith("cg-low-s1 is missing: run dvc repro embed@cg-low-1")
     assert not Path("artifacts/analysis").exists()
 
 

@@ -18,7 +18,7 @@ from domix.runtime.tables import read_table, write_table
 from domix.settings.load import load
 from domix.settings.params import Params
 from stages import captions, mixtures
-from tests.commands import domix
+from tests.commands import domix, told
 from tests.fakes import make_index
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,8 +111,9 @@ def test_mixtures_may_come_before_captions_and_a_training_may_not(params):
     path = Path("artifacts/mixtures/cg-low.parquet")
     mixture = read_mixture(path)
     assert read_json(path.parent / "captions/cg-low.json") == {}
-    with pytest.raises(DataError, match=r"captions/emoji\.parquet is missing: run dvc repro captions"):
+    with pytest.raises(DataError, match=r"captions/emoji\.parquet is missing$") as caught:
         check_captions(path, mixture, captions.parent)
+    assert told(caught.value).endswith(" is missing: run dvc repro captions@emoji")
     aside.rename(captions)
     with pytest.raises(DataError, match=r"emoji\.parquet is not what the mixture 'cg-low' was made with"):
         check_captions(path, mixture, captions.parent)

@@ -18,6 +18,7 @@ from domix.runtime.errors import DataError
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from stages import captions, fetch, mixtures, pack, train
+from tests.commands import told
 from tests.source_trees import image, make_tar, make_tree
 from tests.tiny import CONFIG, RECIPE, REPOSITORY
 
@@ -113,21 +114,28 @@ def test_captions_that_a_corpus_lacks_are_named(params: Params) -> None:
     path = Path("artifacts/captions/cc3m.parquet")
     table = pd.read_parquet(path)
     table.iloc[1:].to_parquet(path, index=False)
-    with pytest.raises(
-        DataError, match=r"cc3m\.parquet is not what the mixture 'cg-high' was made with: run dvc repro"
-    ):
+    with pytest.raises(DataError) as caught:
         train.main(params, "cg-high", "0")
+    assert told(caught.value) == (
+        "artifacts/captions/cc3m.parquet is not what the mixture 'cg-high' was made with:"
+        " delete artifacts/mixtures/cg-high.parquet and run dvc repro mixtures"
+    )
     mixtures.main(params)
-    with pytest.raises(DataError, match=r"source 'cc3m' has no caption for .* and 0 others: run the stage captions"):
+    with pytest.raises(DataError, match=r"^source 'cc3m' has no caption for .* and 0 others$") as caught:
         train.main(params, "cg-high", "0")
+    assert told(caught.value).endswith(" others: delete artifacts/captions and run dvc repro captions")
 
 
 def test_other_shards_than_those_of_the_mixture_are_refused(params: Params) -> None:
     """Another encoding of the same images, which a mixture's rows point into as well."""
     prepare(params)
     pack.main(replace(params, pack=replace(params.pack, format="jpeg")), "cc3m")
-    with pytest.raises(DataError, match="shards/cc3m is not what the mixture 'cg-high' was made from: run dvc repro"):
+    with pytest.raises(DataError) as caught:
         train.main(params, "cg-high", "0")
+    assert told(caught.value) == (
+        "artifacts/shards/cc3m is not what the mixture 'cg-high' was made from:"
+        " delete artifacts/mixtures/cg-high.parquet and run dvc repro mixtures"
+    )
     train.main(params, "mine", "0")  # which holds nothing of it
     mixtures.main(params)
     train.main(params, "cg-high", "0")
@@ -136,6 +144,7 @@ def test_other_shards_than_those_of_the_mixture_are_refused(params: Params) -> N
 def test_raw_files_that_changed_since_fetch_are_not_packed(params: Params) -> None:
     fetch.main(params, "imagenet-captions")
     Path(params.fetch.paths["imagenet-captions"], "imagenet_captions.json").write_text("[]")
-    with pytest.raises(DataError, match="dvc repro -f fetch"):
+    with pytest.raises(DataError, match=r"imagenet_captions\.json has 2 bytes, and had") as caught:
         pack.main(params, "imagenet-captions")
+    assert told(caught.value).endswith(" when it was verified: run dvc repro -f -s fetch@imagenet-captions")
     assert not Path("artifacts/shards/imagenet-captions").exists()

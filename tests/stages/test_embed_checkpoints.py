@@ -281,7 +281,11 @@ FAULTS = {
     "a checkpoint cut short": (cut, [], r"epoch_007.safetensors are damaged"),
     "a diverged checkpoint": (diverged, [], "image embeddings that are not finite: its weights are damaged"),
     "a set without test images": (without_test_images, ["web"], "web/index.parquet holds no test images"),
-    "a set without classes": (without_classes, ["web"], "holds images without a class: take web out of embed.sets"),
+    "a set without classes": (
+        without_classes,
+        ["web"],
+        r"^embed\.sets: .* without a class: leave the set out$",
+    ),
     "a set that is not packed": (lambda: None, ["web"], "web/index.parquet is missing"),
 }
 

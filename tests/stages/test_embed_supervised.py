@@ -21,6 +21,7 @@ from domix.runtime.files import read_json, sha256_file, write_json
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from stages import embed_supervised
+from tests.commands import told
 from tests.preprocessed import preprocessed
 from tests.tiny import WORDS, make_images, write_project
 from tests.tiny_supervised import RESNET
@@ -148,8 +149,9 @@ def test_outputs_without_a_name_belong_to_no_class_but_imagenets() -> None:
 
 def test_a_classifier_of_other_classes_is_refused(params: Params) -> None:
     write_classifier([*WORDS[1:], WORDS[0]], 0)
-    with pytest.raises(DataError, match="tells other classes apart than artifacts/shards/emoji has: run dvc repro"):
+    with pytest.raises(DataError, match=r"tells other classes apart than artifacts/shards/emoji has$") as caught:
         embed_supervised.main(params, "tiny", "0")
+    assert told(caught.value).endswith(" has: delete it and run dvc repro train_supervised@tiny-0")
 
 
 def test_a_diverged_classifier_is_named_and_nothing_is_written(params: Params) -> None:

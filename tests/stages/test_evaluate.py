@@ -18,6 +18,7 @@ from domix.runtime.tables import read_table
 from domix.settings.load import load
 from domix.settings.params import Params
 from stages import evaluate
+from tests.commands import told
 from tests.fakes import make_index, write_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +192,7 @@ def test_embeddings_that_do_not_fit_are_refused_and_nothing_is_written(params):
     with pytest.raises(DataError, match="natural-only seed 0 and cg-high seed 1 were tested on different images"):
         evaluate.main(params)
     write_run("cg-high", 1, make_index({"sketch": [1] * 31}))
-    with pytest.raises(DataError, match=r"cg-high-s1 has other classes or domains than .*summary\.json"):
+    with pytest.raises(DataError, match=r"cg-high-s1 has other classes or domains than the study$"):
         evaluate.main(params)
     with pytest.raises(DataError, match="does not describe the mixture 'cg-low-all'"):
         evaluate.main(replace(params, mixtures=["cg-low-all"]))
@@ -206,8 +207,9 @@ def test_embeddings_of_other_images_than_the_index_lists_are_refused(params):
     INDEX.to_parquet(index)
     meta = Path("artifacts/embeddings/clip/cg-high-s1/meta.json")
     write_json(meta, read_json(meta) | {"index_sha256": "0" * 64})
-    with pytest.raises(DataError, match=r"cg-high-s1 was made of other images than .* lists: run dvc repro"):
+    with pytest.raises(DataError, match=r"cg-high-s1 was made of other images than .* lists$") as caught:
         evaluate.main(params)
+    assert told(caught.value).endswith(" lists: delete it and run dvc repro embed@cg-high-1")
     assert not Path("artifacts/eval").exists()
 
 

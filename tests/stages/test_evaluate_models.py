@@ -20,6 +20,7 @@ from domix.runtime.tables import read_table
 from domix.settings.load import load
 from domix.settings.params import Params
 from stages import evaluate
+from tests.commands import told
 from tests.fakes import make_index, write_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,15 +245,19 @@ def test_the_last_checkpoints_are_averaged(clip_alone):
 
 def test_too_few_checkpoints_to_average_are_an_error(clip_alone):
     asked = replace(clip_alone, evaluate=replace(clip_alone.evaluate, last=3))
-    with pytest.raises(DataError, match=r"last 3 checkpoints, but .*natural-only-s0 holds 1: ask for more in train"):
+    with pytest.raises(
+        DataError, match=r"^evaluate\.last, train\.checkpoints, embed\.checkpoints: the last 3 .*-s0 holds 1"
+    ):
         evaluate.main(asked)
 
 
 def test_an_unfinished_study_names_the_run_and_the_stage(params):
-    with pytest.raises(DataError, match=r"supervised/natural-only-s0 is missing: run the stage embed_supervised"):
+    with pytest.raises(DataError, match=r"supervised/natural-only-s0 is missing$") as caught:
         evaluate.main(params)
-    with pytest.raises(DataError, match=r"public/theirs is missing: run the stage embed_public"):
+    assert told(caught.value).endswith(": run dvc repro embed_supervised@natural-only-0")
+    with pytest.raises(DataError, match=r"public/theirs is missing$") as caught:
         evaluate.main(replace(params, supervised=replace(params.supervised, mixtures=[])))
+    assert told(caught.value).endswith(": run dvc repro embed_public@theirs")
     assert not Path("artifacts/eval").exists()
 
 

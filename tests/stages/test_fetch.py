@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from domix.data.archives.manifests import Manifest, Remote, load_manifest, read_files
+from domix.data.archives.manifests import Manifest, Remote, load_manifest, read_files, write_files
 from domix.data.fetch.settings import Fetch
 from domix.project.common import source_root
 from domix.project.progress import describe
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.progress import Progress
 from domix.runtime.settings import replace
 from domix.settings.load import load
 from domix.settings.params import Params
 from stages import fetch, pack
+from tests.commands import told
 from tests.faults.download_server import Fault, Server
 from tests.fixtures import make_domainnet_set
 from tests.source_trees import make_tree
@@ -123,16 +124,43 @@ def test_a_mirror_is_asked_first(params, server):
 
 
 def test_offline(params, server):
-    with pytest.raises(DataError, match=r"6 of 6 files are missing in .*domainnet, and fetch\.offline is true"):
+    with pytest.raises(
+        DataError, match=r"^fetch\.offline: 6 of 6 files are missing in .*domainnet, and offline is true"
+    ):
         fetch.main(with_fetch(params, offline=True), "domainnet")
     assert server.requests == []
     fetch.main(params, "domainnet")
     fetch.main(with_fetch(params, offline=True), "domainnet")
 
 
+def test_a_folder_without_the_files_is_told_with_the_key_that_names_it(params, tmp_path):
+    (tmp_path / "set").mkdir()
+    asked = with_fetch(params, paths={name: str(tmp_path / "set") for name in ("imagenet-sketch", "emoji")})
+    with pytest.raises(DataError) as caught:
+        fetch.main(asked, "imagenet-sketch")
+    said = f"{tmp_path / 'set'} holds neither ImageNet-Sketch.zip nor sketch/<wnid>/"
+    assert told(caught.value) == f"fetch.paths.imagenet-sketch: {said}"
+    with pytest.raises(ParameterError, match=r"^fetch\.paths\.imagenet_v2: unknown source .* did you mean imagenet-v2"):
+        fetch.main(asked, "imagenet_v2")
+    with pytest.raises(ParameterError, match=r"^fetch\.mirrors\.imagenet-r: the mirror 'x' is not"):
+        fetch.main(with_fetch(params, mirrors={"imagenet-r": "x"}), "imagenet-r")
+
+
+def test_a_store_that_lost_its_files_is_fetched_anew(params, server):
+    fetch.main(params, "domainnet")
+    for path in Path(".cache/downloads/domainnet").glob("*_train.txt"):
+        path.unlink()
+    write_files(OUT / "domainnet", [item for item in read_files(OUT / "domainnet") if "_train" not in item.path])
+    with pytest.raises(DataError, match=r"downloads/domainnet holds no <domain>_train\.txt$") as caught:
+        pack.main(params, "domainnet")
+    assert told(caught.value).endswith("_train.txt: run dvc repro -f -s fetch@domainnet")
+
+
 def test_a_failed_fetch_keeps_the_good_files_and_ends_at_the_second_run(params, server):
     server.faults["real.zip"].append(Fault(status=404))
-    with pytest.raises(DataError, match=r"real\.zip cannot be downloaded \(.* answered 404"):
+    with pytest.raises(
+        DataError, match=r"^fetch\.mirrors\.domainnet: real\.zip cannot be downloaded \(.* answered 404"
+    ):
         fetch.main(params, "domainnet")
     assert not (OUT / "domainnet").exists()
     fetch.main(params, "domainnet")
@@ -176,6 +204,7 @@ def test_the_line_says_how_far_and_how_long_yet():
 PROGRAM = """
 import sys, time
 from domix.runtime.progress import Progress
+from tests.commands import told
 from domix.project.progress import progress_line
 with progress_line("fetch x") as report:
     for done in range(3):

@@ -27,6 +27,7 @@ from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
 from domix.settings.params import Params
 from stages import analyse
+from tests.commands import told
 from tests.fixtures import CLASSES, draw, encoded
 from tests.tiny import CONFIG, REPOSITORY
 
@@ -194,8 +195,9 @@ def test_equal_input_gives_equal_bytes(params: Params) -> None:
 
 def test_a_missing_model_fails_with_one_sentence_and_leaves_nothing(params: Params) -> None:
     Path("artifacts/models/clip/cg-high-all-s0", WEIGHTS).unlink()
-    with pytest.raises(DataError, match=r"the weights .* are missing: run the stage that makes them"):
+    with pytest.raises(DataError, match=r"the weights .* are missing$") as caught:
         analyse.main(params, "leakage")
+    assert told(caught.value).endswith(" are missing: run dvc repro train@cg-high-all-0")
     assert not OUT.exists()
 
 

@@ -21,6 +21,7 @@ from domix.runtime.files import write_json
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from stages import captions, evaluate, fetch, fetch_set, pack, pack_set
+from tests.commands import told
 from tests.fakes import make_index, write_embeddings
 from tests.objectnet import LABELS_OF, make_objectnet
 from tests.scored_sets import write_set
@@ -229,8 +230,11 @@ def test_a_set_that_was_not_named_a_folder_for(params):
 def test_answers_that_do_not_fit(params, answers):
     shards = prepare(params, "objectnet")
     write_json(shards / "answers.json", answers)
-    with pytest.raises(DataError, match=r"answers\.json does not name ImageNet labels .* run dvc repro -f pack"):
+    with pytest.raises(
+        DataError, match=r"answers\.json does not name ImageNet labels from 0 to 999 for every class$"
+    ) as caught:
         label_space("objectnet", shards)
+    assert told(caught.value).endswith(" every class: delete it and run dvc repro pack_set@objectnet")
 
 
 def test_images_without_a_class(params):
@@ -239,5 +243,5 @@ def test_images_without_a_class(params):
     table = pd.read_parquet(path)
     table.loc[0, "class"] = None
     table.to_parquet(path, index=False)
-    with pytest.raises(DataError, match=r"holds images without a class: take mine out of embed\.sets"):
+    with pytest.raises(DataError, match=r"holds images without a class: leave the set out$"):
         label_space("mine", shards)

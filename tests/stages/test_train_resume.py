@@ -19,6 +19,7 @@ from domix.runtime.files import read_json
 from domix.settings.load import load
 from domix.train.settings import DECIDING, Trainer
 from stages import train
+from tests.commands import told
 from tests.processes import wait_for
 from tests.tiny import CONFIG, REPOSITORY, write_project
 
@@ -162,7 +163,7 @@ def test_the_stage_describes_its_model(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ({"rows": range(24)}, ("", ""), DataError, "must not show 'apple' in domain 'sketch'"),
         ({"batch": 32, "samples": 320}, ("", ""), ParameterError, "batch is 32, more than the mixture's 23 samples"),
-        ({}, ("model.json", "RN51"), ParameterError, "there is no model 'RN51'; did you mean RN50"),
+        ({}, ("model.json", "RN51"), ParameterError, r"^model\.name: there is no model 'RN51'; did you mean RN50"),
         ({"checkpoints": [9]}, ("", ""), ParameterError, "asks for epoch 9"),
     ],
 )
@@ -190,8 +191,9 @@ def test_a_missing_caption_is_told_by_its_key(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     path = Path("artifacts/captions/emoji.parquet")
     pd.read_parquet(path).iloc[2:].to_parquet(path)
-    with pytest.raises(DataError, match="no caption for 'real/apple/0' and 0 others"):
+    with pytest.raises(DataError, match="no caption for 'real/apple/0' and 0 others") as caught:
         train.main(load(Path("params.yaml").read_text()), "tiny", "0")
+    assert told(caught.value).endswith(" others: delete artifacts/captions and run dvc repro captions")
 
 
 def test_what_decides_a_result_is_what_dvc_and_the_saved_states_go_by() -> None:

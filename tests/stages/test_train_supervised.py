@@ -148,7 +148,8 @@ def test_an_unknown_mixture_is_told(project: Path) -> None:
 
 def test_a_mixture_with_samples_without_a_class_is_refused(project: Path) -> None:
     add_corpus("cc3m", {-1: None})
-    says = r"mixture 'tiny' holds 24 samples of source 'cc3m' that have no class, .* out of supervised\.mixtures"
+    says = r"^supervised\.mixtures: mixture 'tiny' holds 24 samples of source 'cc3m' that have no class, .*"
+    says += "leave the mixture out$"
     with pytest.raises(DataError, match=says):
         train_supervised.main(params_of(), "tiny", "0")
     assert not Path("artifacts/models").exists()

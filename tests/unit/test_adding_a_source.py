@@ -60,8 +60,9 @@ def test_the_code(tmp_path, module):
 
 
 def test_its_error(tmp_path, module):
-    with pytest.raises(DataError, match=r"does not hold stamps\.zip: run dvc repro fetch"):
+    with pytest.raises(DataError, match=r"does not hold stamps\.zip$") as caught:
         module.Stamps().parts(tmp_path, size=1, poses=1)
+    assert caught.value.argument == "root"
 
 
 def test_the_manifest():

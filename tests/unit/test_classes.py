@@ -33,7 +33,7 @@ def test_data_may_write_underscores():
 
 
 def test_shipped_lists_are_those_of_the_studies():
-    assert shipped_lists() == ["domainnet", "emoji"]
+    assert shipped_lists() == ["domainnet", "emoji", "emoji-550"]
 
 
 def test_domainnet_list_has_the_papers_classes():

@@ -50,8 +50,9 @@ def test_index_comes_back_as_written(folder):
 
 
 def test_missing_index(tmp_path):
-    with pytest.raises(DataError, match=r"index\.parquet is missing: run dvc repro pack"):
+    with pytest.raises(DataError, match=r"index\.parquet is missing$") as caught:
         read_index(tmp_path)
+    assert caught.value.remake == tmp_path / INDEX
 
 
 def test_damaged_index(folder):

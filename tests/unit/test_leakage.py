@@ -104,5 +104,6 @@ def test_the_encoder_is_the_run_that_was_shown_most_cells_unless_named():
     cells = pd.DataFrame({"mixture": ["natural-only"] * 3 + ["cg-high"] * 3, "samples": [9, 0, 0, 1, 1, 0]})
     assert choose_encoder(RUNS, cells, None).name == "cg-high-s0"
     assert choose_encoder(RUNS, cells, "natural-only-s0").name == "natural-only-s0"
-    with pytest.raises(ParameterError, match=r"leakage\.encoder 'resnet' is no run of this study: name one of natural"):
+    with pytest.raises(ParameterError, match=r"^'resnet' is no run of this study: name one of natural") as caught:
         choose_encoder(RUNS, cells, "resnet")
+    assert caught.value.argument == "encoder"

@@ -184,9 +184,7 @@ def test_bad_images_are_left_out_counted_and_named(tmp_path, caplog):
 def test_share_of_bad_images_decides(tmp_path, share, fails):
     found = [sample("good", encoded(draw("real", "axe", 0))), sample("bad", b"")]
     if fails:
-        with pytest.raises(
-            DataError, match=r"1 of 2 images of toy are bad, more than pack.max_bad_share 0.49: 1 empty"
-        ):
+        with pytest.raises(DataError, match=r"1 of 2 images of toy are bad, more than max_bad_share 0.49: 1 empty"):
             pack_samples(found, tmp_path / "out", max_bad_share=share)
     else:
         assert pack_samples(found, tmp_path / "out", max_bad_share=share).packed == 1

@@ -14,7 +14,7 @@ from domix.cli import plan, probe
 from domix.runtime.errors import DomixError
 from domix.train.cost.work import Work
 from domix.train.machine import Machine
-from tests.commands import domix
+from tests.commands import domix, told
 from tests.tiny import WORDS, write_project
 
 MIXTURES = {"natural-only": 40, "cg-high": 80}
@@ -133,8 +133,9 @@ def test_a_mistake_is_one_sentence(project: Path, arguments: list[str], changes:
 def test_what_is_missing_is_told_with_the_command_that_makes_it(project: Path) -> None:
     (project / "artifacts/mixtures/summary.json").unlink()
     (project / "artifacts/shards/emoji/index.parquet").unlink()
-    with pytest.raises(DomixError, match="dvc repro"):
+    with pytest.raises(DomixError) as caught:
         domix(None, "plan", "--rate", "1")
+    assert told(caught.value) == "artifacts/shards/emoji/index.parquet is missing: run dvc repro pack@emoji"
 
 
 @pytest.mark.parametrize(("rate", "batch"), [(1e12, 256), (4.8e9, 64), (1.0, 8)])

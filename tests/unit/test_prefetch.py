@@ -214,8 +214,9 @@ def test_a_training_ends_with_the_sentence_of_a_damaged_image(tmp_path: Path, wo
     path = tmp_path / "shards/web/00002.tar"
     path.write_bytes(path.read_bytes().replace(b"\xff\xd8\xff", b"<html>", 1))
     job = make_job(tmp_path, loader="shards", workers=workers)
-    with pytest.raises(DataError, match=r"^the packed image real/axe/web6 cannot be decoded .* run dvc repro$"):
+    with pytest.raises(DataError, match=r"^the packed image real/axe/web6 cannot be decoded \(.*\)$") as caught:
         fit(job, out=tmp_path / "out", resume=tmp_path / "resume", about={})
+    assert caught.value.argument == "data"  # from a worker process, too
     assert not (tmp_path / "out").exists()
 
 

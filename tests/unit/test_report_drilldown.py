@@ -102,7 +102,7 @@ def test_one_seed_adds_nothing_over_seeds(tmp_path):
 
 
 def test_a_model_asked_for_that_was_not_evaluated_is_named(fake):
-    with pytest.raises(DataError, match=r"holds nothing for the public model big seed 0: run dvc repro"):
+    with pytest.raises(DataError, match=r"holds nothing for the public model big seed 0$"):
         load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, public=["big"])
 
 

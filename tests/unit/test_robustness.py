@@ -215,7 +215,7 @@ def damaged(change: Callable[[Path], None], models: list[ScoredModel], name: str
 
 def test_a_set_that_was_not_embedded(models):
     message = damaged(lambda home: home.rename(home.parent / "elsewhere"), models)
-    assert "sets/own is missing: run the stage embed" in message
+    assert message.endswith("sets/own is missing")
 
 
 def test_models_that_were_tested_on_different_images(models):
@@ -223,7 +223,7 @@ def test_models_that_were_tested_on_different_images(models):
         rows = pd.read_parquet(home / "rows.parquet").assign(row=[2, 1, 0])
         write_table(home / "rows.parquet", rows)
 
-    assert "were tested on different images of own: run dvc repro" in damaged(change, models)
+    assert damaged(change, models).endswith("were tested on different images of own")
 
 
 def test_scores_that_are_not_finite(models):

@@ -193,12 +193,14 @@ def test_numbers_that_json_lacks_are_refused(tmp_path: Path, value: float) -> No
 
 def test_a_missing_or_damaged_json_file_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    with pytest.raises(DataError, match="is missing: run the stage"):
+    with pytest.raises(DataError, match=r"is missing$") as caught:
         files.read_json(path)
+    assert caught.value.remake == path
     for content in (b"{", b"\xff\xfe", b""):
         path.write_bytes(content)
-        with pytest.raises(DataError, match="is not valid JSON"):
+        with pytest.raises(DataError, match="is not valid JSON") as caught:
             files.read_json(path)
+        assert caught.value.remake == path
 
 
 @pytest.mark.parametrize(

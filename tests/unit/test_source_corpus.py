@@ -307,4 +307,4 @@ def test_tables_that_are_none(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    fails(tmp_path, "holds no pairs of cc3m .*correct fetch.paths.cc3m")
+    fails(tmp_path, "holds no pairs of cc3m .*, or name another folder")

@@ -111,7 +111,7 @@ def fails(name: str, root: Path, pattern: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_there(tmp_path, name):
-    fails(name, tmp_path, r"holds neither imagenet.*/ nor imagenet.*\.tar.*correct fetch\.paths\.imagenet-")
+    fails(name, tmp_path, r"holds neither imagenet.*/ nor imagenet.*\.tar(\.gz)?$")
     fails(name, tmp_path / "nowhere", "holds neither")
 
 

@@ -84,7 +84,7 @@ def fails(root: Path, pattern: str) -> None:
 
 
 def test_nothing_there(tmp_path):
-    fails(tmp_path, r"does not hold images/ and mappings/: unpack ObjectNet there, or correct fetch\.paths\.objectnet")
+    fails(tmp_path, r"does not hold images/ and mappings/: unpack ObjectNet there, or name another folder$")
     (tmp_path / "images").mkdir()
     fails(tmp_path, "does not hold images/ and mappings/")
 

@@ -25,8 +25,9 @@ def test_equal_input_gives_equal_bytes(tmp_path):
 
 
 def test_faults_are_named(tmp_path):
-    with pytest.raises(DataError, match="is missing: run the stage"):
+    with pytest.raises(DataError, match=r"is missing$") as caught:
         read_table(tmp_path / "t")
+    assert caught.value.remake == tmp_path / "t"
     write_table(tmp_path / "t", FRAME)
     with pytest.raises(DataError, match="has no column 'domain'"):
         read_table(tmp_path / "t", ["text", "domain"])
@@ -34,8 +35,9 @@ def test_faults_are_named(tmp_path):
         read_metadata(tmp_path / "t")
     whole = (tmp_path / "t").read_bytes()
     (tmp_path / "t").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="not a readable parquet file"):
+    with pytest.raises(DataError, match="not a readable parquet file") as caught:
         read_table(tmp_path / "t")
+    assert caught.value.remake == tmp_path / "t"
 
 
 def test_a_damaged_body_is_named(tmp_path):

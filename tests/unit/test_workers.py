@@ -50,10 +50,10 @@ import torch
 from domix.data.loading.prefetch import prefetched
 from tests.unit.test_prefetch import Watched, batches_of
 class Slow(Watched):
-    def cut(self, rows):
+    def cut(self, rows, windows=None):
         if rows.tolist() != batches_of().rows(0).tolist():
             time.sleep(60)  # one that looks neither left nor right
-        return super().cut(rows)
+        return super().cut(rows, windows)
 with prefetched(batches_of(Slow()), workers=2, pin=False, ahead=False) as feed:
     next(iter(feed))
     print("ready", flush=True)

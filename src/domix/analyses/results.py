@@ -58,7 +58,7 @@ def _of_runs(schema: TableSchema, folder: Path, runs: Sequence[Run], missing: li
     found = pd.Series(list(zip(frame["mixture"], frame["seed"], strict=True)), index=frame.index, dtype=object)
     if lacking := sorted(wanted - set(found)):
         if missing is None:
-            raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}: run dvc repro")
+            raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}", remake=path)
         missing += [f"{mixture} seed {seed} in {folder.name}/{path.name}" for mixture, seed in lacking]
     return _ordered(frame[found.isin(wanted)], order)
 
@@ -69,7 +69,7 @@ def _of_mixtures(schema: TableSchema, folder: Path, mixtures: Sequence[str]) -> 
     if "mixture" not in frame:
         return frame
     if lacking := sorted(set(mixtures) - set(frame["mixture"])):
-        raise DataError(f"{path} holds nothing for {lacking[0]}: run dvc repro")
+        raise DataError(f"{path} holds nothing for {lacking[0]}", remake=path)
     order = {mixture: place for place, mixture in enumerate(mixtures)}
     return _ordered(frame[frame["mixture"].isin(mixtures)], order)
 

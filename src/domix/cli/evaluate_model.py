@@ -20,7 +20,7 @@ from domix.evaluate.tables import metric_table
 from domix.project.common import ARTIFACTS, SETS
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root, open_named
-from domix.runtime.errors import ParameterError
+from domix.runtime.errors import ParameterError, passing
 from domix.settings.params import Params
 from domix.study import PUBLIC, Run, Study
 
@@ -32,7 +32,7 @@ def main(params: Params, name: str, architecture: str | None = None, source: str
     subject = open_asked(params, name, architecture)
     study = params.sources[0]
     sets = [] if source in (None, study) else [source]
-    with TemporaryDirectory() as temporary:
+    with passing(templates="embed.templates"), TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         embed_clip(
             subject,

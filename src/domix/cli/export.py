@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ from domix.data.export.parquet import export_parquet
 from domix.data.export.records import arrange
 from domix.data.export.tsv import export_tsv
 from domix.data.export.webdataset import export_webdataset
-from domix.data.loading.samples import open_mixture
+from domix.data.loading.samples import Opened, open_mixture
 from domix.project.common import ARTIFACTS
-from domix.runtime.errors import ParameterError
+from domix.runtime.errors import ParameterError, passing
 
 Format = Literal["tsv", "webdataset", "parquet"]
 Dialect = Literal["csv", "reference"]
@@ -53,12 +53,19 @@ def main(asked: Asked) -> None:
     check_options(asked)
     originals = _originals(asked.images)
     out = asked.out.resolve()
+    path, shards = ARTIFACTS / "mixtures" / f"{asked.mixture}.parquet", ARTIFACTS / "shards"
     opened = open_mixture(
-        ARTIFACTS / "mixtures" / f"{asked.mixture}.parquet",
-        shards=ARTIFACTS / "shards",
+        path,
+        shards=shards,
         captions=ARTIFACTS / "captions",
         columns=["label", "split"],
     )
+    with passing(mixture=path, samples=shards, data=shards):
+        write(asked, opened, out, originals)
+
+
+def write(asked: Asked, opened: Opened, out: Path, originals: Mapping[str, Path]) -> None:
+    """Write the samples of an opened mixture."""
     mixture, table = opened.mixture, arrange(opened.mixture, opened.samples, opened.indices)
     with tqdm(total=len(table), unit=" samples", unit_scale=True, file=sys.stderr, disable=None) as bar:
         given = (mixture, table, opened.readers, out)

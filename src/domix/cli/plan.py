@@ -27,7 +27,7 @@ from domix.data.store.texts import CAPTIONS
 from domix.model import clip
 from domix.model.classifier import load_encoder
 from domix.project.common import ARTIFACTS
-from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.errors import DataError, ParameterError, passing
 from domix.runtime.files import read_json, read_text
 from domix.runtime.settings import replace
 from domix.settings.params import Params
@@ -134,17 +134,18 @@ def sizes(params: Params, domains: Sequence[str]) -> Sizes:
 def kinds(params: Params, classes: int, captions: Sequence[str]) -> list[Kind]:
     """Return the kinds of trainings that the parameters ask for."""
     checkpointing = params.trainer.grad_checkpointing
-    config = clip.load_config(params.model.name)
-    task = ClipTask(
-        name=params.model.name,
-        config=config,
-        recipe=params.train,
-        captions=captions,
-        grad_checkpointing=checkpointing,
-    )
-    with torch.device("meta"):
-        model = task.build(0)
-    context = task.targets(model).shape[1]
+    with passing(name="model.name", config="model.name"):
+        config = clip.load_config(params.model.name)
+        task = ClipTask(
+            name=params.model.name,
+            config=config,
+            recipe=params.train,
+            captions=captions,
+            grad_checkpointing=checkpointing,
+        )
+        with torch.device("meta"):
+            model = task.build(0)
+        context = task.targets(model).shape[1]
     image, text = clip_work(model, size=task.size, context=context)
     both = (image + text).accumulated(params.train.accumulate)
     title = (
@@ -161,15 +162,16 @@ def _supervised(params: Params, classes: int, samples: int) -> Kind:
     outputs = classes + (IMAGENET if params.base else 0)
     recipe = params.supervised
     names = tuple(str(number) for number in range(outputs))
-    task = SupervisedTask(
-        name=recipe.encoder,
-        encoder=load_encoder(recipe.encoder, params.model.name),
-        recipe=recipe,
-        labels=Labels(names, 0, torch.zeros(samples, dtype=torch.long).numpy()),
-        grad_checkpointing=params.trainer.grad_checkpointing,
-    )
-    with torch.device("meta"):
-        model = task.build(0)
+    with passing(name="supervised.encoder", encoder="supervised.encoder", model_name="model.name", config="model.name"):
+        task = SupervisedTask(
+            name=recipe.encoder,
+            encoder=load_encoder(recipe.encoder, params.model.name),
+            recipe=recipe,
+            labels=Labels(names, 0, torch.zeros(samples, dtype=torch.long).numpy()),
+            grad_checkpointing=params.trainer.grad_checkpointing,
+        )
+        with torch.device("meta"):
+            model = task.build(0)
     work = count(model, lambda whole, images: whole(images), torch.empty(1, 3, task.size, task.size))
     title = f"classifiers {task.name}: {_giga(work.forward)} GFLOP forward for an image, {outputs} outputs"
     return Kind(title, task, recipe, recipe.mixtures, model, work, 1)

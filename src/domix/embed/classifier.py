@@ -55,7 +55,7 @@ def embed_classifier(
     own = study_set(study).classes
     first = config["first_class"]
     if config["classes"][first : first + len(own)] != own:
-        raise DataError(f"{model} tells other classes apart than {study} has: run dvc repro train_supervised")
+        raise DataError(f"{model} tells other classes apart than {study} has", remake=model)
     passes = _ClassifierPasses(classifier, config, sha256_file(model / WEIGHTS), means)
     told = [shards for shards in sets if passes.tells(further_set(shards).classes, shards.name)]
     passes.run(folder, study=study, sets=told, checkpoints=checkpoints or {}, epochs=epochs)

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from domix.runtime.arrays import BLOCK
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
 from domix.runtime.tables import Column, TableSchema
 
@@ -53,7 +53,6 @@ SCORED_KEYS = ("format", "model_sha256", "source", "classes")  # what the meta o
 SUPERVISED = "supervised"  # the kind of models that have scores in place of embeddings
 CHECKPOINTS, SETS = "checkpoints", "sets"
 LENGTH_TOLERANCE = 1e-3  # of an L2-normalised vector; wide enough for embeddings computed in bf16 and normalised there
-AGAIN = "delete the folder and run dvc repro"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,9 @@ class Embeddings:
             means_GKC = file.get_tensor(name)
         expected = (len(self.domains), len(self.classes))
         if means_GKC.ndim != 3 or means_GKC.shape[:2] != expected:
-            raise DataError(f"{path}: layer {name!r} has shape {means_GKC.shape}, not {(*expected, 'C')}: {AGAIN}")
+            raise DataError(
+                f"{path}: layer {name!r} has shape {means_GKC.shape}, not {(*expected, 'C')}", remake=self.folder
+            )
         return means_GKC
 
 
@@ -150,7 +151,7 @@ def load_embeddings(folder: Path) -> Embeddings:
         DataError: a file is missing or damaged, or the parts do not fit each other.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is missing: run the stage embed for this run (dvc repro)")
+        raise DataError(f"{folder} is missing", remake=folder)
     embeddings = Embeddings(
         folder=folder,
         image=_read_array(folder / "image.npy"),
@@ -158,10 +159,11 @@ def load_embeddings(folder: Path) -> Embeddings:
         text=_read_array(folder / "text.npy"),
         meta=read_json(folder / "meta.json"),
     )
-    _check(embeddings)
+    with passing(folder=folder):
+        _check(embeddings)
     with _open_layers(folder / "layers.safetensors") as file:
         if missing := sorted(set(embeddings.layers) - set(file.keys())):
-            raise DataError(f"{folder / 'layers.safetensors'} lacks the layers {', '.join(missing)}: {AGAIN}")
+            raise DataError(f"{folder / 'layers.safetensors'} lacks the layers {', '.join(missing)}", remake=folder)
     return embeddings
 
 
@@ -198,7 +200,7 @@ class Scored:
                 scores = part if self.text is None else part @ self.text.T
             if not np.isfinite(scores).all():
                 raise DataError(
-                    f"{self.folder} holds NaN or infinite values, as after a training that diverged: {AGAIN}"
+                    f"{self.folder} holds NaN or infinite values, as after a training that diverged", remake=self.folder
                 )
             yield scores
 
@@ -215,11 +217,10 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
     Raises:
         DataError: a file is missing or damaged, or the parts do not fit each other.
     """
-    stage = "embed" if kind == "clip" else f"embed_{kind}"
     home = folder if source is None else folder / SETS / source
     where = home if checkpoint is None else home / CHECKPOINTS / checkpoint_name(checkpoint)
     if not where.is_dir():
-        raise DataError(f"{where} is missing: run the stage {stage} for this run (dvc repro)")
+        raise DataError(f"{where} is missing", remake=where)
     rows, meta = ROWS.read(home / "rows.parquet"), read_json(home / "meta.json")
     meta = meta if isinstance(meta, dict) else {}
     names = ("scores.npy", None) if kind == SUPERVISED else ("image.npy", "text.npy")
@@ -231,7 +232,8 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
         image=_read_array(where / names[0], mapped=True),
         text=_read_array(where / names[1]) if names[1] else None,
     )
-    _check_scored(scored, where / names[0])
+    with passing(folder=where):
+        _check_scored(scored, where / names[0])
     return scored
 
 
@@ -259,7 +261,7 @@ def check_index(folder: Path, index: Path) -> None:
     """
     known = read_json(folder / "meta.json").get("index_sha256")
     if known is not None and known != sha256_file(index):
-        raise DataError(f"{folder} was made of other images than {index} lists: run dvc repro")
+        raise DataError(f"{folder} was made of other images than {index} lists", remake=folder)
 
 
 def _check_scored(s: Scored, path: Path) -> None:
@@ -311,22 +313,22 @@ def _check(e: Embeddings) -> None:
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise DataError(f"{message}: {AGAIN}")
+        raise DataError(message, argument="folder")
 
 
 def _read_array(path: Path, *, mapped: bool = False) -> NDArray[np.float32]:
     try:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: {AGAIN}") from None
+        raise DataError(f"{path} is missing", remake=path) from None
     except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): {AGAIN}") from error
+        raise DataError(f"{path} is damaged ({error})", remake=path) from error
 
 
 def _open_layers(path: Path) -> Any:
     try:
         return safe_open(path, framework="numpy")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: {AGAIN}") from None
+        raise DataError(f"{path} is missing", remake=path) from None
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): {AGAIN}") from error
+        raise DataError(f"{path} is damaged ({error})", remake=path) from error

@@ -17,7 +17,7 @@ from domix.data.mixtures.cells import count_cells
 from domix.data.store.index import INDEX, read_index
 from domix.embed.embeddings import ROW_COLUMNS
 from domix.embed.label_spaces import label_space
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 
 COLUMNS = [*ROW_COLUMNS, "split", *(name for name in IDENTITY if name not in ROW_COLUMNS)]
 
@@ -54,7 +54,8 @@ def study_set(shards: Path) -> EvaluationSet:
         DataError: the index is missing or damaged, or holds no test image.
     """
     index = read_index(shards, COLUMNS)
-    cells = count_cells(index)
+    with passing(index=shards):
+        cells = count_cells(index)
     rows = _some(index[index["split"] == "test"], shards)
     return EvaluationSet(shards, rows, list(cells.classes), list(cells.domains))
 
@@ -69,7 +70,7 @@ def further_set(shards: Path) -> EvaluationSet:
     index = read_index(shards, COLUMNS)
     rows = _some(index if space.split == "all" else index[index["split"] == "test"], shards)
     if rows["label"].min() < 0 or rows["label"].max() >= len(space.answers or space.classes):
-        raise DataError(f"{shards / INDEX} has images without a known class: take {shards.name} out of embed.sets")
+        raise DataError(f"{shards / INDEX} has images without a known class: leave the set out", argument="sets")
     return EvaluationSet(shards, rows, space.classes, sorted(rows["domain"].unique()), space.subset, space.answers)
 
 

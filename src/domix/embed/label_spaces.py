@@ -23,7 +23,7 @@ from domix.data.classes.imagenet import imagenet_classes
 from domix.data.classes.imagenet_subsets import ANSWERS, subset_labels
 from domix.data.mixtures.cells import count_cells, read_samples
 from domix.data.store.index import INDEX
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.runtime.files import read_json
 
 COLUMNS = ("row", "domain", "class", "label", "split")
@@ -59,8 +59,9 @@ def label_space(source: str, shards: Path) -> LabelSpace:
     if has_imagenet_labels(index):
         return LabelSpace(texts, subset_labels(source), None, split)
     if index["class"].isna().any():
-        raise DataError(f"{shards / INDEX} holds images without a class: take {source} out of embed.sets")
-    classes = count_cells(index).classes
+        raise DataError(f"{shards / INDEX} holds images without a class: leave the set out", argument="sets")
+    with passing(index=shards):
+        classes = count_cells(index).classes
     if all(name in imagenet_classes() for name in classes):
         answers = [[imagenet_classes()[name].label] for name in classes]
         whole = len(classes) == len(texts)
@@ -79,5 +80,5 @@ def _read_answers(path: Path, index: pd.DataFrame) -> list[list[int]]:
     answers, known = read_json(path), range(len(imagenet_classes()))
     fine = isinstance(answers, list) and len(answers) > index["label"].max() and index["label"].min() >= 0
     if not fine or not all(isinstance(some, list) and some and set(some) <= set(known) for some in answers):
-        raise DataError(f"{path} does not name ImageNet labels from 0 to 999 for every class: run dvc repro -f pack")
+        raise DataError(f"{path} does not name ImageNet labels from 0 to 999 for every class", remake=path)
     return answers

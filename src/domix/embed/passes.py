@@ -36,7 +36,7 @@ from domix.encoders.preprocess import Preprocess
 from domix.model.checkpoint import fill, load_tensors
 from domix.runtime.arrays import new_array
 from domix.runtime.code_digest import code_digest
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.runtime.files import atomic_folder, sha256_file
 from domix.runtime.kept import Kept
 
@@ -153,7 +153,11 @@ class Passes(ABC):
                 write_about(out, opened.what.rows, meta)
 
     def _open(self, what: EvaluationSet) -> Opened:
-        with ShardReader(what.shards) as reader, _bar(len(what.rows), f"decode {what.source}") as advance:
+        with (
+            passing(data=what.shards),
+            ShardReader(what.shards) as reader,
+            _bar(len(what.rows), f"decode {what.source}") as advance,
+        ):
             folder, threads = self.means.cache / "evaluation", self.means.threads
             return Opened(
                 what, open_images(folder, reader, what.rows, self.preprocess, threads=threads, advance=advance)
@@ -185,7 +189,7 @@ class Passes(ABC):
             return
         assert weights.path is not None, "the last weights come first"
         logger.info("on to the weights %s", weights.path)
-        fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are")
+        fill(self._instance, load_tensors(weights.path), f"the weights {weights.path} are", remake=weights.path)
         self._held = weights.sha256
 
 
@@ -244,5 +248,5 @@ def trained_epochs(model: Path) -> int | None:
         last = pd.read_csv(path, usecols=["step", "epoch"]).iloc[-1]
         step, epoch = float(last["step"]), float(last["epoch"])
     except (ValueError, IndexError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): train again (dvc repro -f)") from None
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", remake=path) from None
     return int(epoch) if epoch - int(epoch) < epoch / step else math.ceil(epoch)

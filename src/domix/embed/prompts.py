@@ -38,11 +38,12 @@ def templates(spec: str | Sequence[str]) -> list[Template]:
         return _named(str(spec))
     sentences = [spec] if isinstance(spec, str) else spec
     if not sentences:
-        raise ParameterError("embed.templates is empty: name a set of templates, or sentences with {}")
+        raise ParameterError("templates is empty: name a set of templates, or sentences with {}", argument="templates")
     for text in sentences:
         if "{}" not in text:
             raise ParameterError(
-                f"embed.templates must be one of {', '.join(SETS)}, or sentences with {{}} for the class, not {text!r}"
+                f"templates must be one of {', '.join(SETS)}, or sentences with {{}} for the class, not {text!r}",
+                argument="templates",
             )
     return [_fill(text) for text in sentences]
 

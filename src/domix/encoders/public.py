@@ -13,8 +13,7 @@ Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from domix.encoders.weight_files import SUFFIXES, read_tensors
 from domix.model.checkpoint import CONFIG
 from domix.model.checkpoint import WEIGHTS as SAFE_WEIGHTS
 from domix.model.clip import build, image_size, load_config, tokenizer
-from domix.runtime.errors import DataError, DomixError, ParameterError
+from domix.runtime.errors import DataError, DomixError, ParameterError, passing
 from domix.runtime.files import read_json
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def load_public(weights: str, architecture: str | None = None, *, caches: Caches
 def _build(config: dict[str, Any], weights: str) -> Clip:
     """Build a described model, if its texts and images can be prepared here."""
     _refuse_impossible(config, weights)
-    with _speaking_of(f"the model {weights}"):
+    with passing(config=f"the model {weights}"):
         return build(config, seed=0)
 
 
@@ -102,7 +101,7 @@ def _refuse_impossible(config: dict[str, Any], weights: str) -> None:
 
     if ":" in str(config["vision_cfg"].get("timm_model_name", "")):
         raise DataError(f"the model {weights} has an image tower from a network: {config['vision_cfg']}")
-    with _speaking_of(f"the model {weights}"):
+    with passing(config=f"the model {weights}"):
         tokenizer(config)
         image_size(config)
         with torch.device("meta"):
@@ -134,17 +133,8 @@ def _find(weights: str, architecture: str | None, caches: Caches) -> _Descriptio
 
 
 def _configuration(architecture: str) -> dict[str, Any]:
-    with _speaking_of("the architecture"):
+    with passing(name="the architecture"):
         return load_config(architecture)
-
-
-@contextmanager
-def _speaking_of(what: str) -> Generator[None]:
-    """Let complaints of domix.model.clip, which speak of the parameter model.name, speak of `what`."""
-    try:
-        yield
-    except ParameterError as error:
-        raise ParameterError(str(error).replace("model.name", what, 1)) from error
 
 
 def _tagged(architecture: str, tag: str, caches: Caches) -> _Description:
@@ -216,7 +206,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _size(config: dict[str, Any], which: object) -> int:
-    with _speaking_of(str(which)):
+    with passing(config=str(which)):
         return image_size(config)
 
 

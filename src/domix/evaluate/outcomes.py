@@ -11,6 +11,7 @@ Shapes: N images of the test split, n of one group.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +117,7 @@ def classify(scored: Scored, plan: Plan, model: ScoredModel, checkpoint: int) ->
         DataError: the scores are of other classes or domains than the plan, or not finite.
     """
     if scored.classes != list(plan.study.classes) or not set(scored.rows["domain"]) <= set(plan.study.domains):
-        raise DataError(
-            f"{scored.folder} has other classes or domains than artifacts/mixtures/summary.json: run dvc repro"
-        )
+        raise DataError(f"{scored.folder} has other classes or domains than the study", remake=scored.folder)
     label = scored.rows["label"].to_numpy(dtype=np.int64)
     return Outcome(model, checkpoint, scored.rows[ROWS], rank_blocks(scored.blocks(), label, plan.study.test_labels))
 
@@ -131,9 +130,15 @@ def check_same_images(outcomes: Sequence[Outcome]) -> None:
     """
     for outcome in outcomes[1:]:
         if not outcome.rows.equals(outcomes[0].rows):
+            first, other = outcomes[0].model, outcome.model
             raise DataError(
-                f"runs {outcomes[0].model.run} and {outcome.model.run} were tested on different images: run dvc repro"
+                f"runs {first.run} and {other.run} were tested on different images", remake=above(first, other)
             )
+
+
+def above(a: ScoredModel, b: ScoredModel) -> Path:
+    """Return the folder that holds the embeddings of both models, for which of them is outdated is not known."""
+    return Path(os.path.commonpath([a.folder, b.folder]))
 
 
 def groups(rows: pd.DataFrame, plan: Plan) -> Iterator[Group]:

@@ -24,7 +24,7 @@ from domix.evaluate import metrics
 from domix.evaluate.ranking import rank_blocks
 from domix.evaluate.robustness import IMAGENET, Judged, classify_set
 from domix.evaluate.trajectories import final_epoch
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.study import Study
 
 Ints = NDArray[np.integer[Any]]
@@ -57,7 +57,7 @@ def read_answers(folder: Path, kind: str, study: Study) -> Answers:
     """
     final, kept = load_scored(folder, kind), checkpoints_of(folder)
     if final.classes != list(study.classes):
-        raise DataError(f"{folder} has other classes than artifacts/mixtures/summary.json: run dvc repro")
+        raise DataError(f"{folder} has other classes than the study", remake=folder)
     last = final_epoch(final.meta, kept)
     steps = [*(epoch for epoch in kept if epoch != last), last]
     where = final.rows["domain"].isin([study.test_domain, study.natural_domain]).to_numpy()
@@ -77,7 +77,8 @@ def _imagenet(folder: Path, kind: str, checkpoint: int | None) -> Judged | None:
     if IMAGENET not in sets_of(folder):
         return None
     scored = load_scored(folder, kind, checkpoint=checkpoint, source=IMAGENET)
-    return classify_set(scored.blocks(), scored.rows["label"].to_numpy(dtype=np.int64))
+    with passing(blocks=scored.folder):
+        return classify_set(scored.blocks(), scored.rows["label"].to_numpy(dtype=np.int64))
 
 
 def results(answers: Answers, study: Study, *, imagenet: bool = True) -> dict[str, Any]:

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from domix.embed.embeddings import Scored, load_scored, sets_of
 from domix.evaluate import metrics
 from domix.evaluate.bootstrap import bootstrap
-from domix.evaluate.outcomes import Plan, RunOutcomes, ScoredModel
+from domix.evaluate.outcomes import Plan, RunOutcomes, ScoredModel, above
 from domix.evaluate.schemas import BALANCED, CURVES, POOLED, ROBUSTNESS
 from domix.evaluate.statistics import CLOPPER_PEARSON, Interval, clopper_pearson, percentile_interval
 from domix.evaluate.trajectories import epochs_of
 from domix.evaluate.zeroshot import rank_right
 from domix.runs import PUBLIC, SUPERVISED
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, passing
 from domix.runtime.seeds import derive
 
 Ints = NDArray[np.int64]
@@ -94,7 +94,7 @@ def classify_views(blocks: Iterable[NDArray[np.float32]], label: Ints, views: Se
         for judge in judges if done <= len(label) else []:
             judge.take(scores_BC, part)
     if done != len(label):
-        raise DataError(f"there are scores of {done:,} images, but labels of {len(label):,}: run dvc repro")
+        raise DataError(f"there are scores of {done:,} images, but labels of {len(label):,}", argument="blocks")
     return [judge.judged() for judge in judges]
 
 
@@ -117,8 +117,9 @@ class _Judge:
             columns[own] = [column for column in found if column is not None]
             if not columns[own]:
                 raise DataError(
-                    f"no right answer of label {own} is in the view {self.view.name!r}: the set's classes and"
-                    " labels do not fit together; run dvc repro -f pack"
+                    f"no right answer of label {own} is in the view {self.view.name!r}, so that the set's classes and"
+                    " labels do not fit together",
+                    argument="view",
                 )
         width = max(map(len, columns.values()), default=1)
         table = np.zeros((max(columns, default=0) + 1, width), dtype=np.int64)
@@ -174,7 +175,8 @@ def robustness_table(models: Iterable[ScoredModel], sets: Sequence[str], plan: P
             first, images = seen.setdefault(name, (model, scored.rows))
             if not scored.rows.equals(images):
                 raise DataError(
-                    f"{first.folder} and {model.folder} were tested on different images of {name}: run dvc repro"
+                    f"{first.folder} and {model.folder} were tested on different images of {name}",
+                    remake=above(first, model),
                 )
             rows += _rows_of_set(model, name, scored, list(views_of(name, opened)), plan)
     return pd.DataFrame(rows, columns=ROBUSTNESS.names) if rows else ROBUSTNESS.empty()
@@ -192,7 +194,9 @@ def set_curves(runs: Iterable[RunOutcomes], sets: Sequence[str], plan: Plan) -> 
                 scored = load_scored(model.folder, model.run.kind, checkpoint=checkpoint, source=name)
                 views = list(views_of(name, {name: scored}))[:2]
                 label = scored.rows["label"].to_numpy(dtype=np.int64)
-                for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
+                with passing(blocks=scored.folder):
+                    said = classify_views(scored.blocks(), label, views)
+                for view, judged in zip(views, said, strict=True):
                     head = model.run.keys | {"checkpoint": epoch, "domain": name, "cells": view.name}
                     size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
                     found = {POOLED: metrics.accuracy(judged.right())}
@@ -232,7 +236,9 @@ def _rows_of_set(
     model: ScoredModel, name: str, scored: Scored, views: Sequence[View], plan: Plan
 ) -> Iterator[dict[str, Any]]:
     label = scored.rows["label"].to_numpy(dtype=np.int64)
-    for view, judged in zip(views, classify_views(scored.blocks(), label, views), strict=True):
+    with passing(blocks=scored.folder):
+        said = classify_views(scored.blocks(), label, views)
+    for view, judged in zip(views, said, strict=True):
         head = model.run.keys | {"set": name, "labels": view.name}
         size = {"n": len(judged.label), "n_classes": len(np.unique(judged.label))}
         labels = len(scored.classes if view.subset is None else view.subset)

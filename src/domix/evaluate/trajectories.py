@@ -17,7 +17,7 @@ from domix.evaluate.measures import estimates
 from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, classify, groups
 from domix.evaluate.schemas import CURVES, CURVES_PER_CLASS
 from domix.evaluate.tables import class_counts
-from domix.runs import PUBLIC, SUPERVISED
+from domix.runs import PUBLIC
 from domix.runtime.errors import DataError
 
 
@@ -78,10 +78,10 @@ def final_epoch(meta: Mapping[str, Any], kept: Sequence[int]) -> int:
 
 def _require_enough(model: ScoredModel, found: int, wanted: int) -> None:
     if found < wanted:
-        section = "supervised" if model.run.kind == SUPERVISED else "train"
         raise DataError(
-            f"evaluate.last asks for the last {wanted} checkpoints, but {model.folder} holds {found}: ask for more in"
-            f" {section}.checkpoints, with embed.checkpoints true, or lower evaluate.last"
+            f"the last {wanted} checkpoints are asked for, but {model.folder} holds {found}: keep and embed more, or"
+            " ask for fewer",
+            argument="last",
         )
 
 

@@ -48,9 +48,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"the weights {path} are missing: run the stage that makes them (dvc repro)") from None
+        raise DataError(f"the weights {path} are missing", remake=path) from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"the weights {path} are damaged ({error}): delete the file and run dvc repro") from error
+        raise DataError(f"the weights {path} are damaged ({error})", remake=path) from error
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -64,11 +64,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         DataError: the file is missing or damaged, or holds the weights of another model.
     """
-    fill(model, load_tensors(path), f"the weights {path} are")
+    fill(model, load_tensors(path), f"the weights {path} are", remake=path)
 
 
-def fill(model: nn.Module, tensors: dict[str, Tensor], which: str) -> None:
-    """Put weights and buffers into `model`; `which` tells of them, for the message.
+def fill(model: nn.Module, tensors: dict[str, Tensor], which: str, *, remake: Path) -> None:
+    """Put weights and buffers into `model`.
+
+    Args:
+        model: to be filled.
+        tensors: weights and buffers by name.
+        which: tells of them, for the message.
+        remake: the file or folder that they were read from.
 
     Raises:
         DataError: they are another model's.
@@ -80,7 +86,8 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], which: str) -> None:
         found, asked = _shape(tensors, differing[0]), _shape(wanted, differing[0])
         raise DataError(
             f"{which} another model's: {differing[0]} is {found} there and {asked} in the configuration"
-            f" ({len(differing)} differ); delete them and run dvc repro"
+            f" ({len(differing)} differ)",
+            remake=remake,
         )
     model.load_state_dict(tensors)
 

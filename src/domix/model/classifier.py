@@ -22,7 +22,7 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.seeds import derive
 
-OWN = "clip"  # the encoder that has the image tower of model.name
+OWN = "clip"  # the encoder that has the image tower of the CLIP model
 # The reference study's names of encoders: a CLIP model, or one of timm's.
 ALIASES = {
     "rn50-clip": {"clip": "RN50"},
@@ -41,7 +41,11 @@ def load_encoder(name: str, model_name: str) -> dict[str, Any]:
 
     known = {"clip": model_name} if name == OWN else ALIASES.get(name, {"timm": name})
     if "clip" in known:
-        config = clip.load_config(known["clip"])
+        try:
+            config = clip.load_config(known["clip"])
+        except ParameterError as error:
+            error.argument = "model_name"
+            raise
         return {"clip": config, "image_size": clip.image_size(config)}
     models = timm.list_models()
     if known["timm"] not in models:
@@ -50,7 +54,7 @@ def load_encoder(name: str, model_name: str) -> dict[str, Any]:
         hint = (
             f"did you mean {' or '.join(near)}?" if near else f"known are {OWN}, {', '.join(ALIASES)} and timm's models"
         )
-        raise ParameterError(f"supervised.encoder: there is no encoder {name!r}; {hint}")
+        raise ParameterError(f"there is no encoder {name!r}; {hint}", argument="name")
     return known | {"image_size": _size_of_timm(known["timm"])}
 
 
@@ -61,7 +65,7 @@ def _size_of_timm(name: str) -> int:
     described = timm.get_pretrained_cfg(name)
     shape = tuple(described.input_size) if described else ()
     if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-        raise ParameterError(f"supervised.encoder: {name} reads images {shape}, not square ones of three channels")
+        raise ParameterError(f"{name} reads images {shape}, not square ones of three channels", argument="name")
     return shape[1]
 
 
@@ -135,7 +139,7 @@ def build(encoder: dict[str, Any], *, outputs: int, seed: int) -> Classifier:
         try:
             return TimmClassifier(timm.create_model(encoder["timm"], pretrained=False, num_classes=outputs))
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise ParameterError(f"supervised.encoder: timm cannot build {encoder['timm']}: {error}") from error
+            raise ParameterError(f"timm cannot build {encoder['timm']}: {error}", argument="encoder") from error
 
 
 def load_classifier(folder: Path) -> tuple[Classifier, dict[str, Any]]:

@@ -47,17 +47,17 @@ def load_config(name: str) -> dict[str, Any]:
     folded = {model.lower(): model for model in known}  # names are told apart by case; mistakes in it are common
     near = [folded[match] for match in difflib.get_close_matches(name.lower(), list(folded), n=3)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(shipped)} and open_clip's models"
-    raise ParameterError(f"model.name: there is no model {name!r}; {hint}")
+    raise ParameterError(f"there is no model {name!r}; {hint}", argument="name")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = read_json(path, mend="correct it, or name another file")
     except DataError as error:
-        raise ParameterError(f"model.name: {error}") from error
+        raise ParameterError(str(error), argument="name") from error
     missing = [key for key in SECTIONS if not isinstance(config, dict) or key not in config]
     if missing:
-        raise ParameterError(f"model.name: {path} is no open_clip configuration: it lacks {', '.join(missing)}")
+        raise ParameterError(f"{path} is no open_clip configuration: it lacks {', '.join(missing)}", argument="name")
     return config
 
 
@@ -80,16 +80,18 @@ def build(config: dict[str, Any], *, seed: int) -> Clip:
         try:
             return kind(**arguments)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise ParameterError(f"model.name: open_clip cannot build this model: {error}") from error
+            raise ParameterError(f"open_clip cannot build this model: {error}", argument="config") from error
 
 
 def _refuse_remote(config: dict[str, Any]) -> None:
     """Refuse what open_clip would fetch from a network, and what has no contrastive loss alone."""
     for key in ("hf_model_name", "hf_tokenizer_name"):
         if value := config["text_cfg"].get(key):
-            raise ParameterError(f"model.name: the text tower needs {value!r} from a network; choose a model without")
+            raise ParameterError(
+                f"the text tower needs {value!r} from a network; choose a model without", argument="config"
+            )
     if "multimodal_cfg" in config:
-        raise ParameterError("model.name: CoCa models also learn to write captions; choose a CLIP model")
+        raise ParameterError("CoCa models also learn to write captions; choose a CLIP model", argument="config")
 
 
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
@@ -105,7 +107,8 @@ def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
     made = SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
     if text.get("vocab_size", made.vocab_size) < made.vocab_size:
         raise ParameterError(
-            f"model.name: text_cfg.vocab_size is {text['vocab_size']}, fewer than the tokenizer's {made.vocab_size}"
+            f"text_cfg.vocab_size is {text['vocab_size']}, fewer than the tokenizer's {made.vocab_size}",
+            argument="config",
         )
     return made
 
@@ -115,7 +118,7 @@ def image_size(config: dict[str, Any]) -> int:
     size = config["vision_cfg"].get("image_size", 224)
     sides = set(size) if isinstance(size, (list, tuple)) else {size}
     if len(sides) != 1:
-        raise ParameterError(f"model.name: images must be square, but image_size is {size}")
+        raise ParameterError(f"images must be square, but image_size is {size}", argument="config")
     return sides.pop()
 
 

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from domix.project.remedies import sentence
 from domix.project.signals import CUT_SHORT, SIGNALS, heeded
 from domix.runs import CLIP, Run, list_runs
 from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
@@ -108,7 +109,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _fail(name: str, error: Exception, code: int) -> None:
-    print(f"{name}: {error}", file=sys.stderr)
+    print(f"{name}: {sentence(error)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -174,7 +175,9 @@ def naming_files(params: Params, name: str) -> Generator[None]:
         root = source_root(params, name)
         own = f"these files are yours: fetch.paths.{name} is {root}"
         fetched = f"delete what is damaged in {root} and run dvc repro -f fetch@{name} to download it again"
-        raise DataError(f"{error} ({own if name in params.fetch.paths else fetched})") from error
+        if error.remake is None:  # else it is a file of the pipeline's own
+            error.args = (f"{error} ({own if name in params.fetch.paths else fetched})",)
+        raise
 
 
 def _record_time(name: str, arguments: list[str], seconds: float) -> None:

@@ -1,5 +1,6 @@
 """What the embedding stages share: which images, which checkpoints, by what means."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from domix.embed.passes import ComputeContext, here, kept_checkpoints
 from domix.project.common import ARTIFACTS, SETS, STATE, original_root
+from domix.runtime.errors import passing
 from domix.settings.params import Params
 
 
@@ -29,3 +31,8 @@ def images_of(params: Params) -> dict[str, Any]:
 def checkpoints_in(model: Path, params: Params) -> dict[int, Path]:
     """Return the checkpoints of a model folder by their epochs, if they are asked for."""
     return kept_checkpoints(model) if params.embed.checkpoints else {}
+
+
+def passing_settings() -> AbstractContextManager[None]:
+    """Name the keys of what the embedding stages pass on, where one of them is wrong."""
+    return passing(templates="embed.templates", sets="embed.sets")

@@ -16,7 +16,7 @@ from domix.data.mixtures.mixture import Mixture, drop_rows
 from domix.data.mixtures.names import parse_mixtures
 from domix.data.mixtures.recipes import Recipe
 from domix.project.common import ARTIFACTS
-from domix.runtime.errors import ParameterError
+from domix.runtime.errors import ParameterError, passing
 from domix.settings.params import Params
 
 
@@ -33,7 +33,8 @@ def load(params: Params) -> MixtureInputs:
     """Read the indices and check what the study withholds."""
     source = params.sources[0]
     indices = {name: read_source(params, name) for name in [source, *params.base]}
-    cells = count_cells(indices[source])
+    with passing(index=ARTIFACTS / "shards" / source):
+        cells = count_cells(indices[source])
     split = make_split(
         cells,
         test_domain=params.test_domain,
@@ -60,7 +61,8 @@ def build(params: Params, study: MixtureInputs, recipes: list[Recipe]) -> Iterat
     gone = {}
     if params.mixing.drop != "none":
         bits = params.mixing.near_bits if params.mixing.drop == "near" else None
-        gone = rows_to_drop(study.indices, params.test_domain, study.split.test_classes, near_bits=bits)
+        with passing(indices=ARTIFACTS / "shards"):
+            gone = rows_to_drop(study.indices, params.test_domain, study.split.test_classes, near_bits=bits)
     source = params.sources[0]
     for recipe in recipes:
         mixture = build_mixture(recipe, study.cells, study.split, source=source, base=base, sketches=sketches)
@@ -73,4 +75,5 @@ def read_sketches(params: Params, study: MixtureInputs) -> Ints:
         raise ParameterError(f"mixtures with sketches need {additions.SOURCE} among the sources: add it to `sources`")
     index = study.indices[additions.SOURCE] = read_source(params, additions.SOURCE)
     by_name = params.mixing.sketch_filter == "reference"
-    return additions.unlike_sketches(index, study.cells.classes, by_name=by_name)
+    with passing(index=ARTIFACTS / "shards" / additions.SOURCE):
+        return additions.unlike_sketches(index, study.cells.classes, by_name=by_name)

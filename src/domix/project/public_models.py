@@ -15,7 +15,8 @@ def open_named(params: Params, name: str) -> ClipSubject:
     try:
         return open_public(from_root(asked.weights), asked.architecture and from_root(asked.architecture))
     except DomixError as error:
-        raise type(error)(f"models.{name}: {error}") from error
+        error.prefixed(f"models.{name}")
+        raise
 
 
 def from_root(place: str) -> str:

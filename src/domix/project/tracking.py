@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domix.project.common import STATE, git_state, original_root
+from domix.runtime.errors import passing
 from domix.runtime.tracking.heartbeat import Heartbeat
 from domix.runtime.tracking.mlflow_store import open_tracker
 from domix.runtime.tracking.registry import Registry, Save
@@ -49,9 +50,9 @@ def tracker_of(
         told = os.environ.get(PROGRESS)
         listeners: list[Tracker] = [Heartbeat(Path(told))] if told else []
         if tracking.tensorboard:
-            listeners.append(
-                TensorboardTracker(original_root() / STATE / "tensorboard" / stage / _own(run_name, resume))
-            )
+            folder = original_root() / STATE / "tensorboard" / stage / _own(run_name, resume)
+            with passing(tensorboard="tracking.tensorboard"):
+                listeners.append(TensorboardTracker(folder))
         record = open_tracker(
             enabled=tracking.enabled,
             uri=os.environ.get("MLFLOW_TRACKING_URI"),

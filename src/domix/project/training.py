@@ -15,6 +15,7 @@ from domix.data.loading.samples import Opened, open_mixture, shard_numbers
 from domix.project.allocation import stand_alone
 from domix.project.common import ARTIFACTS, RATES, STATE, original_root
 from domix.project.tracking import tracker_of
+from domix.runtime.errors import passing
 from domix.runtime.files import digest_of
 from domix.runtime.tracking.registry import Save
 from domix.settings.params import Params
@@ -42,7 +43,13 @@ def images_of(params: Params, opened: Opened) -> ImageSet:
     """Return the images of a mixture."""
     kept = original_root() / STATE
     threads = os.cpu_count() or 1
-    return open_images(opened, params.trainer, cache=kept / "images", spool=kept / "spool", threads=threads)
+    with passing(data=shards_of(opened), url="trainer.shards"):
+        return open_images(opened, params.trainer, cache=kept / "images", spool=kept / "spool", threads=threads)
+
+
+def shards_of(opened: Opened) -> Path:
+    """Return the folder of a mixture's packed images: its source's, or all sources' where it has several."""
+    return next(iter(opened.folders.values())) if len(opened.folders) == 1 else ARTIFACTS / "shards"
 
 
 def sample_weights(recipe: Recipe, opened: Opened) -> dict[str, Any]:
@@ -81,16 +88,17 @@ def train(
     inputs = {"mixture": opened.mixture.digest, "data": data}
     quiet()
     stand_alone()
-    fit(
-        job,
-        out=out,
-        resume=resume,
-        open_tracker=tracker_of(params, stage, out.name, inputs, resume=resume, save=save),
-        about={"mixture": describe(opened)},
-        rates=RATES / out.parent.name / f"{out.name}.csv",
-        make_validator=make_validator,
-        draw=lambda: first_batch.draw(job, words_of(opened), name=out.name),
-    )
+    with passing(data=shards_of(opened), url="trainer.shards"):
+        fit(
+            job,
+            out=out,
+            resume=resume,
+            open_tracker=tracker_of(params, stage, out.name, inputs, resume=resume, save=save),
+            about={"mixture": describe(opened)},
+            rates=RATES / out.parent.name / f"{out.name}.csv",
+            make_validator=make_validator,
+            draw=lambda: first_batch.draw(job, words_of(opened), name=out.name),
+        )
 
 
 def resume_folder(job: Job, data: str) -> Path:

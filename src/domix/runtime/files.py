@@ -107,12 +107,12 @@ def write_json(path: Path, tree: Any) -> None:
     write_text(path, json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_text(path: Path, *, mend: str = "get it anew", line_ends: bool = True) -> str:
+def read_text(path: Path, *, mend: str | None = "get it anew", line_ends: bool = True) -> str:
     """Read a text that a user may have made or edited, with any system's line ends, as `\\n`, and byte order mark.
 
     Args:
         path: UTF-8, or UTF-16 with its mark.
-        mend: what is to be done where it cannot be read; ends the sentence.
+        mend: what is to be done where it cannot be read; ends the sentence. None: Domix made the file.
         line_ends: turn them all into `\\n`; else they stay as they are.
 
     Raises:
@@ -123,11 +123,11 @@ def read_text(path: Path, *, mend: str = "get it anew", line_ends: bool = True) 
         coding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = data.decode(coding)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: {mend}") from None
+        raise _unreadable(path, "is missing", mend) from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text: {mend}") from None
+        raise _unreadable(path, "is not UTF-8 text", mend) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): {mend}") from error
+        raise _unreadable(path, f"cannot be read ({error.strerror})", mend) from error
     return text.replace("\r\n", "\n").replace("\r", "\n") if line_ends else text
 
 
@@ -143,17 +143,22 @@ def read_lines(path: Path, *, mend: str = "get it anew") -> list[str]:
     return lines
 
 
+def _unreadable(path: Path, why: str, mend: str | None) -> DataError:
+    """Return the error of a file: with what is to be done, or as one that Domix must make anew."""
+    return DataError(f"{path} {why}", remake=path) if mend is None else DataError(f"{path} {why}: {mend}")
+
+
 def read_json(path: Path, *, mend: str | None = None) -> Any:
     """Read a JSON file; one that a stage makes, unless `mend` says what is to be done where it cannot be read.
 
     Raises:
         DataError: the file is missing or is not JSON.
     """
-    text = read_text(path, mend=mend or "run the stage that makes it (dvc repro)")
+    text = read_text(path, mend=mend)
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): {mend or 'delete it and run dvc repro'}") from error
+        raise _unreadable(path, f"is not valid JSON ({error})", mend) from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -218,9 +218,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     raw = (open_table(path).schema_arrow.metadata or {}).get(METADATA.encode())
     if raw is None:
-        raise DataError(
-            f"{path} holds no '{METADATA}' metadata, so Domix did not write it: delete it and run dvc repro"
-        )
+        raise DataError(f"{path} holds no '{METADATA}' metadata, so Domix did not write it", remake=path)
     return json.loads(raw)
 
 
@@ -276,9 +274,9 @@ def open_table(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the stage that makes it (dvc repro)") from None
+        raise DataError(f"{path} is missing", remake=path) from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a readable parquet file ({error}): delete it and run dvc repro") from error
+        raise DataError(f"{path} is not a readable parquet file ({error})", remake=path) from error
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
@@ -287,8 +285,8 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
     file = open_table(path)
     missing = [name for name in columns or [] if name not in file.schema_arrow.names]
     if missing:
-        raise DataError(f"{path} has no column {missing[0]!r}: delete it and run dvc repro")
+        raise DataError(f"{path} has no column {missing[0]!r}", remake=path)
     try:
         return file.read(columns)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro") from error
+        raise DataError(f"{path} is damaged ({error})", remake=path) from error

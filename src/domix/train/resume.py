@@ -125,7 +125,7 @@ def unpack_model(tensors: dict[str, Tensor], model: nn.Module, folder: Path) -> 
         DataError: they are another model's.
     """
     mine = {name[len(MODEL) :]: tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
-    fill(model, mine, f"the saved states in {folder} are")
+    fill(model, mine, f"the saved states in {folder} are", remake=folder)
 
 
 def unpack_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:

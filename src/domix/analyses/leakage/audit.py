@@ -54,21 +54,21 @@ class Search:
     context: ComputeContext
 
 
-def choose_encoder(runs: Sequence[Run], cells: pd.DataFrame, wanted: str | None) -> Run:
-    """Return the run whose model embeds the images: the one named `wanted`, or the one shown most.
+def choose_encoder(runs: Sequence[Run], cells: pd.DataFrame, encoder: str | None) -> Run:
+    """Return the run whose model embeds the images: the one named `encoder`, or the one shown most.
 
     That is the first of those whose mixture holds samples of most cells (`cells`: columns mixture, samples).
 
     Raises:
-        ParameterError: `wanted` is no run of the study.
+        ParameterError: `encoder` is no run of the study.
     """
-    if wanted is not None:
+    if encoder is not None:
         named = {run.name: run for run in runs}
-        if wanted not in named:
+        if encoder not in named:
             raise ParameterError(
-                f"analyses.leakage.encoder {wanted!r} is no run of this study: name one of {', '.join(named)}"
+                f"{encoder!r} is no run of this study: name one of {', '.join(named)}", argument="encoder"
             )
-        return named[wanted]
+        return named[encoder]
     filled = cells[cells["samples"] > 0].groupby("mixture").size()
     return max(runs, key=lambda run: filled.get(run.mixture, 0))
 
@@ -136,7 +136,7 @@ def _gather_material(mixtures: Mapping[str, pd.DataFrame], indices: dict[str, pd
     source, main = next(iter(indices.items()))
     images = held_out_images(main, study.test_domain, study.test_classes)
     if images.empty:
-        raise DataError(f"{source} has no test image of a test class in {study.test_domain!r}: run dvc repro")
+        raise DataError(f"{source} has no test image of a test class in {study.test_domain!r}", argument="indices")
     none = np.zeros(0, np.int64)
     training = main.loc[main["split"] == "train", "row"].to_numpy()
     samples = gather(list(mixtures.values()), {name: training if name == source else none for name in indices})

@@ -144,7 +144,7 @@ def advice(audit: Audit, drop: str) -> str:
     done = {
         "none": "The images below show what they are; mixing.drop leaves such samples out of all mixtures.",
         "exact": "Equal files are left out already (mixing.drop: exact); near leaves out the nearly equal ones, too.",
-        "near": "They are left although mixing.drop is near: the mixtures are older than that choice; run dvc repro.",
+        "near": "They are left although mixing.drop is near: the mixtures are older than that choice.",
     }
     return done[drop]
 

@@ -56,7 +56,8 @@ def umap_points(
     if len(image) <= neighbours:
         raise DataError(
             f"UMAP needs more images than neighbours, but there are {len(image)} and {neighbours}: "
-            "lower analyses.separation.neighbours or raise analyses.separation.images"
+            "lower neighbours or raise images",
+            argument="neighbours",
         )
     with warnings.catch_warnings():
         # UMAP says that a seed means one thread, and that neighbours from elsewhere forbid to add points later.
@@ -75,7 +76,7 @@ def umap_points(
         points = reducer.fit_transform(image)
     if not np.isfinite(points).all():
         raise DataError(
-            "UMAP gave points that are not finite: set analyses.separation.densmap to false or change its seed"
+            "UMAP gave points that are not finite: set densmap to false or change the seed", argument="densmap"
         )
     return np.asarray(points, dtype=np.float32)
 

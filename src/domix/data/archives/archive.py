@@ -30,17 +30,15 @@ class Entry:
     sha256: str
 
 
-def read_manifest(folder: Path) -> list[Entry]:
-    """Read `manifest.json` of a folder.
+def read_manifest(root: Path) -> list[Entry]:
+    """Read `manifest.json` of the folder of a source's files.
 
     Raises:
         DataError: the manifest is missing or malformed, or names a file outside the folder.
     """
-    path = folder / MANIFEST
+    path = root / MANIFEST
     if not path.is_file():
-        raise DataError(
-            f"{path} is missing: {folder} is not a data set with a manifest; run dvc checkout, or correct fetch.paths"
-        )
+        raise DataError(f"{path} is missing: {root} is not a data set with a manifest", argument="root", remake=root)
     try:
         entries = [Entry(str(row["file"]), int(row["bytes"]), str(row["sha256"])) for row in read_json(path)["files"]]
     except (KeyError, TypeError, ValueError) as error:

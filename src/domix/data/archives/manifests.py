@@ -192,7 +192,7 @@ def read_files(folder: Path) -> list[Item]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is not a list of files: run dvc repro -f fetch") from error
+        raise DataError(f"{path} is not a list of files", remake=path) from error
 
 
 def check_unchanged(root: Path, items: list[Item]) -> None:
@@ -205,8 +205,6 @@ def check_unchanged(root: Path, items: list[Item]) -> None:
         path = root / item.path
         there = path.is_file() if item.files is None else path.is_dir()
         if not there:
-            raise DataError(f"{path} is no longer there: bring it back, or run dvc repro -f fetch")
+            raise DataError(f"{path} is no longer there", argument="items")
         if item.files is None and (size := path.stat().st_size) != item.bytes:
-            raise DataError(
-                f"{path} has {size:,} bytes, and had {item.bytes:,} when it was verified: run dvc repro -f fetch"
-            )
+            raise DataError(f"{path} has {size:,} bytes, and had {item.bytes:,} when it was verified", argument="items")

@@ -32,8 +32,8 @@ Stream = Literal["key", "reference"]
 SCHEMA = CAPTIONS.arrow
 GROUP = 1 << 17  # rows that are made and written at a time
 
-NO_TEXT = "have no caption: give them one, or leave them out, and run dvc repro pack"
-NOT_LISTED = "are not in the source's lists: run dvc repro pack"
+NO_TEXT = "have no caption: give them one, or leave them out"
+NOT_LISTED = "are not in the source's lists"
 
 
 def make_captions(
@@ -188,7 +188,7 @@ def _find(keys: pd.Series, known: pd.Series, lacking: str) -> np.ndarray:
 def _require_all(keys: pd.Series, good: np.ndarray, lacking: str) -> None:
     if not good.all():
         first = keys.iloc[int(good.argmin())]
-        raise DataError(f"{int((~good).sum())} of {len(keys)} samples, {first!r} the first, {lacking}")
+        raise DataError(f"{int((~good).sum())} of {len(keys)} samples, {first!r} the first, {lacking}", argument="keys")
 
 
 def _strings(column: pd.Series) -> pa.ChunkedArray:

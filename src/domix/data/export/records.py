@@ -84,7 +84,7 @@ def arrange(mixture: Mixture, samples: pd.DataFrame, indices: Mapping[str, pd.Da
         DataError: the mixture is empty, holds a held-out sample, or one whose key would lie outside a folder.
     """
     if len(samples) != len(mixture.rows) or samples.empty:
-        raise DataError(f"mixture {mixture.name!r} has no samples to export: run the stage mixtures again (dvc repro)")
+        raise DataError(f"mixture {mixture.name!r} has no samples to export", argument="mixture")
     table = samples[["source", "row", "key", "text", "size"]].reset_index(drop=True)
     table = table.assign(weight=_weights(mixture), source=table["source"].astype(str))
     described = [
@@ -112,7 +112,8 @@ def _check_keys(table: pd.DataFrame) -> None:
     hostile = table["key"].str.contains(r"(?:^|/)\.{0,2}(?:/|$)", regex=True).to_numpy(dtype=bool)
     if hostile.any():
         bad = table.iloc[int(hostile.argmax())]
-        raise DataError(f"source {bad['source']!r} has the key {bad['key']!r}, which cannot name a file: pack it anew")
+        where = f"source {bad['source']!r} has the key {bad['key']!r}"
+        raise DataError(f"{where}, which cannot name a file", argument="samples")
 
 
 def _order(table: pd.DataFrame, source: str, indices: Mapping[str, pd.DataFrame]) -> np.ndarray:
@@ -149,7 +150,7 @@ def extension(data: bytes, sample: Sample) -> str:
         DataError: it is none of the formats that packing lets pass.
     """
     if (kind := kind_of(data)) is None:
-        raise DataError(f"the packed image {sample.name!r} is not in a known format: run dvc repro pack")
+        raise DataError(f"the packed image {sample.name!r} is not in a known format", argument="data")
     return kind
 
 

@@ -79,7 +79,7 @@ def download(
     """
     for mirror in mirrors:
         if not is_web_address(mirror):
-            raise ParameterError(f"fetch.mirrors: {mirror!r} is not an http(s) address")
+            raise ParameterError(f"the mirror {mirror!r} is not an http(s) address", argument="mirrors")
     meter = Meter({remote.file: remote.bytes for remote in files}, report)
     if offline:
         return _verify_present(files, store, meter)
@@ -108,7 +108,7 @@ class Trusted:
         except (AttributeError, KeyError, TypeError, ValueError):
             good = False
         if not good:
-            raise DataError(f"{self.path} is not a list of checksums (file: bytes, sha256): delete it and run again")
+            raise DataError(f"{self.path} is not a list of checksums (file: bytes, sha256)", remake=self.path)
 
     def complete(self, remote: Remote) -> Remote:
         """Fill in the size and checksum that nobody has published, if the file was downloaded before."""
@@ -169,7 +169,7 @@ def _run(files: Sequence[Remote], job: _Job, jobs: int) -> list[Entry]:
         pool.shutdown(cancel_futures=True)
     if failures:
         more = f" (and {len(failures) - 1} more of {len(files)} files failed)" if failures[1:] else ""
-        raise DataError(f"{failures[0]}{more}") from failures[0]
+        raise DataError(f"{failures[0]}{more}", argument=failures[0].argument) from failures[0]
     return [future.result() for future in futures]
 
 
@@ -226,8 +226,9 @@ def _receive_from_any(remote: Remote, part: Part, job: _Job, *, known_before: bo
         addresses.popleft()
     reasons = "; ".join(failures) or "no address is known"
     raise DataError(
-        f"{remote.file} cannot be downloaded ({reasons}): run again later, name a mirror in fetch.mirrors, or put the"
-        f" file into {job.store}{hint}"
+        f"{remote.file} cannot be downloaded ({reasons}): run again later, name a mirror, or put the file into"
+        f" {job.store}{hint}",
+        argument="mirrors",
     )
 
 
@@ -296,16 +297,18 @@ def _verify_present(files: Sequence[Remote], store: Path, meter: Meter) -> list[
         shown = ", ".join(f"{remote.file} ({remote.urls[0]})" if remote.urls else remote.file for remote in missing[:3])
         more = f" and {len(missing) - 3} more" if missing[3:] else ""
         raise DataError(
-            f"{len(missing)} of {len(files)} files are missing in {store}, and fetch.offline is true: bring"
-            f" {shown}{more} there, or set fetch.offline to false"
+            f"{len(missing)} of {len(files)} files are missing in {store}, and offline is true: bring"
+            f" {shown}{more} there, or set offline to false",
+            argument="offline",
         )
     entries = []
     for remote in files:
         entry, problem = check_file(store / remote.file, trusted.complete(remote), meter)
         if problem is not None:
             raise DataError(
-                f"{store / remote.file} {problem}, and fetch.offline is true: put the right file there, or set"
-                " fetch.offline to false"
+                f"{store / remote.file} {problem}, and offline is true: put the right file there, or set"
+                " offline to false",
+                argument="offline",
             )
         meter.finish(entry.file, entry.bytes)
         entries.append(entry)
@@ -327,7 +330,8 @@ def _check_space(files: Sequence[Remote], job: _Job) -> None:
     if needed > free:
         raise DomixError(
             f"{needed / 1e9:,.1f} GB are still to be downloaded, and the disk of {job.store} has {free / 1e9:,.1f} GB"
-            " free: free some space, or keep the files elsewhere and name their folder in fetch.paths"
+            " free: free some space, or keep the files elsewhere and name their folder",
+            argument="store",
         )
 
 

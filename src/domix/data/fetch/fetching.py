@@ -41,7 +41,7 @@ def fetch_files(
     folders = [name for name in names if (root / name).is_dir()]
     files = [name for name in names if name not in folders]
     if missing := [name for name in files if not (root / name).is_file()]:
-        raise DataError(f"{root / missing[0]} is missing: bring it there, or correct fetch.paths")
+        raise DataError(f"{root / missing[0]} is missing: bring it there, or name another folder", argument="root")
     expected = _expected(root, names, manifest)
     unread = {name: (root / name).stat().st_size for name in files if name not in verified}
     for name, size in unread.items():  # before hours of reading
@@ -81,7 +81,7 @@ def _folder_item(root: Path, name: str, meter: Meter) -> Item:
         rows.append((path, size))
         meter.advance(name, size)
     if not rows:
-        raise DataError(f"the folder {root / name} holds no files: bring them there, or correct fetch.paths")
+        raise DataError(f"the folder {root / name} holds no files: bring them there, or name another", argument="root")
     digest, total = hashlib.sha256(), sum(size for _, size in rows)
     for path, size in sorted(rows):
         digest.update(f"{path}\0{size}\n".encode(errors="surrogateescape"))

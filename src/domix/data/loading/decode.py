@@ -72,8 +72,8 @@ def check_size(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> No
     """
     if tuple(found) != tuple(wanted):
         raise DataError(
-            f"the image {name} is {found[0]} x {found[1]} pixels, and the index says {wanted[0]} x {wanted[1]}:"
-            " delete the shards and run dvc repro"
+            f"the image {name} is {found[0]} x {found[1]} pixels, and the index says {wanted[0]} x {wanted[1]}",
+            argument="data",
         )
 
 
@@ -87,6 +87,4 @@ def decode_rgb(data: bytes, name: str) -> np.ndarray:
         with Image.open(BytesIO(data)) as image:
             return np.array(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"the packed image {name} cannot be decoded ({error}): delete the shards and run dvc repro"
-        ) from error
+        raise DataError(f"the packed image {name} cannot be decoded ({error})", argument="data") from error

@@ -31,7 +31,7 @@ def check_url(url: str) -> None:
     """
     kind = url.partition(":")[0]
     if kind not in PROTOCOLS:
-        raise ParameterError(f"trainer.shards: {url!r} cannot be read: give an s3:// or a file: URL")
+        raise ParameterError(f"{url!r} cannot be read: give an s3:// or a file: URL", argument="url")
     if kind == "s3":
         try:
             import s3fs  # noqa: F401
@@ -96,7 +96,9 @@ def _persist(attempt: Callable[[], Any], url: str, stopped: threading.Event, pat
         try:
             return attempt()
         except FileNotFoundError:
-            raise DataError(f"the shard {url} is missing: check trainer.shards, or copy it there") from None
+            raise DataError(
+                f"the shard {url} is missing: copy it there, or name another place", argument="url"
+            ) from None
         except PermissionError as error:
             raise DataError(f"the shard {url} may not be read ({error}): check the credentials") from error
         except Exception as error:  # what a file system raises when a server is away is its own affair

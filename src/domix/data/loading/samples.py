@@ -22,7 +22,7 @@ from domix.data.mixtures.mixture import (
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
 from domix.data.store.texts import CAPTIONS
-from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.errors import DataError, ParameterError, passing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,8 +75,8 @@ def _texts(source: str, keys: pd.Series, kinds: pd.Series, captions: pd.DataFram
     absent = ~keys.isin(table.index).to_numpy()
     if absent.any():
         raise DataError(
-            f"source {source!r} has no caption for {keys.iloc[int(absent.argmax())]!r} and {absent.sum() - 1} others:"
-            " run the stage captions again (dvc repro)"
+            f"source {source!r} has no caption for {keys.iloc[int(absent.argmax())]!r} and {absent.sum() - 1} others",
+            argument="captions",
         )
     columns = table.columns.get_indexer(kinds)
     places = table.index.get_indexer(keys)
@@ -127,15 +127,17 @@ def open_mixture(
     if known and path.stem not in known:
         raise ParameterError(f"there is no mixture {path.stem!r}: {suggest(path.stem, known)}")
     mixture = read_mixture(path)
-    check_sources(mixture, shards)
-    if captions is not None:
-        check_captions(path, mixture, captions)
+    with passing(mixture=path):
+        check_sources(mixture, shards)
+        if captions is not None:
+            check_captions(path, mixture, captions)
     folders = {source: shards / source for source in mixture.samples}
     here = {source: source not in streamed for source in folders}
     names = [*COLUMNS, *columns]
     indices = {source: read_index(folder, names, shards=here[source]) for source, folder in folders.items()}
     texts = {source: CAPTIONS.read(captions / f"{source}.parquet") for source in folders} if captions else None
-    samples = gather(mixture, indices, texts)
+    with passing(mixture=path, rows=path, captions=captions or path):
+        samples = gather(mixture, indices, texts)
     readers = {source: ShardReader(folder) for source, folder in folders.items() if here[source]}
     return Opened(mixture, samples, indices, readers, folders)
 

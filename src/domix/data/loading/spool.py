@@ -97,7 +97,8 @@ class Spool:
     def _wait(self) -> None:
         if self._ended.wait(POLL):
             failed = self.folder / "failed"
-            raise DataError(failed.read_text() if failed.exists() else "no more shards are fetched: training has ended")
+            ended = "no more shards are fetched: training has ended"
+            raise DataError(failed.read_text() if failed.exists() else ended, argument="url")
 
     def mark(self, process: int, step: int) -> None:
         """Note that a process was given a step's batch."""

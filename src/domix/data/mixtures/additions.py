@@ -75,7 +75,7 @@ def unlike_sketches(index: pd.DataFrame, names: Sequence[str], *, by_name: bool)
     index = index[(index["split"] == "train").to_numpy()]
     label = index["label"].to_numpy(dtype=np.int64)
     if (label < 0).any():
-        raise DataError(f"source {SOURCE!r} has samples without a label of ImageNet's: run dvc repro pack")
+        raise DataError(f"source {SOURCE!r} has samples without a label of ImageNet's", argument="index")
     shared = list(shared_classes(names, by_name=by_name))
     rows = index["row"].to_numpy(dtype=np.int64)[~np.isin(label, shared)]
     if len(rows) == 0:

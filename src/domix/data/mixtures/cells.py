@@ -69,13 +69,13 @@ def read_samples(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     for name in columns:
         fit = pa.types.is_int64 if name in _NUMBERS else _is_text
         if name not in fields or not fit(fields[name]):
-            raise DataError(f"{path} has no column {name!r} as an index must have it: delete it and run dvc repro")
+            raise DataError(f"{path} has no column {name!r} as an index must have it", remake=path)
     try:
         read = _read_numbers_and_words(pq.ParquetFile(path, read_dictionary=_WORDS), columns)
         others = [name for name in columns if name not in read]
         texts = file.read(others).to_pandas() if others else pd.DataFrame(index=range(file.metadata.num_rows))
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro") from error
+        raise DataError(f"{path} is damaged ({error})", remake=path) from error
     return texts.assign(**read)[list(columns)]
 
 
@@ -115,7 +115,7 @@ def count_cells(index: pd.DataFrame) -> Cells:
         DataError: no samples, a sample without a class, or labels and classes that do not belong together one to one.
     """
     if index.empty:
-        raise DataError("the index holds no samples: run the stage pack again (dvc repro)")
+        raise DataError("the index holds no samples", argument="index")
     index = index.sort_values("row", kind="stable")
     classes = _label_order(index)
     domains = tuple(sorted(index["domain"].unique()))
@@ -190,9 +190,7 @@ def _label_order(index: pd.DataFrame) -> tuple[str, ...]:
         raise DataError("the index holds samples without class, label or domain: only base sources may")
     pairs = index[["label", "class"]].drop_duplicates().sort_values("label")
     if pairs["class"].duplicated().any() or pairs["label"].tolist() != list(range(len(pairs))):
-        raise DataError(
-            "the index does not pair its classes with labels 0 .. K-1: run the stage pack again (dvc repro)"
-        )
+        raise DataError("the index does not pair its classes with labels 0 .. K-1", argument="index")
     return tuple(pairs["class"])
 
 

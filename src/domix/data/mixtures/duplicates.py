@@ -124,8 +124,8 @@ def hash_bits(hashes: pd.Series) -> Bits:
         return np.frombuffer(binascii.unhexlify(digits.buffers()[1]), ">u8").astype(np.uint64)
     except ValueError as error:  # pyarrow's and binascii's errors are ValueErrors
         raise DataError(
-            f"the index holds perceptual hashes that are not {HASH_DIGITS} hexadecimal digits ({error}):"
-            " run dvc repro pack"
+            f"the index holds perceptual hashes that are not {HASH_DIGITS} hexadecimal digits ({error})",
+            argument="indices",
         ) from error
 
 

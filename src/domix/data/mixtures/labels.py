@@ -55,7 +55,8 @@ def label_samples(mixture: Mixture, indices: Mapping[str, pd.DataFrame]) -> Labe
         if (label < 0).any():
             raise DataError(
                 f"mixture {mixture.name!r} holds {(label < 0).sum():,} samples of source {name!r} that have no class,"
-                " from which a classifier cannot learn: take the mixture out of supervised.mixtures"
+                " from which a classifier cannot learn: leave the mixture out",
+                argument="mixture",
             )
         samples[mine] = outputs.first + label if name == main else outputs.of(others[name])[label]
     return Labels(tuple(outputs.names), outputs.first, samples)
@@ -65,7 +66,7 @@ def _classes(source: str, index: pd.DataFrame) -> dict[int, str]:
     """Return the classes of a source by their label, in label order; those that have one."""
     pairs = index.loc[(index["label"] >= 0).to_numpy(), ["label", "class"]].drop_duplicates().sort_values("label")
     if pairs["label"].duplicated().any() or pairs["class"].isna().any():
-        raise DataError(f"the index of source {source!r} does not pair its labels with classes: run dvc repro pack")
+        raise DataError(f"the index of source {source!r} does not pair its labels with classes", argument="indices")
     return dict(zip(pairs["label"].tolist(), pairs["class"].tolist(), strict=True))
 
 

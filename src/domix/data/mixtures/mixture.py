@@ -127,7 +127,8 @@ def assert_held_out(rows: pd.DataFrame, mixture: Mixture) -> None:
         sample = rows.iloc[int(leaked.argmax())]
         raise DataError(
             f"mixture {mixture.name!r} must not show {sample['class']!r} in domain {domain!r}, but has {leaked.sum()} "
-            f"samples of held-out cells (source {sample['source']!r}): run the stage mixtures again (dvc repro)"
+            f"samples of held-out cells (source {sample['source']!r})",
+            argument="mixture",
         )
 
 
@@ -195,9 +196,9 @@ def read_mixture(path: Path) -> Mixture:
             **metadata, domains=domains, rows=rows, held_out=held_out and (held_out[0], tuple(held_out[1]))
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} was written by another version of Domix: delete it and run dvc repro") from error
+        raise DataError(f"{path} was written by another version of Domix", remake=path) from error
     if mixture.digest != digest:
-        raise DataError(f"{path} is damaged: its rows do not fit its digest; delete it and run dvc repro")
+        raise DataError(f"{path} is damaged: its rows do not fit its digest", remake=path)
     return mixture
 
 
@@ -221,7 +222,7 @@ def check_sources(mixture: Mixture, shards: Path) -> None:
     for source, digest in mixture.packed.items():
         if digest_of_source(shards / source) != digest:
             raise DataError(
-                f"{shards / source} is not what the mixture {mixture.name!r} was made from: run dvc repro mixtures"
+                f"{shards / source} is not what the mixture {mixture.name!r} was made from", argument="mixture"
             )
 
 
@@ -245,13 +246,13 @@ def check_captions(path: Path, mixture: Mixture, captions: Path) -> None:
     files = {source: captions / f"{source}.parquet" for source in mixture.samples}
     for file in files.values():
         if not file.is_file():
-            raise DataError(f"{file} is missing: run dvc repro captions")
+            raise DataError(f"{file} is missing", remake=file)
     noted = read_json(_captions_beside(path))
     other = [source for source, file in files.items() if noted.get(source) != sha256_file(file)]
     if other:
         raise DataError(
-            f"{captions / other[0]}.parquet is not what the mixture {mixture.name!r} was made with:"
-            " run dvc repro mixtures"
+            f"{captions / other[0]}.parquet is not what the mixture {mixture.name!r} was made with",
+            argument="mixture",
         )
 
 
@@ -297,5 +298,5 @@ def _places(name: str, rows: Ints, known: Ints) -> Ints:
         absent = known[place] != rows if len(known) else np.ones(len(rows), dtype=bool)
     if absent.any():
         row = rows[int(absent.argmax())]
-        raise DataError(f"source {name!r} has no row {row}: run the stage mixtures again (dvc repro)")
+        raise DataError(f"source {name!r} has no row {row}", argument="rows")
     return place

@@ -167,8 +167,9 @@ def _judge(stats: PackStats, max_bad_share: float) -> None:
     reasons = "; ".join(f"{e['count']} {reason} ({', '.join(e['examples'])})" for reason, e in stats.rejected.items())
     if bad / stats.read > max_bad_share or stats.packed == 0:
         raise DataError(
-            f"{bad} of {stats.read} images of {stats.source} are bad, more than pack.max_bad_share {max_bad_share:g}:"
-            f" {reasons}: replace them, or raise pack.max_bad_share"
+            f"{bad} of {stats.read} images of {stats.source} are bad, more than max_bad_share {max_bad_share:g}:"
+            f" {reasons}: replace them, or raise max_bad_share",
+            argument="max_bad_share",
         )
     log.warning("left out %d of %d images of %s: %s", bad, stats.read, stats.source, reasons)
 

@@ -58,7 +58,8 @@ class Corpus:
                 return found
         raise DataError(
             f"{root} holds no pairs of {self.name} (NNNNN.tar, NNNNN.parquet or a TSV of filepath and title): download"
-            f" them with img2dataset, or correct fetch.paths.{self.name}"
+            " them with img2dataset, or name another folder",
+            argument="root",
         )
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:

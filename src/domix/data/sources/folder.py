@@ -78,9 +78,7 @@ def _domains(root: Path) -> list[str]:
     """Return the folders that hold folders, sorted."""
     domains = [name for name in list_folder(root, root)[0] if list_folder(root / name, root)[0]]
     if not domains:
-        raise DataError(
-            f"{root} holds no images <domain>/<class>/<file>{_astray(root)}: correct the path in fetch.paths"
-        )
+        raise DataError(f"{root} holds no images <domain>/<class>/<file>{_astray(root)}: name another folder")
     _check_names(map(nfc, domains), root)
     return sorted(domains, key=lambda name: (nfc(name), name))
 

@@ -58,8 +58,9 @@ class ImageNet:
         found = [path for path in (find_train(root), _find_val(root)) if path is not None]
         if not found:
             raise DataError(
-                f"{root} holds neither train/ nor val/, {TRAIN_TAR} or {VAL_TAR}: lay ImageNet there, or correct"
-                " fetch.paths.imagenet"
+                f"{root} holds neither train/ nor val/, {TRAIN_TAR} or {VAL_TAR}: lay ImageNet there, or name another"
+                " folder",
+                argument="root",
             )
         val = _find_val(root)
         if val is not None and not _has_classes(val):
@@ -150,7 +151,7 @@ def check_wnids(names: Iterable[str], where: Path) -> list[str]:
     if strange := [wnid for wnid in wnids if wnid not in imagenet_classes()]:
         raise DataError(f"{where} holds {strange[0]}, which is none of the 1,000 classes of ImageNet-1k: remove it")
     if not wnids:
-        raise DataError(f"{where} holds no class of ImageNet, such as n01440764: correct the path in fetch.paths")
+        raise DataError(f"{where} holds no class of ImageNet, such as n01440764: name another folder", argument="root")
     return wnids
 
 

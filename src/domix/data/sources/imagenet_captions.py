@@ -102,7 +102,7 @@ def _texts(root: Path) -> Path:
     for name in (JSON, ZIP):
         if (root / name).is_file():
             return root / name
-    raise DataError(f"{root} holds neither {ZIP} nor {JSON}: run dvc repro fetch, or correct fetch.paths.{NAME}")
+    raise DataError(f"{root} holds neither {ZIP} nor {JSON}", argument="root")
 
 
 def _images(root: Path) -> Path:
@@ -111,7 +111,8 @@ def _images(root: Path) -> Path:
             return path
     raise DataError(
         f"{root} lacks ImageNet's training images: lay or link there a folder {LINK} that holds train/ or"
-        " ILSVRC2012_img_train.tar"
+        " ILSVRC2012_img_train.tar",
+        argument="root",
     )
 
 

@@ -46,9 +46,7 @@ class ImageNetSketch:
             return [ARCHIVE]
         if root.is_dir() and (wnids := [name for name in list_folder(root, root)[0] if is_wnid(name)]):
             return wnids
-        raise DataError(
-            f"{root} holds neither {ARCHIVE} nor {FOLDER}/<wnid>/: run dvc repro fetch, or correct fetch.paths.{NAME}"
-        )
+        raise DataError(f"{root} holds neither {ARCHIVE} nor {FOLDER}/<wnid>/", argument="root")
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
         """Divide the drawings into parts of `size`.

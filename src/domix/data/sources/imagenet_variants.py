@@ -84,10 +84,7 @@ class ImageNetVariant:
         found = list_folder(root, root)[0] if root.is_dir() else []
         if any(name in self.wnids for name in found):
             return found
-        raise DataError(
-            f"{root} holds neither {self.layout.folder}/ nor {self.layout.archives[0]}: run dvc repro fetch, or correct"
-            f" fetch.paths.{self.name}"
-        )
+        raise DataError(f"{root} holds neither {self.layout.folder}/ nor {self.layout.archives[0]}", argument="root")
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:
         """Divide the images into parts of `size`.

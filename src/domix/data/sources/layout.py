@@ -84,17 +84,17 @@ class ListedPart:
 class DomainNetLayout:
     """The archives and split lists of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, root: Path) -> None:
         """Find the domains of a folder, sorted: those that have a training list.
 
         Raises:
             DataError: there are none, or the folder cannot be read.
         """
-        self.folder = folder
-        self._names = {nfc(name): name for name in list_folder(folder, Path("/"))[1]}
+        self.folder = root
+        self._names = {nfc(name): name for name in list_folder(root, Path("/"))[1]}
         self.domains = [domain for domain, splits in list_names(self._names).items() if "train" in splits]
         if not self.domains:
-            raise DataError(f"{folder} holds no <domain>_train.txt: run dvc repro fetch, or correct fetch.paths")
+            raise DataError(f"{root} holds no <domain>_train.txt", argument="root")
 
     def files(self) -> list[str]:
         """Return the names of the archives and lists."""

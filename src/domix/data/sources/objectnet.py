@@ -58,7 +58,8 @@ class ObjectNet:
             if all(folder.is_dir() for folder in folders):
                 return [str(folder.relative_to(root)) for folder in folders]
         raise DataError(
-            f"{root} does not hold {IMAGES}/ and {MAPPINGS}/: unpack ObjectNet there, or correct fetch.paths.{NAME}"
+            f"{root} does not hold {IMAGES}/ and {MAPPINGS}/: unpack ObjectNet there, or name another folder",
+            argument="root",
         )
 
     def parts(self, root: Path, *, size: int, poses: int) -> Sequence[Part]:

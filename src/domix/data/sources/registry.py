@@ -51,4 +51,4 @@ def get_source(name: str, *, has_folder: bool = False) -> Source:
         return sources[name if name in sources else "folder"]()
     near = difflib.get_close_matches(name, sources, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sources)}"
-    raise ParameterError(f"unknown source {name!r}: {hint} (a folder of your own needs its path in fetch.paths.{name})")
+    raise ParameterError(f"unknown source {name!r}: {hint} (a folder of your own needs its path)", argument="name")

@@ -158,7 +158,7 @@ def digest_of_source(folder: Path) -> str:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise DataError(f"{path} is missing: run dvc repro pack")
+        raise DataError(f"{path} is missing", remake=path)
     return sha256_file(path)
 
 
@@ -176,14 +176,12 @@ def open_places(folder: Path, *, shards: bool = True) -> np.ndarray:
     try:
         places = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: run dvc repro pack") from None
+        raise DataError(f"{path} is missing", remake=path) from None
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and run dvc repro pack") from error
+        raise DataError(f"{path} is damaged ({error})", remake=path) from error
     rows = open_table(folder / INDEX).metadata.num_rows
     if places.dtype != PLACE or len(places) != rows:
-        raise DataError(
-            f"{path} does not fit {INDEX} ({len(places)} and {rows} rows): delete both and run dvc repro pack"
-        )
+        raise DataError(f"{path} does not fit {INDEX} ({len(places)} and {rows} rows)", remake=folder)
     if shards:
         _check_shards(folder, places)
     return places
@@ -202,7 +200,7 @@ def read_index(folder: Path, columns: Sequence[str] | None = None, *, shards: bo
     """
     path = folder / INDEX
     if not path.is_file():
-        raise DataError(f"{path} is missing: run dvc repro pack")
+        raise DataError(f"{path} is missing", remake=path)
     _check_columns(path, open_table(path).schema_arrow)
     open_places(folder, shards=shards)
     return ROWS.read(path, columns)
@@ -211,11 +209,11 @@ def read_index(folder: Path, columns: Sequence[str] | None = None, *, shards: bo
 def _check_columns(path: Path, schema: pa.Schema) -> None:
     missing = [name for name in COLUMNS if name not in schema.names]
     if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}: delete it and run dvc repro pack")
+        raise DataError(f"{path} has no column {', '.join(missing)}", remake=path)
     wrong = [name for name in COLUMNS if not _same_kind(schema.field(name).type, SCHEMA.field(name).type)]
     if wrong:
         kinds = ", ".join(f"{n} is {schema.field(n).type} and must be {SCHEMA.field(n).type}" for n in wrong)
-        raise DataError(f"{path}: {kinds}; delete it and run dvc repro pack")
+        raise DataError(f"{path}: {kinds}", remake=path)
 
 
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
@@ -230,8 +228,6 @@ def _check_shards(folder: Path, places: np.ndarray) -> None:
     for number, end in zip(shards[starts].tolist(), ends.tolist(), strict=True):
         path = folder / shard_name(number)
         if not path.is_file():
-            raise DataError(
-                f"the shard {path} is missing, which {folder / INDEX} names: run dvc checkout or dvc repro pack"
-            )
+            raise DataError(f"the shard {path} is missing, which {folder / INDEX} names", remake=path)
         if path.stat().st_size < end:
-            raise DataError(f"the shard {path} is cut short: delete it and run dvc checkout or dvc repro pack")
+            raise DataError(f"the shard {path} is cut short", remake=path)

@@ -144,7 +144,7 @@ class ShardReader:
                 os.close(file)
         if len(data) != size:
             path = self._folder / shard_name(shard)
-            raise DataError(f"the shard {path} is cut short: delete it and run dvc checkout or dvc repro pack")
+            raise DataError(f"the shard {path} is cut short", remake=path)
         return data
 
     def _file(self, shard: int) -> int:
@@ -159,7 +159,7 @@ class ShardReader:
             try:
                 file = os.open(path, os.O_RDONLY)
             except FileNotFoundError:
-                raise DataError(f"the shard {path} is missing: run dvc checkout or dvc repro pack") from None
+                raise DataError(f"the shard {path} is missing", remake=path) from None
             if len(self._files) < KEPT:
                 self._files[shard] = file
             return file

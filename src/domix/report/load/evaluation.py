@@ -46,7 +46,8 @@ def read_further(artifacts: Path, study: Study, *, partial: bool = False) -> Fur
     """
     folder = artifacts / "eval"
     tables = {schema.name: _read(folder, schema, study) for schema in FURTHER}
-    metrics = METRICS.read(folder / "metrics.parquet")
+    path = folder / "metrics.parquet"
+    metrics = METRICS.read(path)
     others = _asked(metrics[metrics["kind"] != CLIP], study)
     classifiers = {}
     for kind in (SUPERVISED, PUBLIC):
@@ -57,10 +58,7 @@ def read_further(artifacts: Path, study: Study, *, partial: bool = False) -> Fur
             if key in found and kind == SUPERVISED:
                 classifiers[key] = read_model(artifacts / "models" / SUPERVISED / run.name)
             if key not in found and not partial:
-                raise DataError(
-                    f"{folder}/metrics.parquet holds nothing for the {kind} model {run.mixture} seed {run.seed}:"
-                    " run dvc repro"
-                )
+                raise DataError(f"{path} holds nothing for the {kind} model {run.mixture} seed {run.seed}", remake=path)
     return Further(others=others, classifiers=classifiers, **tables)
 
 

@@ -192,7 +192,7 @@ def complete_runs(artifacts: Path, wanted: Sequence[tuple[str, int]]) -> list[tu
     folders = {(m, s): artifacts / "models" / CLIP / Run(CLIP, m, s).name for m, s in wanted}
     complete = [run for run in wanted if run in found and all((folders[run] / file).exists() for file in files)]
     if not complete:
-        raise DataError(f"no run of {artifacts} is both trained and evaluated yet: run dvc repro")
+        raise DataError(f"no run of {artifacts} is both trained and evaluated yet", remake=artifacts / "eval")
     return complete
 
 
@@ -208,7 +208,7 @@ def read_runs(path: Path, wanted: Sequence[tuple[str, int]], schema: TableSchema
     runs = pd.Series(list(zip(frame["mixture"], frame["seed"], strict=True)), index=frame.index, dtype=object)
     frame = frame[runs.isin(set(wanted))]
     if lacking := sorted(set(wanted) - set(runs)):
-        raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}: run dvc repro")
+        raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}", remake=path)
     return frame.sort_values("mixture", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
 
@@ -221,7 +221,7 @@ def read_mixtures(path: Path, mixtures: Sequence[str], schema: TableSchema) -> p
     frame = schema.read(path)
     frame = frame[frame["mixture"].isin(mixtures)]
     if lacking := sorted(set(mixtures) - set(frame["mixture"])):
-        raise DataError(f"{path} holds nothing for {lacking[0]}: run dvc repro")
+        raise DataError(f"{path} holds nothing for {lacking[0]}", remake=path)
     order = {name: position for position, name in enumerate(mixtures)}
     return frame.sort_values("mixture", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
@@ -242,6 +242,6 @@ def _read_logs(folder: Path, wanted: Sequence[tuple[str, int]]) -> pd.DataFrame:
         try:
             log = pd.read_csv(path)
         except FileNotFoundError:
-            raise DataError(f"{path} is missing: run the stage that makes it (dvc repro)") from None
+            raise DataError(f"{path} is missing", remake=path) from None
         frames.append(log.assign(mixture=mixture, seed=seed))
     return pd.concat(frames, ignore_index=True)

@@ -92,7 +92,7 @@ def data_uri(image: bytes) -> str:
     """
     media = MEDIA.get(kind_of(image) or "")
     if media is None:
-        raise DataError("a packed image is neither PNG, JPEG nor WebP: delete artifacts/shards and run dvc repro")
+        raise DataError("a packed image is neither PNG, JPEG nor WebP", argument="image")
     if len(image) > LARGE:
         return thumbnail(image, LARGE_SIDE)
     return f"data:{media};base64,{base64.b64encode(image).decode()}"
@@ -107,8 +107,7 @@ def thumbnail(image: bytes, side: int = SIDE) -> str:
     try:
         small = decode(image)
     except BadImage as error:
-        message = f"a packed image is damaged ({error.reason}): delete artifacts/shards and run dvc repro"
-        raise DataError(message) from error
+        raise DataError(f"a packed image is damaged ({error.reason})", argument="image") from error
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=QUALITY)

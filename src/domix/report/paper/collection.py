@@ -114,7 +114,7 @@ def collect(places: Sequence[ResultsPlace]) -> Collection:
         first = parts[0]
         raise DataError(
             f"nothing to show: none of the {sum(len(p.runs) for p in parts)} runs asked for is evaluated"
-            f" ({first.place.label}: {first.problem}); run dvc repro or go on with the sweep"
+            f" ({first.place.label}: {first.problem})"
         )
     require_comparable(whole)
     domains = list(dict.fromkeys(part.place.test_domain for part in whole))

@@ -150,8 +150,8 @@ def results(study: Results) -> dict[str, float | int | str]:
                 flat |= entries(f"{mixture}.{panel}.{metric}", pick(frame, mixture, domain, cells, metric))
         if pick(frame, mixture, study.test_domain, "held_out") is None:
             raise DataError(
-                f"eval/metrics.parquet holds no {PRIMARY} of {mixture} on the held-out cells of {study.test_domain}: "
-                "delete artifacts/eval and run dvc repro"
+                f"eval/metrics.parquet holds no {PRIMARY} of {mixture} on the held-out cells of {study.test_domain}",
+                argument="study",
             )
     return flat | _comparisons(study, frame)
 

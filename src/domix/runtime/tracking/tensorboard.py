@@ -31,8 +31,7 @@ class TensorboardTracker(NullTracker):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ParameterError(
-                "tracking.tensorboard is true, but TensorBoard is not installed: pip install 'domix[tensorboard]', or"
-                " set it to false"
+                "TensorBoard is not installed: pip install 'domix[tensorboard]', or do without", argument="tensorboard"
             ) from error
         self._broken = False
         self._writer: Any = None

@@ -129,6 +129,6 @@ def captions_of(rows: pd.DataFrame, folder: Path, kind: str) -> list[str]:
         table = CAPTIONS.read(path, ["key", kind])
         found = mine["key"].map(table[table["key"].isin(mine["key"])].set_index("key")[kind])
         if found.isna().any():
-            raise DataError(f"{path} has no caption for {mine['key'][found.isna()].iloc[0]!r}: run dvc repro captions")
+            raise DataError(f"{path} has no caption for {mine['key'][found.isna()].iloc[0]!r}", remake=path)
         texts.loc[mine.index] = found
     return texts.tolist()
