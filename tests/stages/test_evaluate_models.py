@@ -245,9 +245,7 @@ def test_the_last_checkpoints_are_averaged(clip_alone):
 
 def test_too_few_checkpoints_to_average_are_an_error(clip_alone):
     asked = replace(clip_alone, evaluate=replace(clip_alone.evaluate, last=3))
-    with pytest.raises(
-        DataError, match=r"^evaluate\.last, train\.checkpoints, embed\.checkpoints: the last 3 .*-s0 holds 1"
-    ):
+    with pytest.raises(DataError, match=r"^evaluate\.last, train\.checkpoints, embed\.checkpoints: the last 3 "):
         evaluate.main(asked)
 
 

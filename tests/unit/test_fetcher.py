@@ -141,7 +141,7 @@ def test_a_shard_that_vanishes_ends_the_training_in_a_sentence(root: Path, worke
     batches = streamed(root, total=12)
     (root / "shards/web/00003.tar").unlink()
     with (
-        pytest.raises(DataError, match=r"^the shard file://.*/web/00003\.tar is missing: check trainer\.shards"),
+        pytest.raises(DataError, match=r"^the shard file://.*/web/00003\.tar is missing: copy it there"),
         served(batches, workers=workers) as coming,
     ):
         list(coming)
@@ -187,7 +187,7 @@ def test_ending_early_waits_for_no_server(root: Path, monkeypatch: pytest.Monkey
     ("changes", "says"),
     [
         ({"shards": {}}, r"^trainer\.loader is stream, but trainer\.shards names no source"),
-        ({"shards": {"web": "pipe:cat x"}}, r"^trainer\.shards: 'pipe:cat x' cannot be read: give an s3:// or a file"),
+        ({"shards": {"web": "pipe:cat x"}}, r"^'pipe:cat x' cannot be read: give an s3:// or a file"),
         ({"shards": {"web": "https://host/x"}}, r"'https://host/x' cannot be read"),
         ({"shards": {"web": "simplecache::s3://x"}}, "cannot be read"),
     ],
