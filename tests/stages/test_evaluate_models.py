@@ -76,7 +76,7 @@ def write_classifier(folder: Path, skill: float, seed: int) -> None:
     """Write a run's scores in place of its embeddings."""
     write_run(folder, skill, seed)
     made = load_embeddings(folder)
-    np.save(folder / "scores.npy", made.image @ made.text.T)
+    np.save(folder / "scores.npy", made.image_embeddings @ made.text.T)
     for name in ("image.npy", "text.npy", "layers.safetensors"):
         (folder / name).unlink()
 
@@ -90,7 +90,7 @@ def keep_checkpoints(folder: Path, *, epochs: int) -> None:
         made = final if epoch == epochs else load_embeddings(other)
         where = folder / "checkpoints" / f"{epoch:03d}"
         where.mkdir(parents=True)
-        np.save(where / "image.npy", made.image.astype(np.float16))
+        np.save(where / "image.npy", made.image_embeddings.astype(np.float16))
         np.save(where / "text.npy", made.text)
         shutil.rmtree(other)
     write_json(folder / "meta.json", read_json(folder / "meta.json") | {"epochs": epochs})
