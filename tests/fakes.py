@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from domix.embed.embeddings import save_embeddings
+from domix.embed.embeddings import write_about, write_layers
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 
@@ -73,3 +74,20 @@ def write_embeddings(
     }
     layers = {name: rng.normal(size=(len(domains), len(classes), 8)).astype(np.float32) for name in meta["layers"]}
     save_embeddings(folder, image=image.astype(np.float32), rows=rows, text=text, layers=layers, meta=meta)
+
+
+def save_embeddings(
+    folder: Path,
+    *,
+    image: np.ndarray,
+    rows: pd.DataFrame,
+    text: np.ndarray,
+    layers: dict[str, np.ndarray],
+    meta: dict[str, Any],
+) -> None:
+    """Write embeddings as the embedding stages do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "image.npy", image)
+    np.save(folder / "text.npy", text)
+    write_layers(folder, layers)
+    write_about(folder, rows, meta)

@@ -166,7 +166,7 @@ def _embed(network: Any, images: Tensor, device: str) -> Tensor:
 def _check_equal(out: Path, path: Path, image: np.ndarray, checkpoints: dict[int, Path]) -> None:
     """Check that the loop gives what we do: to half precision."""
     epoch = next((epoch for epoch, other in checkpoints.items() if other == path), None)
-    np.testing.assert_allclose(load_scored(out, "clip", checkpoint=epoch).image, image, atol=1e-3)
+    np.testing.assert_allclose(load_scored(out, "clip", checkpoint=epoch).image_embeddings, image, atol=1e-3)
 
 
 def measure(root: Path, *, images: int, checkpoints: int, turns: int, device: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.embed.embeddings import Embeddings, load_embeddings, save_embeddings
+from domix.embed.embeddings import Embeddings, load_embeddings
 from domix.runtime.errors import DataError
 from tests.fakes import make_index, write_embeddings
 
@@ -117,21 +117,8 @@ def test_layer_that_is_not_there_is_named(folder: Path) -> None:
 
 def test_layer_of_another_set_is_named(folder: Path) -> None:
     loaded = load_embeddings(folder)
-    wrong = Embeddings(folder, loaded.image, loaded.rows, loaded.text, loaded.meta | {"classes": ["only one"]})
+    wrong = Embeddings(
+        folder, loaded.image_embeddings, loaded.rows, loaded.text, loaded.meta | {"classes": ["only one"]}
+    )
     with pytest.raises(DataError, match=r"layer 'stem' has shape \(2, 2, 8\), not \(2, 1, 'C'\)"):
         wrong.layer("stem")
-
-
-def test_parts_that_do_not_fit_are_not_written(folder: Path, tmp_path: Path) -> None:
-    loaded = load_embeddings(folder)
-    layers = {name: loaded.layer(name) for name in loaded.layers}
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"image": loaded.image[1:]}, "image.npy has 7 rows"),
-        ({"layers": {"stem": layers["stem"]}}, "are not those of its meta"),
-    ]
-    parts: dict[str, Any] = {"image": loaded.image, "rows": loaded.rows, "text": loaded.text, "meta": loaded.meta}
-    parts["layers"] = layers
-    for changes, message in cases:
-        with pytest.raises(DataError, match=message):
-            save_embeddings(tmp_path / "new", **{**parts, **changes})
-    assert not (tmp_path / "new").exists()

@@ -47,10 +47,17 @@ def test_crops_equal_torchvisions_within_a_grey_level(smooth: bool, size: int, s
         assert (ours[i] - theirs.float().clamp(0, 255)).abs().max() <= 1
 
 
+def centre_boxes(sizes: Tensor) -> augment.Boxes:
+    """Return the central squares of images of `sizes` int64 [B, 2]: CLIP's resize-then-centre-crop in one step."""
+    side = sizes.min(dim=1).values
+    top, left = (sizes[:, 0] - side) // 2, (sizes[:, 1] - side) // 2
+    return augment.Boxes(top, left, side, side)
+
+
 @pytest.mark.parametrize("size", [16, 32])
 def test_centre_crops_equal_resize_then_crop_of_squares(size: int) -> None:
     square = images(True)[:1]
-    boxes = augment.centre_boxes(SIZES[:1])
+    boxes = centre_boxes(SIZES[:1])
     ours = augment.crop_resize(torch.stack(square), boxes, size)
     clip = v2.Compose([v2.Resize(size, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)])
     assert (ours[0] - clip(square[0]).float()).abs().max() <= 1
@@ -59,7 +66,7 @@ def test_centre_crops_equal_resize_then_crop_of_squares(size: int) -> None:
 @pytest.mark.parametrize("size", [16, 32])
 def test_centre_crops_nearly_equal_resize_then_crop_of_any_image(size: int) -> None:
     given = images(True)[:4]
-    ours = augment.crop_resize(padded(given + images(True)[4:]), augment.centre_boxes(SIZES), size)
+    ours = augment.crop_resize(padded(given + images(True)[4:]), centre_boxes(SIZES), size)
     clip = v2.Compose([v2.Resize(size, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)])
     for mine, image in zip(ours, given, strict=False):
         # Cropping first moves the grid by a fraction of a pixel and hides what lies beyond the border.

@@ -9,7 +9,8 @@ from domix.data.mixtures.aliases import alias
 from domix.data.mixtures.cells import Cells, Split, count_cells, make_split
 from domix.data.mixtures.mixing import build_mixture
 from domix.data.mixtures.names import parse_mixture, parse_mixtures, reference_names
-from domix.data.mixtures.selection import common_size, quotas, validation_quotas
+from domix.data.mixtures.recipes import Recipe
+from domix.data.mixtures.selection import common_size, quotas
 from tests.golden import domainnet as golden
 
 
@@ -102,6 +103,18 @@ def test_the_105_mixtures_of_the_study_are_all_unlike(cells):
             by_golden.add((quotas(recipe, cells, split).tobytes(), recipe.caption))
     assert len(contents) == 105
     assert contents == by_golden
+
+
+def validation_quotas(recipe: Recipe, cells: Cells, split: Split) -> np.ndarray:
+    """Return the test samples of each cell that belong to the reference's validation file, int64 [G, K].
+
+    They are never cut to a size: the whole test split of the mixture's domains, without the test classes in the test
+    domain unless the mixture shows some.
+    """
+    included = np.isin(cells.domains, recipe.domains)
+    tested = np.outer(np.isin(cells.domains, split.test_domain), np.isin(cells.classes, split.test_classes))
+    counts = np.where(included[:, None], cells.test, 0)
+    return counts if recipe.share else np.where(tested, 0, counts)
 
 
 @pytest.mark.parametrize("name", golden.VALIDATION)

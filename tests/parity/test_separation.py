@@ -23,9 +23,9 @@ def embeddings(tmp_path: Path) -> Embeddings:
 
 
 def mean_of(embeddings: Embeddings, domain: str, name: str | None = None) -> np.ndarray | None:
-    total, count = np.zeros(embeddings.image.shape[1]), 0
+    total, count = np.zeros(embeddings.image_embeddings.shape[1]), 0
     rows = embeddings.rows
-    for vector, here, label in zip(embeddings.image, rows["domain"], rows["label"], strict=True):
+    for vector, here, label in zip(embeddings.image_embeddings, rows["domain"], rows["label"], strict=True):
         if here == domain and name in (None, embeddings.classes[label]):
             total, count = total + vector, count + 1
     return total / count if count else None
@@ -56,7 +56,7 @@ def test_separability_equals_a_probe_written_out(embeddings: Embeddings) -> None
     """Ridge regression on -1 and 1 with balanced weights and an unpenalised intercept, fold by fold."""
     from sklearn.model_selection import GroupKFold
 
-    image, label = embeddings.image.astype(np.float64), embeddings.rows["label"].to_numpy()
+    image, label = embeddings.image_embeddings.astype(np.float64), embeddings.rows["label"].to_numpy()
     inside = (embeddings.rows["domain"] == "real").to_numpy()
     told = np.zeros(len(image), dtype=bool)
     for train, test in GroupKFold(4).split(image, groups=label):

@@ -50,7 +50,7 @@ def params(tmp_path, monkeypatch) -> Params:
             write_model(Path("other"), epoch, lift=0.3 * (name == "cg-high"))
             folder = run / "checkpoints" / f"{epoch:03d}"
             folder.mkdir(parents=True)
-            np.save(folder / "image.npy", load_embeddings(Path("other")).image.astype(np.float16))
+            np.save(folder / "image.npy", load_embeddings(Path("other")).image_embeddings.astype(np.float16))
             np.save(folder / "text.npy", load_embeddings(Path("other")).text)
         kept = (run / "checkpoints").rename("kept")
         write_model(run, 5, lift=0.3 * (name == "cg-high"))

@@ -125,7 +125,7 @@ def test_checkpoints_lie_beside_the_last_weights_as_if_each_were_embedded_alone(
         embed.main(alone, "tiny", str(seed))
         made = load_embeddings(OUTS / f"tiny-s{seed}")
         if seed == 0:
-            np.testing.assert_array_equal(last.image, made.image)
+            np.testing.assert_array_equal(last.image_embeddings, made.image_embeddings)
             np.testing.assert_array_equal(last.text, made.text)
             assert [np.array_equal(last.layer(n), made.layer(n), equal_nan=True) for n in made.layers] == [True] * 9
             write_model(0, {0: 100, 7: 107})
@@ -133,10 +133,10 @@ def test_checkpoints_lie_beside_the_last_weights_as_if_each_were_embedded_alone(
             continue
         home = OUT / f"checkpoints/{seed - 100:03d}"
         assert sorted(path.name for path in home.iterdir()) == ["image.npy", "text.npy"]
-        np.testing.assert_array_equal(np.load(home / "image.npy"), made.image.astype(np.float16))
+        np.testing.assert_array_equal(np.load(home / "image.npy"), made.image_embeddings.astype(np.float16))
         np.testing.assert_array_equal(np.load(home / "text.npy"), made.text)
         scores = np.concatenate(list(load_scored(OUT, "clip", checkpoint=seed - 100).blocks()))
-        np.testing.assert_allclose(scores, made.image @ made.text.T, atol=2e-3)
+        np.testing.assert_allclose(scores, made.image_embeddings @ made.text.T, atol=2e-3)
 
 
 def test_embeddings_are_to_the_bit_those_of_images_decoded_for_the_pass(params: Params, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_the_last_weights_takes_no_pass_of_its_own(params: Param
     assert checkpoints_of(OUT) == [0, 7, 8]
     assert passes == ["image", "text"] * 3
     last = load_embeddings(OUT)
-    np.testing.assert_array_equal(np.load(OUT / "checkpoints/008/image.npy"), last.image.astype(np.float16))
+    np.testing.assert_array_equal(np.load(OUT / "checkpoints/008/image.npy"), last.image_embeddings.astype(np.float16))
     np.testing.assert_array_equal(np.load(OUT / "checkpoints/008/text.npy"), last.text)
     assert last.meta["epochs"] == 8
 
@@ -235,7 +235,7 @@ def test_a_set_of_its_own_classes(params: Params) -> None:
     )
     np.testing.assert_array_equal(np.load(OUT / "sets/web/text.npy"), expected)
     own = load_embeddings(OUT)  # the same images, of which the last 28 are the study's
-    np.testing.assert_allclose(np.load(OUT / "sets/web/image.npy")[20:], own.image, atol=2e-6)
+    np.testing.assert_allclose(np.load(OUT / "sets/web/image.npy")[20:], own.image_embeddings, atol=2e-6)
 
 
 def test_a_set_of_imagenet_labels_is_told_apart_by_all_thousand_classes(params: Params) -> None:

@@ -50,7 +50,7 @@ def embedded(params: Params) -> Embeddings:
 def test_embeds_the_test_images_of_every_domain_and_all_classes(params: Params) -> None:
     result = embedded(params)
     assert result.rows["row"].tolist() == list(range(20, 48))
-    assert result.image.shape == (28, 16)
+    assert result.image_embeddings.shape == (28, 16)
     assert result.text.shape == (12, 16)
     assert (result.domains, result.classes) == (["real", "sketch"], WORDS)
     assert result.layers == ["act1", "act2", "act3", "avgpool", *(f"layer{i}.0" for i in (1, 2, 3, 4)), "attnpool"]
@@ -76,7 +76,7 @@ def test_each_row_holds_its_own_image(params: Params) -> None:
         inputs = preprocessed(images[int(result.rows["row"].iloc[number])][None], 32)
         with torch.inference_mode():
             expected = model.encode_image(inputs, normalize=True)[0]
-        np.testing.assert_allclose(result.image[number], expected, atol=2e-6)
+        np.testing.assert_allclose(result.image_embeddings[number], expected, atol=2e-6)
 
 
 def test_gives_the_same_bytes_twice(params: Params) -> None:

@@ -76,7 +76,7 @@ def write_classifier(folder: Path, skill: float, seed: int) -> None:
     """Write a run's scores in place of its embeddings."""
     write_run(folder, skill, seed)
     made = load_embeddings(folder)
-    np.save(folder / "scores.npy", made.image @ made.text.T)
+    np.save(folder / "scores.npy", made.image_embeddings @ made.text.T)
     for name in ("image.npy", "text.npy", "layers.safetensors"):
         (folder / name).unlink()
 
@@ -90,7 +90,7 @@ def keep_checkpoints(folder: Path, *, epochs: int) -> None:
         made = final if epoch == epochs else load_embeddings(other)
         where = folder / "checkpoints" / f"{epoch:03d}"
         where.mkdir(parents=True)
-        np.save(where / "image.npy", made.image.astype(np.float16))
+        np.save(where / "image.npy", made.image_embeddings.astype(np.float16))
         np.save(where / "text.npy", made.text)
         shutil.rmtree(other)
     write_json(folder / "meta.json", read_json(folder / "meta.json") | {"epochs": epochs})
@@ -245,9 +245,7 @@ def test_the_last_checkpoints_are_averaged(clip_alone):
 
 def test_too_few_checkpoints_to_average_are_an_error(clip_alone):
     asked = replace(clip_alone, evaluate=replace(clip_alone.evaluate, last=3))
-    with pytest.raises(
-        DataError, match=r"^evaluate\.last, train\.checkpoints, embed\.checkpoints: the last 3 .*-s0 holds 1"
-    ):
+    with pytest.raises(DataError, match=r"^evaluate\.last, train\.checkpoints, embed\.checkpoints: the last 3 "):
         evaluate.main(asked)
 
 

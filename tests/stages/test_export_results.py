@@ -47,7 +47,7 @@ def params(tmp_path, monkeypatch) -> Params:
         write_embeddings(Path("other"), INDEX, seed=epoch + 7)
         folder = RUN / "checkpoints" / f"{epoch:03d}"
         folder.mkdir(parents=True)
-        np.save(folder / "image.npy", load_embeddings(Path("other")).image.astype(np.float16))
+        np.save(folder / "image.npy", load_embeddings(Path("other")).image_embeddings.astype(np.float16))
         np.save(folder / "text.npy", load_embeddings(Path("other")).text)
     shutil.rmtree("other")
     write_json(RUN / "meta.json", read_json(RUN / "meta.json") | {"epochs": 4})
@@ -115,7 +115,7 @@ def test_imagenet_is_known_of_every_checkpoint(params) -> None:
 def test_classifiers_have_their_accuracies_alone(params) -> None:
     folder, clip = Path("artifacts/embeddings/supervised/cg-high-s1"), load_embeddings(RUN)
     folder.mkdir(parents=True)
-    np.save(folder / "scores.npy", clip.image @ clip.text.T)
+    np.save(folder / "scores.npy", clip.image_embeddings @ clip.text.T)
     shutil.copy(RUN / "rows.parquet", folder)
     shutil.copy(RUN / "meta.json", folder)
     domix(params, "export-results", "cg-high", "1", "out", "--kind", "supervised")

@@ -74,7 +74,7 @@ def test_the_models_own_mean_is_used_and_told(params: Params) -> None:
     plain, brighter = load_embeddings(OUT / "folder"), load_embeddings(OUT / "brighter")
     assert plain.meta["transform"].endswith("CLIP's mean and deviation")
     assert f"mean {INCEPTION}" in brighter.meta["transform"]
-    assert not np.allclose(plain.image, brighter.image)
+    assert not np.allclose(plain.image_embeddings, brighter.image_embeddings)
     np.testing.assert_array_equal(plain.text, brighter.text)
 
 
@@ -155,7 +155,7 @@ def test_the_commands_numbers_are_the_embeddings(params: Params, capsys: pytest.
     lines = printed(params, capsys, "brighter")
     embed_public.main(params, "brighter")
     e = load_embeddings(OUT / "brighter")
-    right = (e.image @ e.text.T).argmax(axis=1) == e.rows["label"].to_numpy()
+    right = (e.image_embeddings @ e.text.T).argmax(axis=1) == e.rows["label"].to_numpy()
     for line in lines[1:]:
         domain, cells, *_ = line.split()
         if cells == "all":

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from domix.embed.embeddings import load_embeddings, save_embeddings
-from tests.fakes import make_index, write_embeddings
+from domix.embed.embeddings import load_embeddings
+from tests.fakes import make_index, save_embeddings, write_embeddings
 
 INDEX = make_index({"clipart": [1, 1, 1], "real": [1, 1, 1]}, {"clipart": [2, 0, 1], "real": [1, 1, 1]})
 
@@ -21,10 +21,15 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     layers = {name: first.layer(name) for name in first.layers}
     layers["stem"][0, 1] = np.nan  # a cell without images
     save_embeddings(
-        tmp_path / "second", image=first.image, rows=first.rows, text=first.text, layers=layers, meta=first.meta
+        tmp_path / "second",
+        image=first.image_embeddings,
+        rows=first.rows,
+        text=first.text,
+        layers=layers,
+        meta=first.meta,
     )
     second = load_embeddings(tmp_path / "second")
-    np.testing.assert_array_equal(second.image, first.image)
+    np.testing.assert_array_equal(second.image_embeddings, first.image_embeddings)
     np.testing.assert_array_equal(second.text, first.text)
     pd.testing.assert_frame_equal(second.rows, first.rows)
     assert second.meta == first.meta

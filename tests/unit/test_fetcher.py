@@ -141,7 +141,7 @@ def test_a_shard_that_vanishes_ends_the_training_in_a_sentence(root: Path, worke
     batches = streamed(root, total=12)
     (root / "shards/web/00003.tar").unlink()
     with (
-        pytest.raises(DataError, match=r"^the shard file://.*/web/00003\.tar is missing: copy it there, or name another place"),
+        pytest.raises(DataError, match=r"^the shard file://.*/web/00003\.tar is missing: copy it there"),
         served(batches, workers=workers) as coming,
     ):
         list(coming)

@@ -99,6 +99,14 @@ def test_an_absolute_path_is_known_too(tmp_path: Path) -> None:
     assert told(error).endswith(": delete artifacts/shards/emoji/index.parquet and run dvc repro pack@emoji")
 
 
+def test_of_another_repository_it_is_told_which(tmp_path: Path) -> None:
+    other = tmp_path / ".cache" / "sweep" / "made"
+    other.mkdir(parents=True)
+    shutil.copy(PIPELINE, other)
+    error = DataError("sweep made: a table is missing", remake=other / "artifacts/eval/curves.parquet")
+    assert sentence(error) == "sweep made: a table is missing; run dvc repro evaluate in .cache/sweep/made"
+
+
 @pytest.mark.parametrize("stage", ["fetch@emoji", "fetch_set@imagenet"])
 def test_a_fetch_is_forced_for_dvc_does_not_see_its_files(stage: str) -> None:
     folder = Path("artifacts/raw") / stage.replace("fetch@", "").replace("fetch_set@", "sets/")

@@ -28,14 +28,14 @@ def run(tmp_path: Path) -> Path:
     for epoch in (4, 12):
         home = folder / "checkpoints" / f"{epoch:03d}"
         home.mkdir(parents=True)
-        np.save(home / "image.npy", np.roll(made.image, epoch, axis=0).astype(np.float16))
+        np.save(home / "image.npy", np.roll(made.image_embeddings, epoch, axis=0).astype(np.float16))
         np.save(home / "text.npy", made.text)
     home = folder / "sets" / "objects"
     home.mkdir(parents=True)
     rows = made.rows.iloc[:4].assign(label=[0, 1, 1, 0], **{"class": ["axe", "bed", "bed", "axe"]})
     meta = made.meta | {"classes": ["a", "b", "c", "d"], "subset": [0, 2, 3], "answers": [[0, 2], [3]]}
     write_about(home, rows, meta)
-    np.save(home / "image.npy", made.image[:4])
+    np.save(home / "image.npy", made.image_embeddings[:4])
     np.save(home / "text.npy", np.eye(4, 6, dtype=np.float32))
     return folder
 
@@ -55,8 +55,8 @@ def test_blocks_are_the_products_of_images_and_prototypes(run: Path) -> None:
     blocks = list(scored.blocks(4))
     assert [len(block) for block in blocks] == [4, 4, 3]
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
-    np.testing.assert_array_equal(np.concatenate(list(scored.blocks())), made.image @ made.text.T)
-    np.testing.assert_allclose(np.concatenate(blocks), made.image @ made.text.T, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate(list(scored.blocks())), made.image_embeddings @ made.text.T)
+    np.testing.assert_allclose(np.concatenate(blocks), made.image_embeddings @ made.text.T, atol=1e-6)
     pd.testing.assert_frame_equal(scored.rows, made.rows)
     assert (scored.classes, scored.subset, scored.answers) == (made.classes, None, None)
 
@@ -66,7 +66,7 @@ def test_checkpoints_have_the_rows_of_the_run_and_numbers_of_their_own(run: Path
     made, found = load_embeddings(run), load_scored(run, "public", checkpoint=12)
     pd.testing.assert_frame_equal(found.rows, made.rows)
     scores = np.concatenate(list(found.blocks(5)))
-    np.testing.assert_allclose(scores, np.roll(made.image, 12, axis=0) @ made.text.T, atol=2e-3)
+    np.testing.assert_allclose(scores, np.roll(made.image_embeddings, 12, axis=0) @ made.text.T, atol=2e-3)
 
 
 def test_sets_have_classes_answers_and_restrictions_of_their_own(run: Path) -> None:
@@ -74,7 +74,7 @@ def test_sets_have_classes_answers_and_restrictions_of_their_own(run: Path) -> N
     found = load_scored(run, "clip", source="objects")
     assert found.rows["class"].tolist() == ["axe", "bed", "bed", "axe"]
     assert (found.classes, found.subset, found.answers) == (["a", "b", "c", "d"], [0, 2, 3], [[0, 2], [3]])
-    np.testing.assert_array_equal(next(found.blocks()), load_embeddings(run).image[:4, :4])
+    np.testing.assert_array_equal(next(found.blocks()), load_embeddings(run).image_embeddings[:4, :4])
 
 
 def test_a_classifier_has_its_scores(classifier: Path) -> None:

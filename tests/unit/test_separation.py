@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from domix.analyses.separation.measures import distance_table, separability_table, umap_points, umap_table
-from domix.embed.embeddings import Embeddings, load_embeddings, save_embeddings
+from domix.embed.embeddings import Embeddings, load_embeddings
 from domix.runtime.errors import DataError
-from tests.fakes import make_index, write_embeddings
+from tests.fakes import make_index, save_embeddings, write_embeddings
 
 DOMAINS = ("clipart", "real", "sketch")
 UMAP: dict[str, Any] = {"neighbours": 10, "min_distance": 0.1, "densmap": False, "seed": 3}
@@ -22,7 +22,9 @@ def shifted(folder: Path, amount: float, test: dict | int = 4, classes: int = 10
     write_embeddings(folder / "flat", make_index({n: [1] * classes for n in DOMAINS}, test), width=12, right=always)
     flat = load_embeddings(folder / "flat")
     layers = {name: flat.layer(name) for name in flat.layers}
-    image = flat.image + amount * (flat.rows["domain"] == "sketch").to_numpy()[:, None] * flat.text.sum(axis=0)
+    image = flat.image_embeddings + amount * (flat.rows["domain"] == "sketch").to_numpy()[:, None] * flat.text.sum(
+        axis=0
+    )
     image = (image / np.linalg.norm(image, axis=1, keepdims=True)).astype(np.float32)
     save_embeddings(folder / "run", image=image, rows=flat.rows, text=flat.text, layers=layers, meta=flat.meta)
     return load_embeddings(folder / "run")

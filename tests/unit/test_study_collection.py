@@ -211,8 +211,9 @@ def test_studies_of_other_classes_are_refused(finished: Path, tmp_path: Path, ke
 def test_a_table_that_is_missing_beside_others_is_told(finished: Path, tmp_path: Path) -> None:
     root = copy_of(finished, tmp_path)
     (folder_of(root, "sketch") / "artifacts" / "eval" / "curves.parquet").unlink()
-    with pytest.raises(DataError, match=r"^sweep made, sketch: artifacts/eval/curves\.parquet is missing"):
+    with pytest.raises(DataError, match=r"^sweep made, sketch: artifacts/eval/curves\.parquet is missing$") as caught:
         collect(of_sweep(root, "made"))
+    assert caught.value.remake == folder_of(root, "sketch") / "artifacts" / "eval" / "curves.parquet"
 
 
 def twice(finished: Path, tmp_path: Path) -> list[ResultsPlace]:

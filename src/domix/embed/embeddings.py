@@ -30,7 +30,7 @@ from safetensors.numpy import save
 
 from domix.runtime.arrays import BLOCK
 from domix.runtime.errors import DataError, passing
-from domix.runtime.files import atomic_folder, read_json, sha256_file, write_json
+from domix.runtime.files import read_json, sha256_file, write_json
 from domix.runtime.tables import Column, TableSchema
 
 FORMAT = 1
@@ -60,7 +60,7 @@ class Embeddings:
     """The embeddings of one checkpoint; `layer` reads the class means of one layer when they are asked for."""
 
     folder: Path
-    image: NDArray[np.float32]  # [N, D]
+    image_embeddings: NDArray[np.float32]  # [N, D]
     rows: pd.DataFrame  # N rows: ROW_COLUMNS
     text: NDArray[np.float32]  # [K, D]
     meta: dict[str, Any]
@@ -99,32 +99,6 @@ class Embeddings:
         return means_GKC
 
 
-def save_embeddings(
-    folder: Path,
-    *,
-    image: NDArray[np.float32],
-    rows: pd.DataFrame,
-    text: NDArray[np.float32],
-    layers: dict[str, NDArray[np.float32]],
-    meta: dict[str, Any],
-) -> None:
-    """Write the embeddings of one checkpoint whole or not at all; `meta` gains the format's number.
-
-    Raises:
-        DataError: the parts do not fit each other.
-    """
-    meta = {"format": FORMAT, **meta}
-    rows = rows[list(ROW_COLUMNS)].reset_index(drop=True)
-    _check(Embeddings(folder, image, rows, text, meta))
-    if list(layers) != meta["layers"]:
-        raise DataError(f"cannot write {folder}: layers {list(layers)} are not those of its meta: {meta['layers']}")
-    with atomic_folder(folder) as temporary:
-        np.save(temporary / "image.npy", np.ascontiguousarray(image))
-        np.save(temporary / "text.npy", np.ascontiguousarray(text))
-        write_layers(temporary, layers)
-        write_about(temporary, rows, meta)
-
-
 def write_layers(folder: Path, layers: dict[str, NDArray[np.float32]]) -> None:
     """Write the class means of every layer."""
     # as bytes: safetensors' own file would be its owner's alone to read
@@ -154,7 +128,7 @@ def load_embeddings(folder: Path) -> Embeddings:
         raise DataError(f"{folder} is missing", remake=folder)
     embeddings = Embeddings(
         folder=folder,
-        image=_read_array(folder / "image.npy"),
+        image_embeddings=_read_array(folder / "image.npy"),
         rows=ROWS.read(folder / "rows.parquet"),
         text=_read_array(folder / "text.npy"),
         meta=read_json(folder / "meta.json"),
@@ -175,7 +149,7 @@ class Scored:
     rows: pd.DataFrame  # N rows: ROW_COLUMNS
     classes: list[str]  # the K classes that have scores
     meta: dict[str, Any]
-    image: NDArray[np.floating[Any]]  # [N, D], mapped from its file; of a classifier [N, K]: the scores themselves
+    image_embeddings: NDArray[np.floating[Any]]  # [N, D], mapped from its file; of a classifier its scores, [N, K]
     text: NDArray[np.float32] | None  # [K, D]; of a classifier None
 
     @property
@@ -194,8 +168,8 @@ class Scored:
         Raises:
             DataError: a score is not finite.
         """
-        for start in range(0, len(self.image), size):
-            part = np.array(self.image[start : start + size], dtype=np.float32)
+        for start in range(0, len(self.image_embeddings), size):
+            part = np.array(self.image_embeddings[start : start + size], dtype=np.float32)
             with np.errstate(invalid="ignore"):  # told below
                 scores = part if self.text is None else part @ self.text.T
             if not np.isfinite(scores).all():
@@ -229,7 +203,7 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
         rows=rows,
         classes=meta.get("classes", []),
         meta=meta,
-        image=_read_array(where / names[0], mapped=True),
+        image_embeddings=_read_array(where / names[0], mapped=True),
         text=_read_array(where / names[1]) if names[1] else None,
     )
     with passing(folder=where):
@@ -269,14 +243,15 @@ def _check_scored(s: Scored, path: Path) -> None:
     missing = [key for key in SCORED_KEYS if key not in s.meta]
     _require(not missing, f"{s.folder}: meta.json lacks {', '.join(missing)}")
     _require(s.meta["format"] == FORMAT, f"{s.folder} has format {s.meta['format']}, but this version reads {FORMAT}")
-    good = s.image.ndim == 2 and s.image.dtype in (np.float16, np.float32)
-    _require(good, f"{path} is {s.image.dtype} {s.image.shape}, not two axes of float16 or float32")
-    _require(len(s.image) == len(s.rows), f"{path} has {len(s.image)} rows, but there are {len(s.rows)} images")
+    array = s.image_embeddings
+    good = array.ndim == 2 and array.dtype in (np.float16, np.float32)
+    _require(good, f"{path} is {array.dtype} {array.shape}, not two axes of float16 or float32")
+    _require(len(array) == len(s.rows), f"{path} has {len(array)} rows, but there are {len(s.rows)} images")
     _require(len(s.rows) > 0, f"{s.folder} holds no images")
-    scored = s.image.shape[1] if s.text is None else len(s.text)
+    scored = array.shape[1] if s.text is None else len(s.text)
     _require(scored == len(s.classes), f"{s.folder} has scores of {scored} classes, but names {len(s.classes)}")
     if s.text is not None:
-        widths = (s.image.shape[1], s.text.shape[1])
+        widths = (array.shape[1], s.text.shape[1])
         _require(widths[0] == widths[1], f"{s.folder}: image.npy is {widths[0]} wide, but text.npy {widths[1]}")
     labels = len(s.classes if s.answers is None else s.answers)
     known = s.rows["label"].between(0, labels - 1).all()
@@ -289,7 +264,7 @@ def _check(e: Embeddings) -> None:
     _require(not missing, f"{e.folder / 'meta.json'} lacks {', '.join(missing)}")
     _require(e.meta["format"] == FORMAT, f"{e.folder} has format {e.meta['format']}, but this version reads {FORMAT}")
     for name, array, count, what in (
-        ("image.npy", e.image, len(e.rows), "images in rows.parquet"),
+        ("image.npy", e.image_embeddings, len(e.rows), "images in rows.parquet"),
         ("text.npy", e.text, len(e.classes), "classes in meta.json"),
     ):
         path = e.folder / name
@@ -302,7 +277,7 @@ def _check(e: Embeddings) -> None:
         )
         lengths = np.linalg.norm(array, axis=1)
         _require(bool((abs(lengths - 1) < LENGTH_TOLERANCE).all()), f"{path} holds vectors that are not L2-normalised")
-    widths = (e.image.shape[1], e.text.shape[1])
+    widths = (e.image_embeddings.shape[1], e.text.shape[1])
     _require(widths[0] == widths[1], f"{e.folder}: image.npy is {widths[0]} wide, but text.npy {widths[1]}")
     _require(len(e.rows) > 0, f"{e.folder} holds no images")
     known = e.rows["domain"].isin(e.domains) & e.rows["label"].between(0, len(e.classes) - 1)

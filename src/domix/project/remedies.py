@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from domix.runtime.errors import DataError
 
-PIPELINE = Path("dvc.yaml")
+PIPELINE = "dvc.yaml"
 STATE = ".cache"  # what lies there may be deleted at any time between runs
 TEMPLATE = re.compile(r"\$\{(?:item\.)?(\w+)\}")
 # What these read lies outside DVC, which would bring back what it kept: they are forced, and do the work again.
@@ -38,12 +38,12 @@ class _Output:
         return "@".join([self.stage, "-".join(found[key] for key in self.keys)]) if self.keys else self.stage
 
 
-def sentence(error: BaseException, pipeline: Path = PIPELINE) -> str:
+def sentence(error: BaseException, pipeline: Path | None = None) -> str:
     """Return what a user is told of an error: its message, and what to run where something must be made anew.
 
     Args:
-        error: any. A relative path is meant from the working directory, the repository's root.
-        pipeline: the file that says which stage makes what.
+        error: any.
+        pipeline: says which stage makes what; None: the dvc.yaml above the file, else of the working directory.
     """
     message, remake = str(error), error.remake if isinstance(error, DataError) else None
     told = remake and _advice(remake, pipeline, begun=re.match(rf"{re.escape(str(remake))}(?!/)", message) is not None)
@@ -52,16 +52,18 @@ def sentence(error: BaseException, pipeline: Path = PIPELINE) -> str:
     return f"{message}{';' if ': ' in message else ':'} {told}"
 
 
-def _advice(path: Path, pipeline: Path, *, begun: bool) -> str | None:
+def _advice(path: Path, pipeline: Path | None, *, begun: bool) -> str | None:
     """Say what to do about a path, called `it` where the sentence has begun with it; None: the pipeline has no part."""
-    place = Path(os.path.relpath(path)).as_posix()
-    tracked = next((str(each) for each in (Path(place), *Path(place).parents) if Path(f"{each}.dvc").is_file()), "")
+    root = next((folder for folder in path.absolute().parents if (folder / PIPELINE).is_file()), Path.cwd())
+    place = Path(os.path.relpath(path, root)).as_posix()
+    there = "" if root == Path.cwd() else f" in {os.path.relpath(root)}"
+    tracked = next((str(each) for each in (Path(place), *Path(place).parents) if (root / f"{each}.dvc").is_file()), "")
     if tracked:
-        return f"run dvc checkout {tracked}"
-    stage = stage_of(place, pipeline)
+        return f"run dvc checkout {tracked}{there}"
+    stage = stage_of(place, pipeline or root / PIPELINE)
     if stage is None:
         return f"delete {'it' if begun else place} and run again" if place.startswith(f"{STATE}/") else None
-    command = f"dvc repro {stage}".rstrip()
+    command = f"dvc repro {stage}".rstrip() + there
     if not path.exists():
         return f"run {command}"
     if stage.partition("@")[0] in UNSEEN:

@@ -87,7 +87,11 @@ def umap_table(
     """Draw `images` images a domain and lay them out: columns row, domain, class, x, y."""
     chosen = draw_rows(embeddings.rows["domain"].to_numpy(dtype=object), images, seed=seed)
     points = umap_points(
-        embeddings.image[chosen], neighbours=neighbours, min_distance=min_distance, densmap=densmap, seed=seed
+        embeddings.image_embeddings[chosen],
+        neighbours=neighbours,
+        min_distance=min_distance,
+        densmap=densmap,
+        seed=seed,
     )
     table = embeddings.rows.iloc[chosen][["row", "domain", "class"]].reset_index(drop=True)
     return table.assign(x=points[:, 0], y=points[:, 1])
@@ -115,8 +119,8 @@ def distance_table(embeddings: Embeddings) -> pd.DataFrame:
     names, classes = embeddings.domains, len(embeddings.classes)
     domain = _domain_numbers(embeddings)
     label = embeddings.rows["label"].to_numpy()
-    domain_means, sizes = group_means(embeddings.image, domain, len(names))
-    cell_means, _ = group_means(embeddings.image, domain * classes + label, len(names) * classes)
+    domain_means, sizes = group_means(embeddings.image_embeddings, domain, len(names))
+    cell_means, _ = group_means(embeddings.image_embeddings, domain * classes + label, len(names) * classes)
     cell_means_GKD = cell_means.reshape(len(names), classes, -1)
     rows = []
     present = np.flatnonzero(sizes)
@@ -150,7 +154,7 @@ def separability_table(embeddings: Embeddings) -> pd.DataFrame:
         if not can_probe(inside, label):
             log.warning("no separability of %s: a probe needs it and another domain, each in two classes", name)
             continue
-        told = fit_grouped(embeddings.image, inside, label).taken
+        told = fit_grouped(embeddings.image_embeddings, inside, label).taken
         rows.append((name, float(balanced_accuracy_score(inside, told)), int(inside.sum())))
     return pd.DataFrame(rows, columns=["domain", "value", "n"]).astype({"value": "float64", "n": "int64"})
 

@@ -65,13 +65,6 @@ def random_boxes(
     return Boxes(top, left, h_B, w_B)
 
 
-def centre_boxes(sizes: Tensor) -> Boxes:
-    """Return the central squares of images of `sizes` int64 [B, 2]: CLIP's resize-then-centre-crop in one step."""
-    side = sizes.min(dim=1).values
-    top, left = (sizes[:, 0] - side) // 2, (sizes[:, 1] - side) // 2
-    return Boxes(top, left, side, side)
-
-
 def random_hflip(count: int, *, probability: float, generator: torch.Generator) -> Tensor:
     """Draw which of `count` images to hflip: bool [B]."""
     return torch.rand(count, generator=generator) < probability

@@ -60,16 +60,6 @@ def quotas(recipe: Recipe, cells: Cells, split: Split) -> Ints:
     return _resize(kept, natural_size(cells, split), recipe, cells, split) if recipe.size == MATCHED else kept
 
 
-def validation_quotas(recipe: Recipe, cells: Cells, split: Split) -> Ints:
-    """Return the test samples of each cell that belong to the reference's validation file, int64 [G, K].
-
-    They are never cut to a size: the whole test split of the mixture's domains, without the test classes in the test
-    domain unless the mixture shows some.
-    """
-    counts = np.where(_included(recipe, cells)[:, None], cells.test, 0)
-    return counts if recipe.share else np.where(_tested(cells, split), 0, counts)
-
-
 def tsv_order(chosen: Ints, cells: Cells) -> Ints:
     """Order positions in `cells.row` as the reference writes samples: by domain, by class in order of first appearance,
     by list."""

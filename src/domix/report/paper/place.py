@@ -99,7 +99,8 @@ def read_part(place: ResultsPlace) -> PlaceResults:
     try:
         tables = {name: _read(place.artifacts / "eval" / f"{name}.parquet", standard) for name in TABLES}
     except DataError as error:  # a revision's files lie in a folder that says nothing to anybody
-        raise DataError(f"{place.label}: {str(error).replace(f'{place.artifacts.parent}/', '')}") from error
+        said = str(error).replace(f"{place.artifacts.parent}/", "")
+        raise DataError(f"{place.label}: {said}", remake=error.remake) from error
     others = runs_of(tables["metrics"]) - {(run.kind, run.mixture, run.seed) for run in runs}
     if others:
         kind, mixture, seed = min(others)
