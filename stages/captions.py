@@ -38,7 +38,7 @@ def make(params: Params, source: str, folder: Path) -> Iterator[pa.Table]:
 def list_samples(params: Params, source: str) -> pd.DataFrame:
     """List all lines of a source: the reference stream runs over those too whose images were rejected."""
     found = get_source(source, has_folder=source in params.fetch.paths)
-    with naming_files(params, source):
+    with naming_files(params, source, ARTIFACTS / "raw" / source):
         listing = found.listing(source_root(params, source), poses=params.pack.poses)
     if listing is None:
         raise DataError("its samples bring captions, but pack wrote no texts.parquet", argument="keys")

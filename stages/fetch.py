@@ -38,7 +38,7 @@ def fetch(params: Params, name: str, out: Path) -> None:
         verified = {} if given else _download(params, name, manifest, root, report)
         if not root.is_dir():
             raise DataError(f"the folder {root} does not exist: make it, or correct fetch.paths.{name}")
-        with naming_files(params, name):
+        with naming_files(params, name, out):
             items = fetch_files(source, root, manifest=manifest, verified=verified, report=report)
             source.parts(root, size=params.pack.shard_samples, poses=params.pack.poses)  # refuses what pack would
     with atomic_folder(out) as folder:

@@ -39,7 +39,7 @@ def pack_source(params: Params, name: str, raw: Path, out: Path) -> None:
     Raises:
         DataError: its files are not as fetch found them, are damaged, or hold too many bad images.
     """
-    with naming_files(params, name):
+    with naming_files(params, name, raw):
         _pack(params, name, raw, out)
 
 

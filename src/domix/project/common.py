@@ -163,8 +163,13 @@ def source_root(params: Params, name: str) -> Path:
 
 
 @contextmanager
-def naming_files(params: Params, name: str) -> Generator[None]:
+def naming_files(params: Params, name: str, raw: Path) -> Generator[None]:
     """Add to what is said of a source's files whose they are, and how they are brought again.
+
+    Args:
+        params: of the study.
+        name: of the source.
+        raw: the folder in which fetch lists its files.
 
     Raises:
         DataError: the block did.
@@ -175,7 +180,11 @@ def naming_files(params: Params, name: str) -> Generator[None]:
         root = source_root(params, name)
         own = f"these files are yours: fetch.paths.{name} is {root}"
         fetched = f"delete what is damaged in {root} and run dvc repro -f fetch@{name} to download it again"
-        if error.remake is None:  # else it is a file of the pipeline's own
+        if error.argument == "root" and name in params.fetch.paths:
+            error.prefixed(f"fetch.paths.{name}")
+        elif error.argument == "root":
+            error.remake = raw
+        elif error.remake is None:  # else it is a file of the pipeline's own
             error.args = (f"{error} ({own if name in params.fetch.paths else fetched})",)
         raise
 
