@@ -76,6 +76,13 @@ def test_some_columns(folder):
     assert list(read_index(folder, ["key", "width"])) == ["key", "width"]
 
 
+def test_two_keys_that_are_equal_are_found_wherever_they_stand(folder):
+    index = read_index(folder)
+    for key in (["a", "a", "b"], ["a", "b", "a"], ["b", "a", "a"]):
+        with pytest.raises(DataError, match="1 keys stand twice, 'a' among them"):
+            write_index(folder, index.assign(key=key))
+
+
 def test_keys_must_be_unique(folder):
     with pytest.raises(DataError, match="2 keys stand twice, 'same' among them"):
         write_index(folder, read_index(folder).assign(key="same"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel
+from domix.evaluate.outcomes import Outcome, Plan, RunOutcomes, ScoredModel, groups
 from domix.evaluate.ranking import Ranks
 from domix.evaluate.seeds_tables import arms, pairs, seeds_tables
 from domix.evaluate.tables import metric_table
@@ -91,6 +92,14 @@ def test_images_are_drawn_once_for_all_mixtures():
     over, compared = seeds_tables(runs, metric_table([one.final for one in runs], PLAN), PLAN)
     chosen = "domain == 'sketch' and cells == 'held_out' and metric == 'balanced_top1'"
     assert width(compared.query(chosen).iloc[0]) < 0.5 * over.query(chosen).apply(width, axis=1).min()
+
+
+def test_groups_of_images_are_drawn_apart():
+    """Else the intervals of two groups would move together; and another seed draws all of them anew."""
+    found = list(groups(ROWS, replace(PLAN, study=replace(PLAN.study, test_classes=CLASSES[:5]))))
+    assert len(found) == 6
+    draws = [group.seed(replace(PLAN, seed=seed)) for seed in (0, 1) for group in found]
+    assert len(set(draws)) == len(draws)
 
 
 def test_of_two_baselines_the_first_is_the_baseline():
