@@ -29,7 +29,8 @@ class Fault:
 
     status, headers: instead of 200 or 206, without a body. drop: bytes of the body after which the connection is
     closed. claim: a false Content-Length. stall: bytes after which nothing more comes. data: another file's bytes.
-    chunked: no Content-Length. bare: neither that nor chunks.
+    chunked: no Content-Length. bare: neither that nor chunks. start: where the range begins that
+    is sent, whatever was asked for.
     """
 
     status: int | None = None
@@ -40,6 +41,7 @@ class Fault:
     data: bytes | None = None
     chunked: bool = False
     bare: bool = False
+    start: int | None = None
 
 
 @dataclass
@@ -135,6 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._head(416, {"Content-Range": f"bytes */{len(data)}", "Content-Length": "0"})
                 return
             status = 206
+        if fault.start is not None:
+            status, start = 206, fault.start
+        if status == 206:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         rest = data[start:]
         if fault.chunked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 
@@ -14,6 +15,9 @@ from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.progress import Progress
 from domix.runtime.retry import RetryPolicy
 from tests.faults.download_server import BIG, QUICK, Fault, bring, fails, names, remote, sha256
+
+NO_RANGE = {"Content-Range": ""}
+
 
 # As it should be ----------------------------------------------------------------------------------
 
@@ -136,6 +140,44 @@ def test_a_file_that_changes_between_attempts_is_not_mixed(server, store, known)
     bring([remote(server, known=known)], store)
     assert (store / "big.bin").read_bytes() == BIG
     assert len(server.gets("big.bin")) == (3 if known else 2)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Fault(start=0),
+        Fault(start=600_000),
+        Fault(headers={"Content-Range": "bytes */1004000"}),
+        Fault(headers=NO_RANGE),
+    ],
+    ids=["whole", "later", "of unknown place", "of no place"],
+)
+def test_the_answer_to_another_range_is_not_appended(server, store, known, answer):
+    """A proxy may give the bytes that it has; where nobody knows a checksum, nothing else would notice."""
+    server.faults["big.bin"].extend([Fault(drop=8 * transfer.CHUNK), answer])
+    bring([remote(server, known=known)], store)
+    assert (store / "big.bin").read_bytes() == BIG
+    assert [r.range for r in server.gets("big.bin")] == [None, f"bytes={8 * transfer.CHUNK}-", None]
+
+
+def test_a_range_that_was_not_asked_for_is_not_the_file(server, store):
+    server.faults["big.bin"].append(Fault(start=5000))
+    bring([remote(server, known=False)], store)
+    assert (store / "big.bin").read_bytes() == BIG
+    assert [r.range for r in server.gets("big.bin")] == [None, None]
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(server, store, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def noting(descriptor):
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, (store / "big.bin").exists()))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    bring([remote(server)], store)
+    assert synced[-2:] == [((store / "big.bin").stat().st_ino, False), (store.stat().st_ino, True)]
 
 
 def test_without_validators_and_checksum_nothing_is_gone_on_with(server, store):

@@ -102,6 +102,23 @@ def test_random_boxes_follow_torchvisions_distribution() -> None:
     assert ((ours.std(dim=0) / spread - 1).abs() <= 0.06).all()
 
 
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_every_corner_that_a_crop_may_have_is_drawn_equally_often(side: str) -> None:
+    """The last row and column of an image are shown as often as the first."""
+    count, room = 6000, 3
+    long = 8 + room
+    sizes = torch.tensor([[long, 8] if side == "height" else [8, long]]).expand(count, 2)
+    share = 64 / (8 * long)  # squares of 8 x 8
+    generator = torch.Generator().manual_seed(0)
+    boxes = augment.random_boxes(sizes, scale=(share, share), ratio=(1.0, 1.0), generator=generator)
+    assert (boxes.height == 8).all() and (boxes.width == 8).all()
+    drawn, other = (boxes.top, boxes.left) if side == "height" else (boxes.left, boxes.top)
+    assert (other == 0).all()
+    found = torch.bincount(drawn)
+    assert len(found) == room + 1
+    assert ((found / count - 1 / len(found)).abs() < 0.03).all()
+
+
 def test_an_image_too_narrow_for_any_crop_gives_its_largest_centre() -> None:
     sizes = torch.tensor([[8, 100], [100, 8]])
     generator = torch.Generator().manual_seed(0)

@@ -127,6 +127,41 @@ def test_seeds_alone_spread_as_means_of_draws():
     assert not np.array_equal(over, bootstrap.over_seeds(np.tile(estimates, (20_000, 1)), seed=1))
 
 
+def images_alone(seed: int) -> np.ndarray:
+    """One class, so that nothing is drawn but its images."""
+    right = np.arange(40)[:, None] % 2 == 0
+    return bootstrap.bootstrap_jointly(np.zeros(40, np.int64), right, resamples=50, seed=seed).balanced
+
+
+def classes_alone(seed: int) -> np.ndarray:
+    """One image a class, so that nothing is drawn but classes."""
+    right = np.arange(40)[:, None] % 2 == 0
+    return bootstrap.bootstrap_jointly(np.arange(40), right, resamples=50, seed=seed).balanced
+
+
+def outcomes(seed: int, few: int) -> np.ndarray:
+    label, right = SHAPES["alike"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "FEW", few)
+        return bootstrap.bootstrap(label, right, resamples=50, seed=seed).balanced
+
+
+DRAWS = {
+    "images of a class": images_alone,
+    "classes": classes_alone,
+    "counted outcomes": lambda seed: outcomes(seed, 0),
+    "drawn outcomes": lambda seed: outcomes(seed, 1000),
+    "seeds": lambda seed: bootstrap.over_seeds(np.tile([0.1, 0.2, 0.6], (50, 1)), seed=seed),
+    "signs": lambda seed: statistics.sign_flip_test(np.arange(8), np.arange(8.0)[:, None] - 2, resamples=50, seed=seed),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_every_draw_follows_the_seed(draw):
+    assert np.array_equal(draw(0), draw(0))
+    assert len({draw(seed).tobytes() for seed in range(5)}) > 1
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 400), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.995]))
 def test_clopper_pearson_is_scipys_and_statsmodels(n, share, confidence):

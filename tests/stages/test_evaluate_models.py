@@ -226,6 +226,9 @@ def test_weights_that_were_kept_at_the_end_count_once(clip_alone):
     evaluate.main(clip_alone)
     curves = table("curves").query("mixture == 'cg-high' and seed == 1")
     assert curves["checkpoint"].drop_duplicates().tolist() == EPOCHS
+    for name in ("curves", "curves_per_class"):
+        keys = [key for key in ("kind", "mixture", "seed", "checkpoint", *PLACE, "class") if key in table(name)]
+        assert not table(name).duplicated(keys).any()
 
 
 def test_the_last_checkpoints_are_averaged(clip_alone):

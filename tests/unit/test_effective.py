@@ -224,6 +224,17 @@ def test_open_clips_table_is_read(tmp_path) -> None:
     assert wide.loc["RN50/openai", [*baselines.SHIFTS, "mean of 5"]].tolist() == pytest.approx(golden, abs=0.1)
 
 
+def test_a_mean_over_shifts_needs_all_of_them(tmp_path) -> None:
+    head, rows = (
+        f"model,imagenet,{','.join(baselines.SHIFTS)}",
+        ["whole,0.6,0.5,0.4,0.3,0.2,0.1", "some,0.6,0.5,,0.3,0.2,"],
+    )
+    (tmp_path / "some.csv").write_text("\n".join([head, *rows, "most,0.6,0.5,0.4,0.3,0.2,"]), encoding="utf-8")
+    table = baselines.read_accuracies(tmp_path / "some.csv")
+    assert table["mean of 5"].tolist() == pytest.approx([0.3, np.nan, np.nan], nan_ok=True)
+    assert table["mean of 4"].tolist() == pytest.approx([0.35, np.nan, 0.35], nan_ok=True)
+
+
 def test_a_studys_own_robustness_table_is_read(tmp_path) -> None:
     keys = ["kind", "mixture", "seed", "set", "labels", "metric", "estimate"]
     rows = [

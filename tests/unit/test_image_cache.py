@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from domix.data.loading import image_cache
-from domix.data.loading.image_cache import open_cache
+from domix.data.loading.image_cache import digest_of_images, open_cache
 from domix.data.loading.images import Images
 from domix.data.loading.samples import sizes_of
 from domix.data.store.index import read_index
@@ -52,6 +52,15 @@ def test_a_second_training_decodes_nothing(web: Path) -> None:
 
     first, second = opened(web), opened(web, refuse)
     assert torch.equal(first[3], second[3])
+
+
+def test_the_digest_of_images_hangs_on_each_and_on_their_order(web: Path) -> None:
+    index = read_index(web)
+    changed = [index.iloc[::-1], index.iloc[:-1], index.assign(offset=index["offset"] + 1)]
+    changed.append(index.assign(sha256=["f" * 64, *index["sha256"][1:]]))
+    digests = [digest_of_images(each) for each in (index, *changed)]
+    assert len(set(digests)) == len(digests)
+    assert digest_of_images(index.assign(label=7)) == digests[0]  # a label is no part of an image
 
 
 def test_processes_that_come_together_decode_once(web: Path, caplog: pytest.LogCaptureFixture) -> None:

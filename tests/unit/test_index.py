@@ -19,7 +19,7 @@ from domix.data.store.index import (
     write_index,
     write_rows,
 )
-from domix.data.store.shards import ShardWriter, make_block
+from domix.data.store.shards import ShardReader, ShardWriter, make_block
 from domix.runtime.errors import DataError
 
 
@@ -75,6 +75,13 @@ def test_column_of_a_wrong_type(folder):
 
 def test_some_columns(folder):
     assert list(read_index(folder, ["key", "width"])) == ["key", "width"]
+
+
+def test_two_keys_that_are_equal_are_found_wherever_they_stand(folder):
+    index = read_index(folder)
+    for key in (["a", "a", "b"], ["a", "b", "a"], ["b", "a", "a"]):
+        with pytest.raises(DataError, match="1 keys stand twice, 'a' among them"):
+            write_index(folder, index.assign(key=key))
 
 
 def test_keys_must_be_unique(folder):
@@ -134,8 +141,31 @@ def test_missing_shard(folder):
         read_index(folder)
 
 
-def test_shard_cut_short(folder):
+@pytest.mark.parametrize("lacking", [1, 3, 511, 512, 2000])
+def test_shard_cut_short(folder, lacking):
+    """However little of its last image is missing, nothing is read from it."""
+    last = read_index(folder).iloc[-1]
     data = (folder / "00000.tar").read_bytes()
-    (folder / "00000.tar").write_bytes(data[: len(data) // 2])
+    (folder / "00000.tar").write_bytes(data[: last["offset"] + last["size"] - lacking])
+    for opening in (read_index, open_places, ShardReader):
+        with pytest.raises(DataError, match=r"00000\.tar is cut short"):
+            opening(folder)
+
+
+def test_shards_other_than_the_last_are_looked_at_too(tmp_path):
+    rows, blank = [], {"source": "toy", "domain": "real", "class": "axe", "label": 0, "split": "train"}
+    blank |= {"width": 4, "height": 4, "sha256": "0" * 64, "phash": "0" * 16}
+    for shard, sizes in (("00000.tar", (700, 20)), ("00001.tar", (5,))):
+        with ShardWriter(tmp_path / shard) as writer:
+            for size in sizes:
+                place = writer.add(make_block(f"k{len(rows)}", "png", bytes(size), {}))
+                rows.append(blank | {"key": f"k{len(rows)}"} | place._asdict())
+    write_index(tmp_path, make_index(rows))
+    data = (tmp_path / "00000.tar").read_bytes()
+    end = rows[1]["offset"] + rows[1]["size"]
+    (tmp_path / "00000.tar").write_bytes(data[:end])
+    assert len(open_places(tmp_path)) == 3  # nothing of any image is missing
+    (tmp_path / "00000.tar").write_bytes(data[: end - 1])
     with pytest.raises(DataError, match=r"00000\.tar is cut short"):
-        read_index(folder)
+        open_places(tmp_path)
+    assert len(open_places(tmp_path, shards=False)) == 3

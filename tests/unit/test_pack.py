@@ -252,6 +252,18 @@ def test_packing_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, workers)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_a_unit_that_was_killed_before_its_report_is_done_again(tmp_path):
+    """Its shard may lie there, whole, and its rows not."""
+    staging = tmp_path / "staging"
+    parts = [Held((sample(f"k{part}", encoded(draw("real", "axe", part))),)) for part in range(2)]
+    pack_parts(parts, tmp_path / "whole", staging=staging)
+    for name in ("00001.json", "00001.parquet"):
+        (staging / name).unlink()
+    assert (staging / "00001.tar").is_file()
+    pack_parts(parts, tmp_path / "out", staging=staging)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 @dataclass(frozen=True)
 class Killed:
     """A part whose process is killed, as the kernel does when memory runs out."""

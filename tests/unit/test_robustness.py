@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domix.evaluate.outcomes import ScoredModel
-from domix.evaluate.robustness import ALL, SUBSET, View, classify_set, classify_views, robustness_table
-from domix.evaluate.schemas import ROBUSTNESS
+from domix.evaluate.outcomes import RunOutcomes, ScoredModel
+from domix.evaluate.robustness import ALL, SUBSET, View, classify_set, classify_views, robustness_table, set_curves
+from domix.evaluate.schemas import CURVES, ROBUSTNESS
 from domix.evaluate.zeroshot import rank_true
 from domix.runs import Run
 from domix.runtime.errors import DataError
 from domix.runtime.tables import write_table
+from tests.fakes import make_index, write_embeddings
 from tests.scored_sets import PLAN, write_set
 
 CLASSES = 12
@@ -190,6 +192,37 @@ def test_its_estimates_are_those_of_an_obvious_loop(models):
                 if metric == "top5" and subset == [0, 3, 7]:
                     continue  # all labels are among the best five
                 assert table[model.run.kind, name, labels, metric] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("top_k", "there"), [(2, True), (3, False), (4, False)])
+def test_the_best_k_of_k_labels_or_fewer_are_not_reported(models, top_k, there):
+    """Some right label is always among them."""
+    table = robustness_table(models, SETS, replace(PLAN, top_k=top_k))
+    metrics = table[(table["set"] == "imagenet-r") & (table["labels"] == SUBSET)].groupby("kind")["metric"].agg(set)
+    assert (metrics == {"top1", "balanced_top1"} | ({f"top{top_k}"} if there else set())).all()
+
+
+def test_curves_follow_every_checkpoint_in_all_labels_and_in_the_sets_own(models, tmp_path):
+    model = ScoredModel(Run("clip", "two", 3), "two", folder=tmp_path / "two")
+    write_embeddings(model.folder, make_index({"real": [1] * CLASSES}))
+    (model.folder / "checkpoints" / "004").mkdir(parents=True)  # the last weights come after it
+    named = {"imagenet": (LABELS, {}), "imagenet-r": (IN_R, {"subset": [0, 3, 7]})}
+    scores = {name: [scores_with_ties(len(label), seed=n) for n in (1, 2)] for name, (label, _) in named.items()}
+    for name, (label, judged) in named.items():
+        first, last = scores[name]
+        write_set(model.folder, name, label, last, checkpoints={4: first}, **judged)
+    found = set_curves([RunOutcomes(one, []) for one in (model, models[2])], ["imagenet", "imagenet-r", "own"], PLAN)
+    assert list(found.columns) == CURVES.names
+    assert set(zip(found["kind"], found["mixture"], found["seed"], strict=True)) == {("clip", "two", 3)}
+    table = found.set_index(["domain", "checkpoint", "cells", "metric"])["estimate"]
+    views = [("imagenet", ALL, None), ("imagenet-r", ALL, None), ("imagenet-r", SUBSET, [0, 3, 7])]
+    assert len(table) == len(views) * 2 * 2
+    for name, view, subset in views:
+        label = named[name][0]
+        for epoch, answers in zip((4, 5), scores[name], strict=True):
+            right = pd.Series(np.array(by_a_loop(answers, label, subset, None)[1]) == 1)
+            assert table[name, epoch, view, "top1"] == pytest.approx(right.mean())
+            assert table[name, epoch, view, "balanced_top1"] == pytest.approx(right.groupby(label).mean().mean())
 
 
 def test_no_sets_make_an_empty_table(models):

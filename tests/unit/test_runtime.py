@@ -75,6 +75,42 @@ def test_a_folder_may_replace_a_file_or_a_link(tmp_path: Path) -> None:
     assert names_in(tmp_path / "elsewhere") == []
 
 
+def test_a_folder_may_replace_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    """As what a cleaned cache leaves of an output: nothing is made where the link led."""
+    (tmp_path / "link").symlink_to(tmp_path / "gone", target_is_directory=True)
+    with files.atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "fresh").write_text("y", encoding="utf-8")
+    assert names_in(tmp_path / "link") == ["fresh"]
+    assert names_in(tmp_path) == ["link"] and not (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "elsewhere").write_text("theirs", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    files.write_text(tmp_path / "link", "ours")
+    assert (tmp_path / "link").read_text(encoding="utf-8") == "ours" and not (tmp_path / "link").is_symlink()
+    assert names_in(tmp_path) == (["elsewhere", "link"] if there else ["link"])
+    assert not there or (tmp_path / "elsewhere").read_text(encoding="utf-8") == "theirs"
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut leaves an empty file under the final name."""
+    synced: list[tuple[int, bool]] = []
+    target, fsync = tmp_path / "note.txt", os.fsync
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with files.atomic_file(target) as temporary:
+        temporary.write_text("whole", encoding="utf-8")
+        assert synced == []
+    assert synced == [(target.stat().st_ino, False)]
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

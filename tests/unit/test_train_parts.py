@@ -29,6 +29,8 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
 
 def test_training_takes_whole_batches() -> None:
     assert total_steps(100, batch=8, samples=90, epochs=None) == 11
+    assert total_steps(100, batch=8, samples=88, epochs=None) == 11
+    assert total_steps(100, batch=8, samples=8, epochs=None) == 1
     assert total_steps(100, batch=8, samples=None, epochs=3) == 37
     with pytest.raises(ParameterError, match="asks for 7 samples in all, less than one batch of 8"):
         total_steps(100, batch=8, samples=7, epochs=None)
