@@ -60,7 +60,7 @@ def test_a_signal_while_a_stage_is_importing(tmp_path: Path, stage: str, package
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
     assert (process.returncode, said) == (75, f"{stage}: stopped by {number.name}; run it again to continue\n")
 
 
@@ -73,7 +73,7 @@ def test_a_signal_soon_after_a_stage_was_started(tmp_path: Path, seconds: float)
             time.sleep(0.001)
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
     assert (process.returncode, said) == (75, "train: stopped by SIGTERM; run it again to continue\n")
 
 
@@ -98,5 +98,5 @@ def test_a_stage_started_in_the_background_leaves_interrupts_to_others(tmp_path:
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
     assert "SIGINT" not in said and "interrupted" not in said
