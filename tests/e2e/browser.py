@@ -76,8 +76,10 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         until = time.monotonic() + PATIENCE
+        poll = select.poll()  # select.select() takes no descriptor above 1,023
+        poll.register(self.reader, select.POLLIN)
         while b"\0" not in self.rest:
-            ready, _, _ = select.select([self.reader], [], [], max(0.0, until - time.monotonic()))
+            ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
             assert ready, f"Chromium ({CHROMIUM}) did not answer within {PATIENCE:.0f} s"
             chunk = os.read(self.reader, 1 << 20)
             assert chunk, f"Chromium ({CHROMIUM}) ended early: start it by hand with {' '.join(FLAGS)} to see why"

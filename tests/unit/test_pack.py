@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
@@ -61,6 +62,19 @@ def test_test_images_are_the_drawings_shrunk_and_training_images_their_poses(dra
         assert image(key) == images.resize_short(original, 16).tobytes()
         posed = images.pose(original, numpy_generator(0, key, 2))
         assert image(f"{key}-pose2") == images.resize_short(posed, 16).tobytes()
+
+
+def test_a_reader_that_nobody_holds_any_more_closes_its_shards(drawn, tmp_path):
+    pack_set(drawn, tmp_path / "out")
+
+    def opened() -> int:
+        return sum(file.path.endswith(".tar") for file in psutil.Process().open_files())
+
+    reader = ShardReader(tmp_path / "out")
+    reader.read(0)
+    assert opened() == 1
+    del reader
+    assert opened() == 0
 
 
 def test_index_holds_size_digest_and_hash(drawn, tmp_path):

@@ -12,6 +12,7 @@ import json
 import os
 import tarfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,6 +111,7 @@ class ShardReader:
         self._places = open_places(folder)
         self._files: dict[int, int] = {}
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._files)  # descriptors are plain numbers: nothing else would close them
 
     def __reduce__(self) -> tuple[type[ShardReader], tuple[Path]]:
         return ShardReader, (self._folder,)
@@ -126,8 +128,7 @@ class ShardReader:
     def close(self) -> None:
         """Close the shards."""
         with self._lock:
-            while self._files:
-                os.close(self._files.popitem()[1])
+            _close_all(self._files)
 
     def read(self, row: int) -> bytes:
         """Return the encoded image of a row.
@@ -163,3 +164,8 @@ class ShardReader:
             if len(self._files) < KEPT:
                 self._files[shard] = file
             return file
+
+
+def _close_all(files: dict[int, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
