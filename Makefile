@@ -30,7 +30,7 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help scm packages env repro sweep plots study smoke test check lock plan bench docs deps image image-digest clean
+.PHONY: help scm packages env repro sweep plots study smoke test mutants check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -69,6 +69,9 @@ smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/sm
 test: $(READY) ## run the tests, fast ones first (ARGS='-k name' picks some)
 	@echo "Running the tests."
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutants: $(READY) ## put small faults into a copy of the code, see that the tests notice (ARGS='--only bootstrap --jobs 2')
+	@$(BIN)/python -m tools.mutants $(ARGS)
 
 check: $(READY) ## run the linters, the type checker and the hygiene checks
 	@echo "Running every check of .pre-commit-config.yaml."

@@ -103,6 +103,8 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
     [
         ({"test_domain": MINI["natural_domain"]}, "test_domain"),
         ({"mixtures": []}, "mixtures"),
+        ({"base": ["emoji"]}, "base names 'emoji', which is not among the sources after the first"),
+        ({"base": ["web"]}, "base names 'web'"),
         ({"seeds": [1, 1]}, "seeds"),
         ({"pack__size": 4}, "pack.size"),
         ({"pack__poses": 0}, "pack.poses"),

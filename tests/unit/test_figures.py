@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from domix.figures import charts, page, printed
+from domix.figures import charts, embedding, page, printed
 from domix.figures.charts import Bar, Line, Mark
 from domix.figures.figure import Figure
 from domix.figures.look import CODES, PAGE, PRINT, VARIABLES, Look
@@ -139,6 +139,24 @@ def test_a_shaded_table_is_as_strong_as_its_values():
     colours = {node.text: node.get("fill") for node in root.iter(f"{SVG}text")}
     assert colours["100"] == "var(--on-accent)" and colours["0"] == "var(--ink)" and colours["sketch"] == "var(--hot)"
     assert any(str(text).endswith("\N{HORIZONTAL ELLIPSIS}") for text in colours)
+
+
+def test_a_map_is_moved_into_its_square_and_not_stretched():
+    shape = pd.DataFrame({"x": np.linspace(3, 7, 1001), "y": np.linspace(0, 2, 1001), "group": "a"})
+    for points, wide, narrow in ((shape, "x", "y"), (shape.rename(columns={"x": "y", "y": "x"}), "y", "x")):
+        made = embedding.fitted(points)
+        assert (made[wide].min(), made[wide].max()) == (0, 1)
+        assert made[narrow].iloc[[250, 500, 750]].tolist() == pytest.approx([0.375, 0.5, 0.625], abs=0.003)
+        assert made[wide].iloc[[250, 500, 750]].tolist() == pytest.approx([0.25, 0.5, 0.75], abs=0.003)
+
+
+@pytest.mark.parametrize(("across", "up"), [((0, 2), (0, 4)), ((2, 0), (4, 0)), ((-1, 1), (3, -1))])
+def test_a_range_begins_at_the_lower_left_corner_whichever_way_it_runs(across, up):
+    made = panel(PRINT, 100, 100, (10, 20, 30, 40))
+    made.limits(across, up)
+    pixels = made.data.transform([(across[0], up[0]), (across[1], up[1]), (sum(across) / 2, sum(up) / 2)])
+    points = pixels * 72 / made.figure.dpi
+    assert points.round(6).tolist() == [[10, 40], [70, 80], [40, 60]]
 
 
 def test_estimates_stand_beside_their_bars():

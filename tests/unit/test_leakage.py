@@ -91,6 +91,13 @@ def test_the_nearest_are_those_of_a_full_sort_however_samples_come(block):
     np.testing.assert_allclose(np.take_along_axis(masked, sample, axis=1), value, atol=1e-6)
 
 
+def test_a_sample_just_as_alike_as_asked_for_is_close():
+    held_out, image = np.array([[1, 0]], np.float32), np.array([[0.5, 0.75], [0.4375, 0.875]], np.float32)
+    search = Nearest(held_out, np.zeros(1, np.int64), groups=1, similarity=0.5, keep=1)
+    search.add(image, np.arange(2), np.zeros(2, np.int64), np.array([0, 1]))
+    assert (search.close.tolist(), search.same_class.tolist(), search.touched.tolist()) == ([1], [1], [[True]])
+
+
 def test_fewer_samples_than_neighbours_are_filled_up():
     rng = np.random.default_rng(1)
     search = Nearest(unit(rng, 2), np.zeros(2, np.int64), groups=2, similarity=0.5, keep=5)

@@ -317,6 +317,10 @@ def test_the_rate_is_that_of_the_last_seconds():
     now[0] += 60
     meter.finish("a", 1000)
     assert (seen[-1].files_done, seen[-1].files, seen[-1].bytes_done) == (1, 2, 1000)
+    assert seen[-1].rate == 0  # what came before is long ago
+    now[0] += 2
+    meter.advance("b", 10)
+    assert seen[-1].rate == 5
 
 
 def test_reports_are_few_but_the_ends_are_always_told():

@@ -132,6 +132,27 @@ def test_differences_turn_a_comparison_written_the_other_way_round(tmp_path):
     pd.testing.assert_frame_equal(straight, summary.differences(made, "natural-only"))
 
 
+def test_seeds_that_were_compared_apart_are_merged_by_their_least_sure_test(tmp_path):
+    """Corrected over the mixtures that are compared."""
+    made = study(tmp_path, seeds=[0, 1, 2])
+    vars(made.further)["comparisons"] = made.further.comparisons.iloc[:0]
+    mine = (made.paired["mixture"] == "cg-low") & (made.paired["baseline"] == "natural-only")
+    for seed, p_value in enumerate((0.2, 0.9, 0.01)):
+        made.paired.loc[mine & (made.paired["seed"] == seed), "p_value"] = p_value
+    found = summary.differences(made, "natural-only").set_index("mixture")
+    assert found.loc["cg-low", "p_value"] >= 0.9
+    held_out = made.paired[mine & (made.paired["cells"] == "held_out") & (made.paired["metric"] == "balanced_top1")]
+    for name in ("difference", "low", "high"):
+        assert found.loc["cg-low", name] == pytest.approx(held_out[name].mean())
+
+
+def test_a_curve_is_the_mean_of_its_seeds_from_the_least_to_the_greatest():
+    rows = pd.DataFrame({"mixture": "a", "x": [2, 2, 2, 1, 1, 1], "estimate": [0.5, 0.1, 0.6, 0.0, 0.3, 0.3]})
+    found = learning.over_seeds(rows)
+    assert found["x"].tolist() == [1, 2]
+    assert found[["y", "low", "high"]].to_numpy() == pytest.approx(np.array([[0.2, 0, 0.3], [0.4, 0.1, 0.6]]))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "p_value", "said"),
     [
