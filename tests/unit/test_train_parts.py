@@ -13,7 +13,7 @@ from domix.runtime.errors import ParameterError
 from domix.runtime.files import digest_of
 from domix.runtime.settings import replace
 from domix.train import machine, optim, resume
-from domix.train.schedule import WarmupCosine, step_of_epoch, total_steps, warmup_steps
+from domix.train.schedule import Milestones, WarmupCosine, step_of_epoch, total_steps, warmup_steps
 from tests.tiny import CONFIG, TRAINER, make_job
 
 
@@ -25,6 +25,12 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
     assert rates[60] == pytest.approx(0.5)
     assert 0 < rates[-1] < 0.001
     assert WarmupCosine(1.0, 0, 5)(0) == 1.0
+
+
+def test_the_learning_rate_falls_at_each_milestone() -> None:
+    """The step of that number, counted from 0, is the first to be taken at the lower rate."""
+    schedule = Milestones(0.8, (3, 5), 0.5)
+    assert [schedule(step) for step in range(7)] == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
 
 
 def test_training_takes_whole_batches() -> None:
