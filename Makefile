@@ -30,7 +30,7 @@ checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 PACKAGES := $(VENV)/.packages-$(call checksum,$(LOCK))
 READY := $(PACKAGES)-domix-$(call checksum,pyproject.toml requirements/run.in)
 
-.PHONY: help scm packages env repro sweep plots study smoke test mutants check lock plan bench docs deps image image-digest clean
+.PHONY: help scm packages env repro sweep plots study smoke test test-fast mutants check lock plan bench docs deps image image-digest clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -66,9 +66,16 @@ plots: scm ## compare revisions' plots on a page that needs no network (ARGS='ma
 smoke: $(READY) ## run the whole pipeline small (presets/smoke.yaml) in build/smoke, leaving your files alone
 	@$(BIN)/python -m tools.smoke
 
+# A file's tests stay in one process, which makes what they share once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(READY) ## run the tests, fast ones first (ARGS='-k name' picks some)
 	@echo "Running the tests."
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+test-fast: $(READY) ## run those of every package that take seconds
+	@echo "Running the fast tests."
+	@$(PYTEST) -m "not slow and not browser" tests/unit tests/property tests/parity $(ARGS)
 
 mutants: $(READY) ## put small faults into a copy of the code, see that the tests notice (ARGS='--only bootstrap --jobs 2')
 	@$(BIN)/python -m tools.mutants $(ARGS)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from domix.analyses import registry
-from domix.analyses.contract import AnalysisResults, Section, Shared, Subsection
+from domix.analyses import registry, runner
+from domix.analyses.contract import AnalysisResults, Section, Shared, StudyInputs, Subsection
+from domix.analyses.results import read_findings
 from domix.runtime.errors import DataError, DomixError, ParameterError
+from domix.runtime.kept import Kept
 from domix.study import Run, Study
 
 PACKAGE = "made_up_analyses"
@@ -52,9 +55,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         monkeypatch.delitem(sys.modules, name)
     registry.analyses.cache_clear()
 
-    def write(folder: str, *, name: str | None = None, settings: str = "Settings", **files: str) -> None:
+    def write(folder: str, *, name: str | None = None, given: str = "Settings", **files: str) -> None:
         (home / folder).mkdir()
-        texts = {"__init__": DECLARATION.format(name=name or folder, settings=settings)}
+        texts = {"__init__": DECLARATION.format(name=name or folder, settings=given)}
         texts |= {"computation": COMPUTATION, "section": SECTION} | files
         for file, text in texts.items():
             (home / folder / f"{file}.py").write_text(text, encoding="utf-8")
@@ -145,7 +148,7 @@ def test_an_analysis_is_called_as_its_folder(write: Write) -> None:
 
 
 def test_an_analysis_without_settings_is_named(write: Write) -> None:
-    write("sizes", settings="None")
+    write("sizes", given="None")
     with pytest.raises(DomixError, match=r"the analysis sizes has no settings: declare Settings"):
         registry.analyses(PACKAGE)
 
@@ -213,3 +216,29 @@ def test_a_section_that_is_not_as_declared_is_named(write: Write, section: str, 
 
 def test_a_part_without_figures_is_a_part() -> None:
     assert Section("Title", (Subsection("Head", "Text."),)).parts[0].figures == {}
+
+
+CHOOSING = """from pydantic import Field
+from domix.runtime.settings import Settings as Base
+
+class Settings(Base):
+    mixtures: list[str] | None = Field(None, description="which")
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [(None, ["cg-high", "cg-low"]), (["cg-low", "another"], ["cg-low"]), (["another"], [])],
+)
+def test_settings_may_choose_mixtures(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: list[str] | None, found: list[str]
+) -> None:
+    monkeypatch.setattr(runner, "code_digest", lambda name: name)  # which knows domix' own modules alone
+    declaration = DECLARATION.replace("from domix.runtime.settings", f"from {PACKAGE}.some.settings")
+    write("some", __init__=declaration.format(name="some", settings="Settings"), settings=CHOOSING)
+    analysis = registry.analyses(PACKAGE)["some"]
+    runs = (Run("clip", "cg-high", 0), Run("clip", "cg-low", 0))
+    study = replace(STUDY, runs=runs, standard_names={run.mixture: run.mixture for run in runs})
+    inputs = StudyInputs(study, ("toy",), tmp_path / "artifacts", tmp_path / "cache", SHARED)
+    runner.analyse(analysis, analysis.Settings(mixtures=wanted), inputs, tmp_path / "out", Kept(tmp_path / "cache"))
+    assert read_findings(analysis, tmp_path / "out", runs).tables["sizes"]["mixture"].tolist() == found

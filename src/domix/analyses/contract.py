@@ -209,6 +209,9 @@ class Analysis:
         plots: the tables behind `dvc plots`.
         section_settings: those that the section alone reads: a change of them computes nothing.
         one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
+
+    Settings with a field `mixtures` (names, or None for all) choose the runs: those of other mixtures have no rows, and
+    mixtures that the study lacks are left out.
     """
 
     name: str
@@ -225,6 +228,16 @@ class Analysis:
     def computation(self) -> str:
         """The module whose code, with all that it imports, decides the tables."""
         return f"{self.package}.computation"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its settings choose among the study's mixtures."""
+        return "mixtures" in self.Settings.model_fields
+
+    def chosen(self, settings: Any, runs: Sequence[Run]) -> list[Run]:
+        """Return the runs to analyse, of those of the study."""
+        wanted = settings.mixtures if self.chooses else None
+        return [run for run in runs if wanted is None or run.mixture in wanted]
 
     def written(self) -> list[TableSchema]:
         """Return the tables as they are written: those of runs led by mixture and seed."""

@@ -30,10 +30,11 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
         missing: where to name tables or runs that are not there, of an unfinished study; None: that is an error.
 
     Raises:
-        DataError: a file is missing or damaged, is not as declared, or holds nothing for a run.
+        DataError: a file is missing or damaged, is not as declared, or holds nothing for a run (unless the analysis
+            chooses among them).
     """
     schemas = {Path(schema.path).stem: schema for schema in analysis.written()}
-    tables = {name: _of_runs(schemas[name], folder, runs, missing) for name in analysis.tables}
+    tables = {name: _of_runs(schemas[name], folder, runs, missing, analysis.chooses) for name in analysis.tables}
     if not analysis.joint_tables:
         return Findings(tables)
     mixtures = list(dict.fromkeys(run.mixture for run in runs))
@@ -45,7 +46,9 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
     return Findings(tables, read_json(facts) if facts.exists() else {})
 
 
-def _of_runs(schema: TableSchema, folder: Path, runs: Sequence[Run], missing: list[str] | None) -> pd.DataFrame:
+def _of_runs(
+    schema: TableSchema, folder: Path, runs: Sequence[Run], missing: list[str] | None, some: bool
+) -> pd.DataFrame:
     path = folder / Path(schema.path).name
     if missing is not None and not path.exists():
         missing.append(f"{folder.name}/{path.name}")
@@ -56,7 +59,7 @@ def _of_runs(schema: TableSchema, folder: Path, runs: Sequence[Run], missing: li
     wanted = {(run.mixture, run.seed) for run in runs}
     order = {mixture: place for place, mixture in enumerate(dict.fromkeys(run.mixture for run in runs))}
     found = pd.Series(list(zip(frame["mixture"], frame["seed"], strict=True)), index=frame.index, dtype=object)
-    if lacking := sorted(wanted - set(found)):
+    if not some and (lacking := sorted(wanted - set(found))):
         if missing is None:
             raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}", remake=path)
         missing += [f"{mixture} seed {seed} in {folder.name}/{path.name}" for mixture, seed in lacking]

@@ -60,7 +60,9 @@ def join_runs(parts: Sequence[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:
 def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs, kept: Kept) -> dict[str, pd.DataFrame]:
     if not analysis.tables:
         return {}
-    runs = [inputs.of_run(run) for run in inputs.study.runs]
+    runs = [inputs.of_run(run) for run in analysis.chosen(settings, inputs.study.runs)]
+    if not runs:
+        return {Path(schema.path).stem: schema.empty() for schema in analysis.written()[: len(analysis.tables)]}
     common = _common_key(analysis, settings)
     work = [(run, common | _run_key(run)) for run in runs]
     make = partial(_kept_run, analysis, settings, kept)
