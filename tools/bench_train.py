@@ -6,6 +6,7 @@
 bare       our training (through `fit`, as the stage does) and a plain loop on one batch in memory, same model
 open_clip  our training and open_clip's own trainer on the same images and captions, which it reads from the mixture's
            export: in float32 and, where it is native, in bf16, with several numbers of workers; its best counts
+together   a training a core, of one thread each, against one after the other on all cores
 levers     what each parameter that makes training faster brings, alone and among all the others
 memory     of decoded images, over epochs, and on the GPU
 
@@ -25,6 +26,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -42,11 +44,11 @@ from domix.train.machine import bf16_on_cpu, bf16_on_gpu
 from tools import bench_project
 from tools.bench_worker import Spec
 
-PARTS = ("bare", "open_clip", "levers", "memory")
+PARTS = ("bare", "open_clip", "together", "levers", "memory")
 OUT = Path("build") / "bench"
 OWN = "mini"  # the model name that stands for params.yaml as it is
 OURS, BARE = "Domix", "bare loop"
-SHARE, RATIO, OVERHEAD, WAIT = 0.95, 1.5, 0.05, 0.03  # targets
+SHARE, RATIO, TOGETHER, OVERHEAD, WAIT = 0.95, 1.5, 1.35, 0.05, 0.03  # targets
 RATES = {"RN50": 2900, "ViT-B-32": 5500}  # samples/s: targets on one H200
 
 # What makes training faster, each with its plain and its fast value, and what it needs.
@@ -162,6 +164,24 @@ def use(bench: Bench, ours: float) -> dict[str, Any]:
     share = throughput.utilisation(ours, work["useful"], peak)
     print(f"  {'use of ' + format(peak / 1e12, ',.3g') + ' TFLOP/s (MFU)':<40} {share:>12.1%}")
     return {"use": {"peak": peak, "useful": work["useful"], "share": share}}
+
+
+def together(bench: Bench, turns: int) -> dict[str, Any]:
+    """Compare a training a core, as `domix repro` starts them, with one after the other on all cores."""
+    cores = os.cpu_count() or 1
+    found: dict[str, list[dict[str, Any]]] = {"all cores": [], f"{cores} at a time": []}
+    with ThreadPoolExecutor(cores) as pool:
+        for _ in range(turns):
+            found["all cores"].append(start(_with(bench.spec, {"trainer.threads": cores})))
+            each = list(pool.map(start, [_with(bench.spec, {"trainer.threads": 1})] * cores))
+            failed = next((result for result in each if "error" in result), None)
+            total = {"samples_per_s": sum(map(_rate, each)), "data_wait": max(r.get("data_wait", 0) for r in each)}
+            found[f"{cores} at a time"].append(failed or total)
+    serial, all_at_once = (_medians(results) for results in found.values())
+    tell("one after the other, all cores", serial)
+    tell(f"{cores} at a time, a core each", all_at_once)
+    judge("side by side, times one by one", _over(_rate(all_at_once), _rate(serial)), TOGETHER)
+    return {"one": serial, "together": all_at_once}
 
 
 def levers(bench: Bench, turns: int) -> dict[str, Any]:
@@ -356,6 +376,8 @@ def main(*arguments: str) -> int:
         print(f"\n{bench.model}: batch {spec.batch}, {spec.steps} steps after {spec.warm}, {asked.turns} turns")
         if {"bare", "open_clip"} & set(asked.only):
             found["rivals"] = rivals(bench, asked.only, asked.turns)
+        if "together" in asked.only and not torch.cuda.is_available():
+            found["together"] = together(bench, asked.turns)
         if "levers" in asked.only:
             found["levers"] = levers(bench, asked.turns)
         if "memory" in asked.only:

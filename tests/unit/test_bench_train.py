@@ -20,6 +20,33 @@ from tools.bench_worker import Spec
 SPEC = Spec("fit", "root", "tiny", batch=8, warm=2, steps=4)
 
 
+@pytest.mark.parametrize(
+    ("rates", "verdict"),
+    [
+        ((1000.0, 700.0), "1.40   (target: at least 1.35: met)"),
+        ((1000.0, 600.0), "1.20   (target: at least 1.35: missed)"),
+    ],
+)
+def test_trainings_side_by_side_are_compared_with_one_on_all_cores(monkeypatch, capsys, rates, verdict):
+    asked = []
+
+    def start(spec):
+        asked.append(spec.changes["trainer.threads"])
+        return {"samples_per_s": rates[0 if spec.changes["trainer.threads"] == 2 else 1], "data_wait": 0.0}
+
+    monkeypatch.setattr(bench_train, "start", start)
+    monkeypatch.setattr(bench_train.os, "cpu_count", lambda: 2)
+    bench_train.together(bench_train.Bench("mini", SPEC), 2)
+    assert asked == [2, 1, 1] * 2
+    assert verdict in capsys.readouterr().out
+
+
+def test_a_training_that_fails_beside_another_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(bench_train, "start", lambda spec: {"error": "why"})
+    bench_train.together(bench_train.Bench("mini", SPEC), 1)
+    assert "why" in capsys.readouterr().out
+
+
 def test_the_clock_repeats_epochs_and_leaves_out_the_warm_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     time = [0.0]
     monkeypatch.setattr(open_clip_loop, "now", lambda device: time[0])
