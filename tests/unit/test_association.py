@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from domix.evaluate.association import Association, associate
+from domix.analyses.association import Association, associate
 from domix.runtime.errors import DataError
 
 OPTIONS = {"confidence": 0.95, "resamples": 400, "seed": 0}
