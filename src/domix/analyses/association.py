@@ -23,6 +23,7 @@ from domix.runtime.seeds import numpy_generator
 Floats = NDArray[np.float64]
 LEAST = 4  # classes: with fewer, ranks say nothing
 MODEL = ["mixture", "seed"]
+BLOCK = 250  # resamples at a time
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,14 @@ def associate(
     if not domains:
         raise DataError(f"no test domain has {LEAST} classes with {' and '.join(columns)}: ask for more classes")
     each = {domain.name: _correlations(domain.score, domain.accuracy, domain.control) for domain in domains}
-    estimate = _mean(np.concatenate(list(each.values())))
+    estimate = float(_means(np.concatenate(list(each.values()))))
     drawn = _resampled(domains, resamples, numpy_generator(seed, "association", "bootstrap"))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail]) if np.isfinite(drawn).any() else (np.nan, np.nan)
     shuffled = _shuffled(domains, resamples, numpy_generator(seed, "association", "shuffles"))
     extreme = int((abs(shuffled) >= abs(estimate) - 1e-12).sum())
     without = {
-        name: _mean(np.concatenate([found for other, found in each.items() if other != name]))
+        name: float(_means(np.concatenate([found for other, found in each.items() if other != name])))
         for name in (each if len(each) > 1 else ())
     }
     return Association(
@@ -144,9 +145,10 @@ def _correlations(score: Floats, accuracy: Floats, control: Floats | None) -> Fl
 
 def _ranks(values: Floats, known: NDArray[np.bool_]) -> Floats:
     """Return mean ranks less their mean along the last axis; 0 where a value is not known."""
-    ranks = scipy.stats.rankdata(values, axis=-1, nan_policy="omit")
-    ranks = np.where(known, ranks, np.nan)
-    return np.nan_to_num(ranks - np.nanmean(ranks, axis=-1, keepdims=True))
+    ranks = scipy.stats.rankdata(np.where(known, values, np.inf), axis=-1)  # unknown ones last, where none looks
+    counts = known.sum(axis=-1, keepdims=True)
+    middle = np.where(known, ranks, 0).sum(axis=-1, keepdims=True) / np.maximum(counts, 1)
+    return np.where(known, ranks - middle, 0.0)
 
 
 def _cosine(x: Floats, y: Floats) -> Floats:
@@ -155,44 +157,55 @@ def _cosine(x: Floats, y: Floats) -> Floats:
         return np.where(lengths > 0, (x * y).sum(axis=-1) / lengths, np.nan)
 
 
-def _mean(values: Floats) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
 def _resampled(domains: list[_Domain], resamples: int, generator: np.random.Generator) -> Floats:
     """Draw test domains (where there are several), classes of each, and seeds of each mixture; return estimates [B]."""
-    drawn = np.full(resamples, np.nan)
-    for number in range(resamples):
-        chosen = generator.integers(0, len(domains), len(domains)) if len(domains) > 1 else [0]
-        found = []
-        for place in chosen:
-            domain = domains[place]
-            classes = generator.integers(0, domain.score.shape[1], domain.score.shape[1])
-            models = _draw_seeds(domain.mixtures, generator)
-            cut = np.ix_(models, classes)
-            control = None if domain.control is None else domain.control[cut]
-            found.append(_correlations(domain.score[cut], domain.accuracy[cut], control))
-        drawn[number] = _mean(np.concatenate(found))
-    return drawn
+    found = [np.full((resamples, 0), np.nan)]
+    for _ in domains:  # of which a resample has as many as there are
+        chosen = generator.integers(0, len(domains), resamples)
+        models = max(len(domain.score) for domain in domains)
+        each = np.full((resamples, models), np.nan)
+        for place, domain in enumerate(domains):
+            for rows in _blocks(np.flatnonzero(chosen == place)):
+                each[rows, : len(domain.score)] = _redrawn(domain, len(rows), generator)
+        found.append(each)
+    return _means(np.concatenate(found, axis=1))
 
 
-def _draw_seeds(mixtures: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Draw, of each mixture's models, as many as there are."""
-    groups = [np.flatnonzero(mixtures == mixture) for mixture in np.unique(mixtures)]
-    return np.concatenate([generator.choice(group, len(group)) for group in groups])
+def _redrawn(domain: _Domain, resamples: int, generator: np.random.Generator) -> Floats:
+    """Draw the classes of a test domain, and the seeds of each mixture; return correlations [B, M]."""
+    count = domain.score.shape[1]
+    classes = generator.integers(0, count, (resamples, 1, count))
+    models = np.empty((resamples, len(domain.mixtures), 1), dtype=np.int64)
+    for mixture in np.unique(domain.mixtures):
+        group = np.flatnonzero(domain.mixtures == mixture)
+        models[:, group, 0] = group[generator.integers(0, len(group), (resamples, len(group)))]
+    control = None if domain.control is None else domain.control[models, classes]
+    return _correlations(domain.score[models, classes], domain.accuracy[models, classes], control)
 
 
 def _shuffled(domains: list[_Domain], resamples: int, generator: np.random.Generator) -> Floats:
     """Shuffle scores among the classes of each test domain, alike for all its models; return estimates [B]."""
-    drawn = np.full(resamples, np.nan)
-    for number in range(resamples):
-        found = []
-        for domain in domains:
-            order = generator.permutation(domain.score.shape[1])
-            score = np.where(np.isnan(domain.score), np.nan, domain.score[:, order])
-            known = ~np.isnan(score)
-            accuracy = np.where(known, domain.accuracy, np.nan)
+    found = []
+    for domain in domains:
+        each = np.full((resamples, len(domain.score)), np.nan)
+        for rows in _blocks(np.arange(resamples)):
+            order = generator.permuted(np.tile(np.arange(domain.score.shape[1]), (len(rows), 1)), axis=1)
+            score = np.moveaxis(domain.score[:, order], 1, 0)
+            known = ~(np.isnan(score) | np.isnan(domain.accuracy))
             control = None if domain.control is None else np.where(known, domain.control, np.nan)
-            found.append(_correlations(score, accuracy, control))
-        drawn[number] = _mean(np.concatenate(found))
-    return drawn
+            each[rows] = _correlations(
+                np.where(known, score, np.nan), np.where(known, domain.accuracy, np.nan), control
+            )
+        found.append(each)
+    return _means(np.concatenate(found, axis=1))
+
+
+def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+
+
+def _means(values: Floats) -> Floats:
+    """Return the means of what is known along the last axis; NaN where nothing is."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=-1)
+    return np.where(counts > 0, np.where(known, values, 0).sum(axis=-1) / np.maximum(counts, 1), np.nan)

@@ -35,6 +35,16 @@ if TYPE_CHECKING:
 Needs = Literal["embeddings", "activations", "encoder"]
 Chapter = Literal["model", "data"]
 RUN_COLUMNS = ("mixture", "seed")  # which lead the tables of all runs together
+SCORE = TableSchema(
+    "score",
+    (
+        Column("mixture", "str", "training mixture of the run"),
+        Column("seed", "int64", "its seed"),
+        Column("class", "str", "class"),
+        Column("score", "float64", "how much the model shares between the test domain and the others in this class"),
+    ),
+    "what an analysis says of each class, for the report to compare with accuracy",
+)
 
 
 @dataclass(frozen=True)
@@ -191,6 +201,7 @@ class Section:
     parts: Sequence[Subsection]
     plots: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     chapter: Chapter = "model"
     link: str = ""
 
@@ -284,6 +295,8 @@ class Analysis:
                 f"the section of the analysis {self.name} is {type(section).__name__}, no Section: mend {self.package}"
             )
         _check_tables(f"the section of the analysis {self.name}", self.plots, section.plots)
+        for name, frame in section.scores.items():
+            SCORE.check(frame, f"the score {name} of the section of the analysis {self.name}")
         return section
 
     def _module(self, part: str) -> ModuleType:

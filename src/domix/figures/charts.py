@@ -194,13 +194,13 @@ def forest(
     write: Callable[[float], str],
     unit: str,
     *,
-    signed: bool = False,
+    ticks: Callable[[Sequence[float]], list[str]] = percent_labels,
 ) -> Figure:
     """Draw estimates with intervals, one below the other, their numbers to the right.
 
     Args:
         write: writes a value; `unit` stands below the axis.
-        signed: values are differences.
+        ticks: writes the values along the axis.
     """
     size, width = look.small, look.wide
     left, row, top = min(gutter([bar.label for bar in bars], look.text), 0.35 * width), 2.5 * look.text, 0.8 * look.text
@@ -208,10 +208,10 @@ def forest(
     number = 0.66 * look.text * max(len(write(bar.estimate)) for bar in bars)
     right = 1.3 * look.text + number + max(look.width_of(words, size) for words in ends)
     values = [v for bar in bars for v in (bar.low, bar.high, bar.estimate)] + [mark.value for mark in marks] + [0.0]
-    ticks = round_ticks(min(values), max(values), 5)
+    at = round_ticks(min(values), max(values), 5)
     made = panel(look, width, top + row * len(bars) + 3.3 * size, (left, top, right, 3.3 * size))
-    made.limits((ticks[0], ticks[-1]), (len(bars), 0))
-    made.mark_across(ticks, percent_labels(ticks, signed), unit, lines=True)
+    made.limits((at[0], at[-1]), (len(bars), 0))
+    made.mark_across(at, ticks(at), unit, lines=True)
     for mark in marks:
         style: dict[str, Any] = {"color": look.mute, "lw": 0.75 * look.stroke, "ls": (0, mark.dashes)}
         line = Line2D([mark.value, mark.value], [-0.5 * top / row, len(bars)], clip_on=False, **style)

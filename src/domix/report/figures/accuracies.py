@@ -10,6 +10,7 @@ import pandas as pd
 from domix.figures import charts
 from domix.figures.charts import Bar, Mark
 from domix.figures.figure import Figure
+from domix.figures.panel import percent_labels
 from domix.report.load.study import Results
 from domix.report.tables import plot_data, summary, words
 
@@ -73,5 +74,12 @@ def paired(study: Results) -> Figure | None:
     title = f"Difference from {study.baseline}"
     said = "; ".join(f"{b.label} {words.points(b.estimate)} points" for b in bars)
     marks = [Mark(0.0, str(study.baseline), BOUND)]
-    draw = partial(charts.forest, bars=bars, marks=marks, write=words.points, unit="percentage points", signed=True)
+    draw = partial(
+        charts.forest,
+        bars=bars,
+        marks=marks,
+        write=words.points,
+        unit="percentage points",
+        ticks=partial(percent_labels, signed=True),
+    )
     return Figure("differences", title, "Point: paired difference. Bar: interval.", f"{title}: {said}.", draw)

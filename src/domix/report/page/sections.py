@@ -7,6 +7,7 @@ from collections.abc import Callable
 from domix.analyses.contract import AnalysisResults, Images, Section
 from domix.analyses.registry import find
 from domix.report.load.study import Results
+from domix.report.page import claim
 from domix.report.page.examples import data_uri
 from domix.runtime.settings import Settings
 from domix.settings.params import Params
@@ -16,7 +17,7 @@ from domix.study import Study as Asked
 
 
 def make_sections(study: Results, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Section]:
-    """Return the sections of the analyses that the parameters ask for, by name, in their order.
+    """Return the sections of the analyses that the parameters ask for, by name, in their order, and what tests them.
 
     Args:
         read: returns the encoded image of a source and a row of its index.
@@ -34,7 +35,10 @@ def make_sections(study: Results, params: Params, read: Callable[[str, int], byt
         results = AnalysisResults(found.tables, found.facts, settings, shared, images, params.sources[0])
         return find(name).section(results, asked)
 
-    return {name: section(name, settings) for name, settings in params.analyses.items() if name in study.analyses}
+    made = {name: section(name, settings) for name, settings in params.analyses.items() if name in study.analyses}
+    scores = {name: frame for each in made.values() for name, frame in each.scores.items()}
+    tested = claim.section(study, scores, resamples=params.evaluate.bootstrap, seed=params.evaluate.seed)
+    return made | ({claim.NAME: tested} if tested else {})
 
 
 def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:

@@ -1,0 +1,85 @@
+"""The section that asks whether what models share predicts what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import pandas as pd
+
+from domix.analyses.contract import Section, Subsection
+from domix.figures import charts
+from domix.figures.figure import Figure
+from domix.report.load.study import Results
+from domix.report.tables.claim import relations
+from domix.runtime.wording import MINUS, listed
+
+NAME = "claim"
+PLACES = 3
+WAYS = {"plain": "{score}", "partial": "{score}, at equal accuracy elsewhere"}
+TEXT = """If what {domain} shares with other domains carries generalisation, a model reads those held-out classes
+better in which it shares more. The figure shows Spearman's rank correlation of sharing and accuracy among the classes
+of each model, mean over models: 1 if the classes that share more are always read better, 0 if sharing says nothing.
+Where it says "at equal accuracy elsewhere", the accuracy on the same class in the other domains is held fixed, so that
+classes which are easy everywhere do not count."""
+
+
+def section(study: Results, scores: Mapping[str, pd.DataFrame], *, resamples: int, seed: int) -> Section | None:
+    """Relate every score to accuracy and say what was found; None where there is none to relate.
+
+    Args:
+        scores: what analyses say of classes, by name (domix.analyses.contract.SCORE).
+        resamples: of intervals and tests.
+        seed: of both.
+    """
+    found = relations(study, scores, resamples=resamples, seed=seed)
+    found = found.dropna(subset=["estimate"])
+    if found.empty:
+        return None
+    text = "\n\n".join([" ".join(_sentences(study, found)), TEXT.format(domain=study.test_domain)])
+    metrics = {
+        f"{row['score']}.{row['way']}_{name}": round(float(row[name]), PLACES)
+        for _, row in found.iterrows()
+        for name in ("estimate", "low", "high", "p_holm")
+    }
+    return Section(
+        "Does sharing predict what is read?",
+        [Subsection("Sharing and accuracy, class by class", text, {"": _figure(study, found)})],
+        metrics=metrics,
+    )
+
+
+def _sentences(study: Results, found: pd.DataFrame) -> list[str]:
+    """Say what the plain and the partial correlations show, of all scores."""
+    said = []
+    for way, rest in (("plain", ""), ("partial", " that it reads equally well elsewhere")):
+        rows = found[found["way"] == way]
+        sure = rows[(rows["p_holm"] < 1 - study.confidence) & (rows["low"] * rows["high"] > 0)]
+        for sign, word in ((1, "better"), (-1, "worse")):
+            names = sure[sure["estimate"] * sign > 0]["score"].tolist()
+            if names:
+                said.append(f"Among classes{rest}, a model reads those {word} in which it shares more {listed(names)}.")
+        if names := [name for name in rows["score"] if name not in set(sure["score"])]:
+            said.append(f"Among classes{rest}, sharing of {listed(names)} is not shown to predict accuracy.")
+    models, classes = int(found["models"].max()), int(found["classes"].max())
+    return [*said, f"({models} model{'s' * (models != 1)}, {classes} classes.)"]
+
+
+def _figure(study: Results, found: pd.DataFrame) -> Figure:
+    title = f"Rank correlation of sharing and accuracy on held-out {study.test_domain} classes"
+    bars = [
+        charts.Bar(WAYS[row["way"]].format(score=row["score"]), row["estimate"], row["low"], row["high"])
+        for _, row in found.iterrows()
+    ]
+    marks = [charts.Mark(0.0, "no relation", (2, 3))]
+    draw = partial(charts.forest, bars=bars, marks=marks, write=_two, unit="Spearman's correlation", ticks=_ticks)
+    alt = f"{title}: " + "; ".join(f"{bar.label} {_two(bar.estimate)}" for bar in bars) + "."
+    return Figure("claim", title, f"With {study.confidence:.0%} intervals.", alt, draw)
+
+
+def _two(value: float) -> str:
+    return f"{value:+.2f}".replace("-", MINUS)
+
+
+def _ticks(values: Sequence[float]) -> list[str]:
+    return [f"{value:g}".replace("-", MINUS) for value in values]
