@@ -70,7 +70,7 @@ def _draw(
     for place, (panel, domain) in enumerate(zip(made, domains, strict=True)):
         mine = rows[rows["test_domain"] == domain]
         there = {name: lines[name] for name in names if (mine["mixture"] == name).any()}
-        titles = (f"{_spoken(x_name)}, %", "balanced top-1, %\nwithheld cells" if place % 3 == 0 else "")
+        titles = (f"{_spoken(x_name)}, %", "balanced top-1, %\nheld-out cells" if place % 3 == 0 else "")
         draw_trend(panel, mine, there, transform, titles)
     return figure
 

@@ -69,7 +69,7 @@ def _draw_domains(
     above.title(f"test domain: {domain}")
     y = round_ticks(0, float(rows["high"].max()))
     above.limits((-0.6, len(mixtures) - 0.4), (0, y[-1]))
-    above.mark_up(y, percent_labels(y), "balanced top-1 on\nwithheld cells, %")
+    above.mark_up(y, percent_labels(y), "balanced top-1 on\nheld-out cells, %")
     for place, (mixture, (_, one)) in enumerate(zip(mixtures, rows.iterrows(), strict=True)):
         tests = domain in mixture.domains
         line = Line(SHOWN if tests else UNSHOWN, 1.2, marker="o" if tests else "D", hollow=mixture.name not in ENDS)
@@ -127,7 +127,7 @@ def _draw_exposure(study: Collection, domains: Sequence[str], look: Look) -> mat
     for place, (panel, domain) in enumerate(zip(made, domains, strict=True)):
         panel.limits((-0.03, 1.03), (0, y[-1]))
         panel.mark_across(SHARES, percent_labels(SHARES), "share of the held-out cells shown, %", lines=True)
-        panel.mark_up(y, percent_labels(y), "balanced top-1 on\nwithheld cells, %" if place % 3 == 0 else "")
+        panel.mark_up(y, percent_labels(y), "balanced top-1 on\nheld-out cells, %" if place % 3 == 0 else "")
         draw_curves(panel, curves[domain], lines, banded=list(lines))
     return figure
 

@@ -58,7 +58,7 @@ def _draw(study: Collection, kind: str, look: Look) -> matplotlib.figure.Figure:
     rows = rows[rows["mixture"].isin(names)]
     y = round_ticks(0, float(rows["high"].max()))
     panel.limits((-0.5, len(domains) - 0.5), (0, y[-1]))
-    panel.mark_up(y, percent_labels(y), "balanced top-1 on\nwithheld cells, %")
+    panel.mark_up(y, percent_labels(y), "balanced top-1 on\nheld-out cells, %")
     panel.mark_across(range(len(domains)), domains, "test domain")
     for place in range(1, len(domains)):
         curve(panel, [place - 0.5] * 2, [0, y[-1]], Line(look.grid, 0.6, front=0))
