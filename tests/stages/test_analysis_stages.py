@@ -193,6 +193,17 @@ def test_other_embeddings_settings_or_code_are_computed_again(
     assert len(counted) == 5
 
 
+def test_a_study_of_three_classes_has_no_cka(params: Params) -> None:
+    index = make_index({name: [1] * 3 for name in DOMAINS}, 3)
+    write_summary([f"class_{k}" for k in range(3)])
+    write_embeddings(Path("artifacts/embeddings/clip/cg-low-s0"), index, width=12)
+    says = (
+        "^no two domains have 4 classes in common that cg-low-s0 tells apart, which CKA needs: leave this analysis out$"
+    )
+    with pytest.raises(DataError, match=says):
+        analyse.main(replace(params, mixtures=["cg-low"], seeds=[0]), "cka")
+
+
 def write_summary_of(test_domain: str) -> None:
     path = Path("artifacts/mixtures/summary.json")
     write_json(path, read_json(path) | {"test_domain": test_domain})

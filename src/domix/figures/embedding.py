@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from domix.figures.charts import Line, curve, dots, rings, shaded_table
+from domix.figures.charts import Line, band, curve, dots, rings, shaded_table
 from domix.figures.look import Look
 from domix.figures.panel import Panel, panel, round_ticks
 
@@ -90,23 +90,73 @@ def by_layer(look: Look, table: pd.DataFrame, limits: tuple[float, float]) -> Fi
         table: `layer, depth, pair, tested (is one of the pair the tested group?), value`.
         limits: least and greatest value of all panels.
     """
-    layers = table.drop_duplicates("layer").sort_values("depth")["layer"].tolist()
-    size = look.small
-    longest = max(map(len, layers)) * size * 0.36 + 2.0 * size
+    layers, size = _in_order(table), look.small
+    longest = _room_below(look, layers)
     made = panel(look, look.panel, 0.5 * look.panel + longest, (3.1 * size, 0.9 * size, 1.1 * size, longest))
-    ticks = round_ticks(min(0.0, limits[0]), max(limits[1], 0.1))
-    made.limits((-0.15, len(layers) - 0.85), (ticks[0], ticks[-1]))
-    made.mark_up(ticks, [f"{tick:g}" for tick in ticks])
-    every = -(-len(layers) // MOST_NAMES)
-    turned = {"rotation": 40, "rotation_mode": "anchor", "ha": "right", "va": "center", "transform": made.below}
-    for place in range(len(layers))[::-every]:  # the last layer always has its name
-        made.text(place, 0.9 * size, layers[place], color=look.mute, **turned)
+    _mark_values(made, layers, limits)
+    _name_layers(made, layers)
     curves = table.pivot(index=["tested", "pair"], columns="layer", values="value")[layers]
     colours = {True: look.hot, False: look.mute}
     for (tested, pair), values in zip(curves.index, curves.to_numpy(), strict=True):
         curve(made, range(len(layers)), values, Line(colours[bool(tested)], look.stroke / 2, alpha=0.3), str(pair))
     for tested, values in curves.groupby("tested").mean().iterrows():
-        line = Line(colours[bool(tested)], 1.5 * look.stroke, "-" if tested else (0, (2.3, 1.3)), front=3)
-        curve(made, range(len(layers)), values, line)
-        dots(made, range(len(layers)), values, line.colour, 3 * look.stroke)
+        _mean_curve(made, values, tested=bool(tested))
     return made.figure
+
+
+def bands_by_layer(look: Look, table: pd.DataFrame, subsets: Sequence[str], limits: tuple[float, float]) -> Figure:
+    """Draw two mean curves over layers with their bands, a panel a subset, one below the other.
+
+    Args:
+        table: `subset, layer, depth, tested (of the pairs with the tested group?), value, low, high`.
+        subsets: the panels, from above; one without rows is left out.
+        limits: least and greatest value of all panels.
+    """
+    layers, size = _in_order(table), look.small
+    shown = [name for name in subsets if (table["subset"] == name).any()]
+    each, longest = 0.34 * look.panel + 1.6 * size, _room_below(look, layers)
+    figure = look.sheet(look.panel, each * len(shown) + longest)
+    for place, name in enumerate(shown):
+        last = place == len(shown) - 1
+        below = longest if last else 0.0
+        made = Panel(look, figure, (0, each * place, look.panel, each + below), (3.1 * size, 1.8 * size, size, below))
+        made.title(name)
+        _mark_values(made, layers, limits)
+        if last:
+            _name_layers(made, layers)
+        for tested, part in table[table["subset"] == name].groupby("tested"):
+            values = part.set_index("layer").reindex(layers)
+            colour = look.hot if tested else look.mute
+            band(made, range(len(layers)), values["low"], values["high"], colour)
+            _mean_curve(made, values["value"], tested=bool(tested))
+    return figure
+
+
+def _in_order(table: pd.DataFrame) -> list[str]:
+    return table.drop_duplicates("layer").sort_values("depth")["layer"].tolist()
+
+
+def _room_below(look: Look, layers: Sequence[str]) -> float:
+    """Return the height in points that the layers' turned names take."""
+    return max(map(len, layers)) * look.small * 0.36 + 2.0 * look.small
+
+
+def _mark_values(made: Panel, layers: Sequence[str], limits: tuple[float, float]) -> None:
+    """Set a panel's limits, layers across, and mark the values; zero is among them."""
+    ticks = round_ticks(min(0.0, limits[0]), max(limits[1], 0.1))
+    made.limits((-0.15, len(layers) - 0.85), (ticks[0], ticks[-1]))
+    made.mark_up(ticks, [f"{tick:g}" for tick in ticks])
+
+
+def _name_layers(made: Panel, layers: Sequence[str]) -> None:
+    every = -(-len(layers) // MOST_NAMES)
+    turned = {"rotation": 40, "rotation_mode": "anchor", "ha": "right", "va": "center", "transform": made.below}
+    for place in range(len(layers))[::-every]:  # the last layer always has its name
+        made.text(place, 0.9 * made.look.small, layers[place], color=made.look.mute, **turned)
+
+
+def _mean_curve(made: Panel, values: pd.Series, *, tested: bool) -> None:
+    look = made.look
+    line = Line(look.hot if tested else look.mute, 1.5 * look.stroke, "-" if tested else (0, (2.3, 1.3)), front=3)
+    curve(made, range(len(values)), values, line)
+    dots(made, range(len(values)), values, line.colour, 3 * look.stroke)
