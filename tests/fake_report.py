@@ -85,6 +85,7 @@ class Fake:
         self._evaluation(predictions)
         self._separation()
         self._cka()
+        self._run_cka()
         self._leakage()
         return self.folder
 
@@ -279,6 +280,19 @@ class Fake:
                 value = top * (0.4 + 0.6 * depth / len(LAYERS)) + self.rng.normal(0, 0.03)
                 rows.append((mixture, seed, layer, depth, kernel, classes, a, b, 20, value))
         return rows
+
+    def _run_cka(self) -> None:
+        rows, runs = [], [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
+        for run in runs:
+            for images in ("all", *DOMAINS):
+                for a, site_a in enumerate(LAYERS):
+                    for b, site_b in enumerate(LAYERS):
+                        value = (
+                            1 - 0.1 * abs(a - b) - (0.05 * a + 0.1 * (images == self.test_domain)) * (run != runs[0])
+                        )
+                        rows.append((runs[0], run, images, site_a, a, site_b, b, 40, value))
+        names = ["reference", "run", "images", "site_a", "depth_a", "site_b", "depth_b", "n", "value"]
+        write_table(self.folder / "analysis/run_cka/run_cka.parquet", pd.DataFrame(rows, columns=names))
 
     def _leakage(self) -> None:
         """Copies in the base corpus `photos` and another class; five likest images of each held-out one."""

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 DOMAINS = ("clipart", "real", "sketch")
 CLASSES = tuple(f"thing_{letter}" for letter in "abcdefghijkl")
 MIXTURES = ("natural-only", "cg-high")
-ANALYSES = ("separation", "cka", "leakage")
+ANALYSES = ("separation", "cka", "leakage", "run_cka")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

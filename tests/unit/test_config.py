@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from domix.analyses.registry import analyses
 from domix.runtime.errors import DomixError, ParameterError
 from domix.settings.load import load
 
@@ -67,12 +68,13 @@ def test_the_committed_params_yaml_loads() -> None:
         ({"seeds": ...}, "parameter seeds is missing"),
         ({"analyses": ...}, "parameter analyses is missing"),
         ({"analyses__ckaa": {}}, "analyses.ckaa: there is no analysis ckaa: did you mean cka?"),
-        ({"analyses__qqqq": {}}, "analyses.qqqq: there is no analysis qqqq: known here: cka, leakage, separation"),
+        ({"analyses__qqqq": {}}, f"analyses.qqqq: there is no analysis qqqq: known here: {', '.join(analyses())}"),
         (
             {"analyses__cka": {"kernel": ["rbf"]}},
             "unknown parameter analyses.cka.kernel: did you mean analyses.cka.",
         ),
         ({"analyses__cka": {"kernels": ["poly"]}}, "analyses.cka.kernels[0] must be one of linear, rbf, not 'poly'"),
+        ({"analyses__cka": {"median": "upper"}}, "analyses.cka.median must be one of mean, lower, not 'upper'"),
         ({"analyses__separation": {"seed": "one"}}, "analyses.separation.seed must be a whole number, not 'one'"),
         ({"analyses__leakage": None}, "analyses.leakage must be a mapping, not nothing"),
         ({"train__batch": "many"}, "train.batch must be a whole number, not 'many'"),
@@ -139,6 +141,9 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"analyses__separation": {"images": 1}}, "analyses.separation.images"),
         ({"analyses__separation": {"neighbours": 1}}, "analyses.separation.neighbours"),
         ({"analyses__cka": {"kernels": []}}, "analyses.cka.kernels"),
+        ({"analyses__run_cka": {"batch": 3}}, "analyses.run_cka.batch"),
+        ({"analyses__run_cka": {"images": 3}}, "analyses.run_cka.images"),
+        ({"analyses__run_cka": {"sites": []}}, "analyses.run_cka.sites"),
         ({"analyses__leakage": {"similarity": 0.0}}, "analyses.leakage.similarity"),
         ({"analyses__leakage": {"examples": -1}}, "analyses.leakage.examples"),
     ],

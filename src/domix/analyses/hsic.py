@@ -98,8 +98,8 @@ def u_centre(values: Vector, n: int) -> Vector:
     return values - share[row] - share[column] + sums.sum() / ((n - 1) * (n - 2))
 
 
-def unit_gram(products: Products, kernel: Kernel, median: Median = "mean") -> Vector | None:
-    """Return the U-centred kernel matrix above its diagonal, scaled to length 1; None if it vanishes.
+def centred_gram(products: Products, kernel: Kernel, median: Median = "mean") -> Vector | None:
+    """Return the U-centred kernel matrix above its diagonal; None if it vanishes.
 
     It vanishes where samples do not differ: then HSIC_1(K, K) is zero and CKA undefined.
     """
@@ -107,8 +107,13 @@ def unit_gram(products: Products, kernel: Kernel, median: Median = "mean") -> Ve
         return None
     values = kernel_values(products, kernel, median)
     centred = u_centre(values, len(products.lengths))
-    length = np.linalg.norm(centred)
-    return centred / length if length > ZERO * np.linalg.norm(values) else None
+    return centred if np.linalg.norm(centred) > ZERO * np.linalg.norm(values) else None
+
+
+def unit_gram(products: Products, kernel: Kernel, median: Median = "mean") -> Vector | None:
+    """Return the same scaled to length 1, so that CKA is an inner product; None if it vanishes."""
+    centred = centred_gram(products, kernel, median)
+    return None if centred is None else centred / np.linalg.norm(centred)
 
 
 def cka(a: Vector, b: Vector, kernel: Kernel = "linear", median: Median = "mean") -> float:

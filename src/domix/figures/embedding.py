@@ -83,6 +83,18 @@ def distances(look: Look, table: pd.DataFrame, most: float, hot: str) -> Figure:
     return shaded_table(look, look.panel, values, written, tip, row=3.1 * look.small, hot=hot)
 
 
+def alike(look: Look, table: pd.DataFrame) -> Figure:
+    """Draw how alike every row and every column are (-1 to 1, from 0 on as shades) as a table."""
+
+    def written(share: float) -> str:
+        return f"{share:.2f}".removeprefix("0")
+
+    def tip(one: str, other: str, share: float) -> str:
+        return f"{one} and {other}: {share:.3f}"
+
+    return shaded_table(look, look.panel, table.clip(lower=0.0), written, tip, row=2.1 * look.small)
+
+
 def by_layer(look: Look, table: pd.DataFrame, limits: tuple[float, float]) -> Figure:
     """Draw curves over layers, pairs of groups with the tested one against the other pairs; thick: their means.
 
@@ -93,7 +105,7 @@ def by_layer(look: Look, table: pd.DataFrame, limits: tuple[float, float]) -> Fi
     layers, size = _in_order(table), look.small
     longest = _room_below(look, layers)
     made = panel(look, look.panel, 0.5 * look.panel + longest, (3.1 * size, 0.9 * size, 1.1 * size, longest))
-    _mark_values(made, layers, limits)
+    _mark_values(made, layers, _with_zero(limits))
     _name_layers(made, layers)
     curves = table.pivot(index=["tested", "pair"], columns="layer", values="value")[layers]
     colours = {True: look.hot, False: look.mute}
@@ -101,6 +113,29 @@ def by_layer(look: Look, table: pd.DataFrame, limits: tuple[float, float]) -> Fi
         curve(made, range(len(layers)), values, Line(colours[bool(tested)], look.stroke / 2, alpha=0.3), str(pair))
     for tested, values in curves.groupby("tested").mean().iterrows():
         _mean_curve(made, values, tested=bool(tested))
+    return made.figure
+
+
+def groups_by_layer(
+    look: Look, table: pd.DataFrame, colours: Mapping[str, str], front: str, limits: tuple[float, float]
+) -> Figure:
+    """Draw a curve a group over layers, the group `front` on top and thick.
+
+    Args:
+        table: `layer, depth, group, value`.
+        colours: of the groups.
+        limits: least and greatest value of all panels.
+    """
+    layers, size = _in_order(table), look.small
+    longest = _room_below(look, layers)
+    made = panel(look, look.panel, 0.5 * look.panel + longest, (3.1 * size, 0.9 * size, 1.1 * size, longest))
+    _mark_values(made, layers, limits)
+    _name_layers(made, layers)
+    curves = table.pivot(index="group", columns="layer", values="value")[layers]
+    for group in sorted(curves.index, key=lambda name: name == front):
+        width = (1.5 if group == front else 1.0) * look.stroke
+        curve(made, range(len(layers)), curves.loc[group], Line(colours[group], width), group)
+        dots(made, range(len(layers)), curves.loc[group], colours[group], 2 * width)
     return made.figure
 
 
@@ -121,7 +156,7 @@ def bands_by_layer(look: Look, table: pd.DataFrame, subsets: Sequence[str], limi
         below = longest if last else 0.0
         made = Panel(look, figure, (0, each * place, look.panel, each + below), (3.1 * size, 1.8 * size, size, below))
         made.title(name)
-        _mark_values(made, layers, limits)
+        _mark_values(made, layers, _with_zero(limits))
         if last:
             _name_layers(made, layers)
         for tested, part in table[table["subset"] == name].groupby("tested"):
@@ -141,9 +176,13 @@ def _room_below(look: Look, layers: Sequence[str]) -> float:
     return max(map(len, layers)) * look.small * 0.36 + 2.0 * look.small
 
 
+def _with_zero(limits: tuple[float, float]) -> tuple[float, float]:
+    return min(0.0, limits[0]), max(limits[1], 0.1)
+
+
 def _mark_values(made: Panel, layers: Sequence[str], limits: tuple[float, float]) -> None:
-    """Set a panel's limits, layers across, and mark the values; zero is among them."""
-    ticks = round_ticks(min(0.0, limits[0]), max(limits[1], 0.1))
+    """Set a panel's limits, layers across, and mark the values."""
+    ticks = round_ticks(*limits)
     made.limits((-0.15, len(layers) - 0.85), (ticks[0], ticks[-1]))
     made.mark_up(ticks, [f"{tick:g}" for tick in ticks])
 
