@@ -22,6 +22,7 @@ from domix.report.page.examples import data_uri
 from domix.runtime.files import write_json, write_text
 from domix.runtime.settings import Settings
 from domix.runtime.tables import write_table
+from tests.fake_analyses import write_dimensions, write_run_cka
 
 DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
 MIXTURES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
@@ -85,7 +86,8 @@ class Fake:
         self._evaluation(predictions)
         self._separation()
         self._cka()
-        self._run_cka()
+        runs = [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
+        write_run_cka(self.folder, runs, LAYERS, DOMAINS, self.test_domain)
         self._leakage()
         return self.folder
 
@@ -259,6 +261,7 @@ class Fake:
         rows = [(m, s, d, 0.9, len(self.classes)) for m in self.mixtures for s in self.seeds for d in DOMAINS]
         names = ["mixture", "seed", "domain", "value", "n"]
         write_table(self.folder / "analysis/separation/separability.parquet", pd.DataFrame(rows, columns=names))
+        write_dimensions(self.folder, frame, DOMAINS, self.test_domain)
 
     def _cka(self) -> None:
         rows = []
@@ -280,19 +283,6 @@ class Fake:
                 value = top * (0.4 + 0.6 * depth / len(LAYERS)) + self.rng.normal(0, 0.03)
                 rows.append((mixture, seed, layer, depth, kernel, classes, a, b, 20, value))
         return rows
-
-    def _run_cka(self) -> None:
-        rows, runs = [], [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
-        for run in runs:
-            for images in ("all", *DOMAINS):
-                for a, site_a in enumerate(LAYERS):
-                    for b, site_b in enumerate(LAYERS):
-                        value = (
-                            1 - 0.1 * abs(a - b) - (0.05 * a + 0.1 * (images == self.test_domain)) * (run != runs[0])
-                        )
-                        rows.append((runs[0], run, images, site_a, a, site_b, b, 40, value))
-        names = ["reference", "run", "images", "site_a", "depth_a", "site_b", "depth_b", "n", "value"]
-        write_table(self.folder / "analysis/run_cka/run_cka.parquet", pd.DataFrame(rows, columns=names))
 
     def _leakage(self) -> None:
         """Copies in the base corpus `photos` and another class; five likest images of each held-out one."""

@@ -15,7 +15,7 @@ from domix.runtime.errors import DomixError, ParameterError
 from domix.settings.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PRESETS = ("smoke", "mini", "paper", "cc3m", "cc12m")
+PRESETS = ("smoke", "mini", "aligned", "paper", "cc3m", "cc12m")
 MINI = YAML(typ="safe", pure=True).load((ROOT / "presets" / "mini.yaml").read_text(encoding="utf-8"))
 
 
@@ -45,6 +45,31 @@ def test_every_preset_loads(name: str) -> None:
 
 def test_no_preset_is_left_out_of_the_tests() -> None:
     assert {path.stem for path in (ROOT / "presets").glob("*.yaml")} == set(PRESETS)
+
+
+def test_the_preset_of_captions_is_the_default_study_but_for_what_it_compares() -> None:
+    """Its models are of the default study's size, and its maps those of the paper."""
+    text = (ROOT / "presets/aligned.yaml").read_text(encoding="utf-8")
+    mini, aligned = load(text_with()), load(text)
+    changed = {name for name in type(mini).model_fields if getattr(mini, name) != getattr(aligned, name)}
+    assert changed == {"test_domain", "mixtures", "analyses", "report"}
+    assert (aligned.test_domain, aligned.mixtures) == ("quickdraw", ["cg-high", "cg-high+aligned"])
+    assert {name for name in mini.analyses if mini.analyses[name] != aligned.analyses[name]} <= {
+        "separation",
+        "run_cka",
+    }
+    assert aligned.analyses["separation"].model_dump() == mini.analyses["separation"].model_dump() | {
+        "densmap": True,
+        "without": "quickdraw",
+    }
+
+
+@pytest.mark.parametrize("name", ["paper", "cc3m", "cc12m"])
+def test_the_reference_study_s_presets_have_its_maps_and_its_median(name: str) -> None:
+    found = load((ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8")).analyses
+    maps = {"images": 2000, "neighbours": 15, "min_distance": 0.1, "densmap": True, "without": "quickdraw", "seed": 42}
+    assert found["separation"].model_dump() == maps
+    assert found["cka"].model_dump() == {"kernels": ["linear", "rbf"], "median": "lower"}
 
 
 def test_the_committed_params_yaml_loads() -> None:

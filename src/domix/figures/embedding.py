@@ -83,6 +83,44 @@ def distances(look: Look, table: pd.DataFrame, most: float, hot: str) -> Figure:
     return shaded_table(look, look.panel, values, written, tip, row=3.1 * look.small, hot=hot)
 
 
+def ranked(look: Look, table: pd.DataFrame, colours: Mapping[str, str], front: str, most: float) -> Figure:
+    """Draw sizes by their rank, a curve a group, ranks on a logarithmic axis; the group `front` on top and thick.
+
+    Args:
+        table: `group, rank, value`, ranks from 1.
+        colours: of the groups.
+        most: the greatest value of all panels.
+    """
+    size, last = look.small, int(table["rank"].max())
+    made = panel(look, look.panel, 0.62 * look.panel, (3.6 * size, 0.9 * size, 1.1 * size, 3.6 * size))
+    ticks = round_ticks(0.0, most)
+    powers = [10**power for power in range(1 + int(np.log10(last)))]
+    made.limits((0.0, max(np.log10(last), 0.1)), (0.0, ticks[-1]))
+    made.mark_up(ticks, [f"{tick:g}" for tick in ticks])
+    made.mark_across([float(np.log10(power)) for power in powers], [str(power) for power in powers], "rank")
+    for group in sorted(table["group"].unique(), key=lambda name: name == front):
+        mine = table[table["group"] == group].sort_values("rank")
+        width = (1.5 if group == front else 0.75) * look.stroke
+        curve(made, np.log10(mine["rank"]), mine["value"], Line(colours[group], width), group)
+    return made.figure
+
+
+def scatter(
+    look: Look, points: pd.DataFrame, colours: Mapping[str, str], front: str, titles: tuple[str, str]
+) -> Figure:
+    """Draw points (`x, y, group`) in the colours of their groups, the group `front` on top, with marked axes."""
+    size = look.small
+    made = panel(look, look.panel, look.panel, (4.6 * size, 0.9 * size, 1.1 * size, 3.6 * size))
+    across, up = (round_ticks(float(points[axis].min()), float(points[axis].max())) for axis in ("x", "y"))
+    made.limits((across[0], across[-1]), (up[0], up[-1]))
+    made.mark_across(across, [f"{tick:g}" for tick in across], titles[0], lines=True)
+    made.mark_up(up, [f"{tick:g}" for tick in up], titles[1])
+    for group in sorted(colours, key=lambda name: name == front):
+        mine = points[points["group"] == group]
+        dots(made, mine["x"], mine["y"], colours[group], 2 * look.stroke, 0.65)
+    return made.figure
+
+
 def alike(look: Look, table: pd.DataFrame) -> Figure:
     """Draw how alike every row and every column are (-1 to 1, from 0 on as shades) as a table."""
 
