@@ -22,6 +22,7 @@ from domix.report.page.examples import data_uri
 from domix.runtime.files import write_json, write_text
 from domix.runtime.settings import Settings
 from domix.runtime.tables import write_table
+from tests.fake_analyses import write_dimensions, write_run_cka
 
 DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
 MIXTURES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
@@ -85,6 +86,8 @@ class Fake:
         self._evaluation(predictions)
         self._separation()
         self._cka()
+        runs = [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
+        write_run_cka(self.folder, runs, LAYERS, DOMAINS, self.test_domain)
         self._leakage()
         return self.folder
 
@@ -258,6 +261,7 @@ class Fake:
         rows = [(m, s, d, 0.9, len(self.classes)) for m in self.mixtures for s in self.seeds for d in DOMAINS]
         names = ["mixture", "seed", "domain", "value", "n"]
         write_table(self.folder / "analysis/separation/separability.parquet", pd.DataFrame(rows, columns=names))
+        write_dimensions(self.folder, frame, DOMAINS, self.test_domain)
 
     def _cka(self) -> None:
         rows = []

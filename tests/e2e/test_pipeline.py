@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from domix.settings.load import load
 from tests.fixtures import make_domainnet_set
 from tests.tiny import CONFIG
 from tools.smoke import copy_tree
@@ -21,7 +22,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 DOMAINS = ("clipart", "real", "sketch")
 CLASSES = tuple(f"thing_{letter}" for letter in "abcdefghijkl")
 MIXTURES = ("natural-only", "cg-high")
-ANALYSES = ("separation", "cka", "leakage")
+ANALYSES = tuple(load((REPOSITORY / "presets/smoke.yaml").read_text(encoding="utf-8")).analyses)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -51,6 +51,13 @@ def test_batches_hold_each_image_once_in_an_order_of_the_seed(tmp_path: Path) ->
     assert [len(batch) for batch in store.batches("b", size=8, seed=0, mixed=2)] == [8] * 6 + [5]
 
 
+def test_images_are_taken_in_any_order_from_any_shards(tmp_path: Path) -> None:
+    store, rows = made(tmp_path / "store"), np.array([52, 3, 19, 3, 10, 50])
+    np.testing.assert_array_equal(store.take("b", rows), VALUES["b"].astype(np.float16)[rows])
+    with pytest.raises(DataError, match="has no site 'c': it has a, b"):
+        store.take("c", rows)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 64])
 def test_quantiles_are_numpys_over_all_images(tmp_path: Path, channels: int) -> None:
     shares = [0.0, 0.05, 0.5, 0.999, 1.0]

@@ -6,21 +6,24 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from domix.analyses.cka.alignment import Kernel, Layer, cka
+from domix.analyses.cka.alignment import Layer
+from domix.analyses.hsic import Kernel, Median, cka
 
 Array = NDArray[np.float64]
 KERNELS: tuple[Kernel, ...] = ("linear", "rbf")
 
 
-def slow_kernel(samples: Array, kernel: Kernel) -> Array:
+def slow_kernel(samples: Array, kernel: Kernel, median: Median = "mean") -> Array:
     """The kernel matrix, entry by entry."""
     n = len(samples)
     if kernel == "linear":
         return np.array([[float(samples[i] @ samples[j]) for j in range(n)] for i in range(n)])
     squared = np.array([[float(((samples[i] - samples[j]) ** 2).sum()) for j in range(n)] for i in range(n)])
-    variance = np.median([squared[i, j] for i in range(n) for j in range(n) if squared[i, j] > 0])
+    nonzero = [squared[i, j] for i in range(n) for j in range(n) if squared[i, j] > 0]
+    variance = np.median(nonzero) if median == "mean" else float(torch.tensor(nonzero, dtype=torch.float64).median())
     return np.exp(-squared / (2 * variance))
 
 
@@ -34,8 +37,8 @@ def slow_hsic(k: Array, ell: Array) -> float:
     return float((first + second - third) / (n * (n - 3)))
 
 
-def slow_cka(a: Array, b: Array, kernel: Kernel) -> float:
-    k, ell = slow_kernel(a, kernel), slow_kernel(b, kernel)
+def slow_cka(a: Array, b: Array, kernel: Kernel, median: Median = "mean") -> float:
+    k, ell = slow_kernel(a, kernel, median), slow_kernel(b, kernel, median)
     return slow_hsic(k, ell) / np.sqrt(slow_hsic(k, k) * slow_hsic(ell, ell))
 
 
@@ -55,6 +58,15 @@ def pair() -> tuple[Array, Array]:
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_equals_the_published_formula(pair: tuple[Array, Array], kernel: Kernel) -> None:
     assert cka(*pair, kernel) == pytest.approx(slow_cka(*pair, kernel), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [4, 5, 6, 24])
+def test_the_lower_median_is_torch_s_of_the_whole_matrix(pair: tuple[Array, Array], n: int) -> None:
+    """The reference study's width: torch.median takes the lower of the two in the middle, for each matrix alone."""
+    a, b = (x[:n] for x in pair)
+    assert cka(a, b, "rbf", "lower") == pytest.approx(slow_cka(a, b, "rbf", "lower"), rel=1e-9)
+    even = n * (n - 1) // 2 % 2 == 0
+    assert (abs(cka(a, b, "rbf", "lower") - cka(a, b, "rbf")) > 1e-6) == even
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from domix.analyses.sampling import draw_rows
+from domix.analyses.separation.dimensions import difference_table, scatter_table
 from domix.analyses.separation.measures import distance_table, nearest_neighbours, separability_table
 from domix.embed.embeddings import Embeddings, load_embeddings
 from tests.fakes import make_index, write_embeddings
@@ -50,6 +51,36 @@ def test_distances_equal_slow_loops(embeddings: Embeddings) -> None:
             assert whole_b is not None
             assert table["domain", a, b] == pytest.approx(distance(whole_a, whole_b), abs=1e-6)
             assert table["class", a, b] == pytest.approx(sum(apart) / len(apart), abs=1e-6)
+
+
+def test_differences_equal_slow_loops_and_rank_by_their_size(embeddings: Embeddings) -> None:
+    """The reference's |mean of a domain's features - mean of all others'|, and the two greatest for its scatter."""
+    table = difference_table(embeddings)
+    image, domains = embeddings.image_embeddings, embeddings.rows["domain"].to_numpy()
+    assert table["domain"].unique().tolist() == list(TEST)
+    for name, mine in table.groupby("domain"):
+        expected = [
+            sum(float(v[d]) for v, other in zip(image, domains, strict=True) if other == name) / (domains == name).sum()
+            - sum(float(v[d]) for v, other in zip(image, domains, strict=True) if other != name)
+            / (domains != name).sum()
+            for d in range(image.shape[1])
+        ]
+        assert mine["rank"].tolist() == list(range(1, image.shape[1] + 1))
+        assert sorted(mine["dimension"]) == list(range(image.shape[1]))
+        np.testing.assert_allclose(mine["difference"], np.array(expected)[mine["dimension"]], atol=1e-7)
+        assert (mine["difference"].abs().diff().dropna() <= 0).all()
+
+
+def test_the_scatter_has_the_drawn_images_in_the_two_foremost_dimensions(embeddings: Embeddings) -> None:
+    differences, chosen = difference_table(embeddings), np.array([1, 5, 20])
+    table = scatter_table(embeddings, differences, chosen)
+    assert len(table) == 3 * len(TEST)
+    for name, mine in table.groupby("separated"):
+        first, second = differences[differences["domain"] == name].sort_values("rank")["dimension"][:2]
+        np.testing.assert_array_equal(mine["x"], embeddings.image_embeddings[chosen, first])
+        np.testing.assert_array_equal(mine["y"], embeddings.image_embeddings[chosen, second])
+        assert mine["row"].tolist() == embeddings.rows["row"].iloc[chosen].tolist()
+        assert mine["domain"].tolist() == embeddings.rows["domain"].iloc[chosen].tolist()
 
 
 def test_separability_equals_a_probe_written_out(embeddings: Embeddings) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from domix.analyses.cka.alignment import Kernel, cka
+from domix.analyses.hsic import Kernel, cka
 
 Array = NDArray[np.float64]
 kernels = st.sampled_from(["linear", "rbf"])

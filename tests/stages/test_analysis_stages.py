@@ -35,7 +35,7 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
 }
 ANALYSES = "src/domix/analyses/"
-TABLES = ("umap", "distances", "separability")
+TABLES = ("umap", "umap_without", "distances", "separability", "differences", "scatter")
 
 
 @pytest.fixture
@@ -78,6 +78,7 @@ def test_cka_compares_all_domains_of_all_runs(params: Params) -> None:
 def test_separation_maps_and_measures_all_runs(params: Params) -> None:
     analyse.main(params, "separation")
     tables = {name: pd.read_parquet(f"artifacts/analysis/separation/{name}.parquet") for name in TABLES}
+    assert tables.pop("umap_without").empty
     assert all(runs_in(table) == RUNS for table in tables.values())
     umap = tables["umap"]
     assert list(umap) == ["mixture", "seed", "row", "domain", "class", "held_out", "x", "y"]
@@ -89,6 +90,28 @@ def test_separation_maps_and_measures_all_runs(params: Params) -> None:
     assert len(tables["distances"]) == 4 * 2 * 6 * 6
     assert list(tables["separability"])[2:] == ["domain", "value", "n"]
     assert len(tables["separability"]) == 4 * 6
+    assert list(tables["differences"])[2:] == ["domain", "rank", "dimension", "difference"]
+    assert len(tables["differences"]) == 4 * 6 * 12
+    assert list(tables["scatter"])[2:] == ["separated", "row", "domain", "x", "y"]
+    assert len(tables["scatter"]) == 6 * len(umap)
+
+
+@pytest.mark.slow
+def test_separation_maps_without_a_domain_that_is_named(params: Params) -> None:
+    few = Settings(images=15, neighbours=8, without="real")
+    one = replace(params, mixtures=["cg-low"], seeds=[0], analyses={"separation": few})
+    analyse.main(one, "separation")
+    second = pd.read_parquet("artifacts/analysis/separation/umap_without.parquet")
+    assert sorted(second["domain"].unique()) == sorted(set(DOMAINS) - {"real"}) and len(second) == 5 * 15
+    assert second["held_out"].any()
+
+
+def test_a_domain_to_leave_out_that_does_not_exist_is_named_with_its_parameter(params: Params) -> None:
+    one = replace(params, mixtures=["cg-low"], seeds=[0], analyses={"separation": Settings(without="reel")})
+    with pytest.raises(
+        ParameterError, match=r"^analyses\.separation\.without: there is no domain 'reel': did you mean"
+    ):
+        analyse.main(one, "separation")
 
 
 def digests(folder: str) -> dict[str, str]:
@@ -104,7 +127,7 @@ def write_params(params: Params) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
     mixtures, rest = text.split("mixtures:", 1)[1].split("seeds:", 1)
     text = text.replace(mixtures, "\n  - natural-only\n  - cg-low\n").replace("  - 0\n", "  - 0\n  - 1\n", 1)
-    text = text.replace("images: 250 ", "images: 15 ").replace("neighbours: 15", "neighbours: 8")
+    text = text.replace("images: 250 ", "images: 15 ", 1).replace("neighbours: 15", "neighbours: 8")
     Path("params.yaml").write_text(text, encoding="utf-8")
     assert rest
     assert load_params() == params
@@ -191,6 +214,17 @@ def test_other_embeddings_settings_or_code_are_computed_again(
     write_summary_of("sketch")
     analyse.main(one, "cka")
     assert len(counted) == 5
+
+
+def test_a_study_of_three_classes_has_no_cka(params: Params) -> None:
+    index = make_index({name: [1] * 3 for name in DOMAINS}, 3)
+    write_summary([f"class_{k}" for k in range(3)])
+    write_embeddings(Path("artifacts/embeddings/clip/cg-low-s0"), index, width=12)
+    says = (
+        "^no two domains have 4 classes in common that cg-low-s0 tells apart, which CKA needs: leave this analysis out$"
+    )
+    with pytest.raises(DataError, match=says):
+        analyse.main(replace(params, mixtures=["cg-low"], seeds=[0]), "cka")
 
 
 def write_summary_of(test_domain: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from domix.analyses.registry import analyses
 from domix.runtime.errors import DomixError, ParameterError
 from domix.settings.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PRESETS = ("smoke", "mini", "paper", "cc3m", "cc12m")
+PRESETS = ("smoke", "mini", "aligned", "paper", "cc3m", "cc12m")
 MINI = YAML(typ="safe", pure=True).load((ROOT / "presets" / "mini.yaml").read_text(encoding="utf-8"))
 
 
@@ -46,6 +47,31 @@ def test_no_preset_is_left_out_of_the_tests() -> None:
     assert {path.stem for path in (ROOT / "presets").glob("*.yaml")} == set(PRESETS)
 
 
+def test_the_preset_of_captions_is_the_default_study_but_for_what_it_compares() -> None:
+    """Its models are of the default study's size, and its maps those of the paper."""
+    text = (ROOT / "presets/aligned.yaml").read_text(encoding="utf-8")
+    mini, aligned = load(text_with()), load(text)
+    changed = {name for name in type(mini).model_fields if getattr(mini, name) != getattr(aligned, name)}
+    assert changed == {"test_domain", "mixtures", "analyses", "report"}
+    assert (aligned.test_domain, aligned.mixtures) == ("quickdraw", ["cg-high", "cg-high+aligned"])
+    assert {name for name in mini.analyses if mini.analyses[name] != aligned.analyses[name]} <= {
+        "separation",
+        "run_cka",
+    }
+    assert aligned.analyses["separation"].model_dump() == mini.analyses["separation"].model_dump() | {
+        "densmap": True,
+        "without": "quickdraw",
+    }
+
+
+@pytest.mark.parametrize("name", ["paper", "cc3m", "cc12m"])
+def test_the_reference_study_s_presets_have_its_maps_and_its_median(name: str) -> None:
+    found = load((ROOT / f"presets/{name}.yaml").read_text(encoding="utf-8")).analyses
+    maps = {"images": 2000, "neighbours": 15, "min_distance": 0.1, "densmap": True, "without": "quickdraw", "seed": 42}
+    assert found["separation"].model_dump() == maps
+    assert found["cka"].model_dump() == {"kernels": ["linear", "rbf"], "median": "lower"}
+
+
 def test_the_committed_params_yaml_loads() -> None:
     assert load((ROOT / "params.yaml").read_text(encoding="utf-8")).seeds
 
@@ -67,12 +93,13 @@ def test_the_committed_params_yaml_loads() -> None:
         ({"seeds": ...}, "parameter seeds is missing"),
         ({"analyses": ...}, "parameter analyses is missing"),
         ({"analyses__ckaa": {}}, "analyses.ckaa: there is no analysis ckaa: did you mean cka?"),
-        ({"analyses__qqqq": {}}, "analyses.qqqq: there is no analysis qqqq: known here: cka, leakage, separation"),
+        ({"analyses__qqqq": {}}, f"analyses.qqqq: there is no analysis qqqq: known here: {', '.join(analyses())}"),
         (
             {"analyses__cka": {"kernel": ["rbf"]}},
             "unknown parameter analyses.cka.kernel: did you mean analyses.cka.",
         ),
         ({"analyses__cka": {"kernels": ["poly"]}}, "analyses.cka.kernels[0] must be one of linear, rbf, not 'poly'"),
+        ({"analyses__cka": {"median": "upper"}}, "analyses.cka.median must be one of mean, lower, not 'upper'"),
         ({"analyses__separation": {"seed": "one"}}, "analyses.separation.seed must be a whole number, not 'one'"),
         ({"analyses__leakage": None}, "analyses.leakage must be a mapping, not nothing"),
         ({"train__batch": "many"}, "train.batch must be a whole number, not 'many'"),
@@ -139,6 +166,9 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"analyses__separation": {"images": 1}}, "analyses.separation.images"),
         ({"analyses__separation": {"neighbours": 1}}, "analyses.separation.neighbours"),
         ({"analyses__cka": {"kernels": []}}, "analyses.cka.kernels"),
+        ({"analyses__run_cka": {"batch": 3}}, "analyses.run_cka.batch"),
+        ({"analyses__run_cka": {"images": 3}}, "analyses.run_cka.images"),
+        ({"analyses__run_cka": {"sites": []}}, "analyses.run_cka.sites"),
         ({"analyses__leakage": {"similarity": 0.0}}, "analyses.leakage.similarity"),
         ({"analyses__leakage": {"examples": -1}}, "analyses.leakage.examples"),
     ],

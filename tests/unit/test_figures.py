@@ -67,6 +67,19 @@ def estimates(look: Look) -> matplotlib.figure.Figure:
     return charts.forest(look, bars, [Mark(0.02, "chance", (2, 3))], lambda v: f"{v * 100:.1f}", "accuracy, %")
 
 
+def test_dots_are_seen_in_print_and_cost_few_bytes_on_a_page(tmp_path):
+    def cloud(look: Look) -> matplotlib.figure.Figure:
+        made = panel(look, look.panel, look.panel, (8, 8, 8, 8))
+        charts.dots(made, [0.25, 0.5, 0.75], [0.25, 0.5, 0.75], look.series[0], 12)
+        return made.figure
+
+    printed.save(figure(draw=cloud), tmp_path)
+    grey = np.asarray(Image.open(tmp_path / "some-figure.png").convert("L"))
+    drawn = (grey < 250).sum() * (72 / printed.DPI) ** 2
+    assert drawn == pytest.approx(3 * np.pi * 6**2, rel=0.1)
+    assert len(re.findall(r"M[\d.]+ [\d.]+h0", page.svg(figure(draw=cloud)))) == 3
+
+
 @pytest.mark.parametrize("draw", [curves, table, estimates])
 def test_a_page_figure_has_no_colour_of_its_own(draw):
     """Every colour is a CSS variable, so that light, dark and paper can set it."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from domix.analyses.separation.dimensions import difference_table, scatter_table
 from domix.analyses.separation.measures import distance_table, separability_table, umap_points, umap_table
 from domix.embed.embeddings import Embeddings, load_embeddings
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, ParameterError
 from tests.fakes import make_index, save_embeddings, write_embeddings
 
 DOMAINS = ("clipart", "real", "sketch")
@@ -78,6 +81,58 @@ def test_a_domain_of_one_class_has_no_separability(tmp_path: Path, caplog: pytes
     table = separability_table(shifted(tmp_path, 0.3, test, classes=4))
     assert table["domain"].tolist() == ["clipart", "real"]
     assert "no separability of sketch" in caplog.text
+
+
+def test_a_style_with_a_dimension_of_its_own_ranks_it_first(tmp_path: Path) -> None:
+    """Sketches get 0.9 in a dimension in which no other image has anything."""
+    embeddings = shifted(tmp_path, 0.0)
+    image = np.pad(embeddings.image_embeddings, ((0, 0), (0, 1)))
+    image[(embeddings.rows["domain"] == "sketch").to_numpy(), -1] = 0.9
+    changed = replace(embeddings, image_embeddings=image)
+    table = difference_table(changed)
+    first = table[table["rank"] == 1].set_index("domain")
+    assert first["dimension"].to_dict() == dict.fromkeys(DOMAINS, 12)
+    assert first.loc["sketch", "difference"] == pytest.approx(0.9)
+    assert first.loc["real", "difference"] == pytest.approx(-0.45)
+    scatter = scatter_table(changed, table, np.arange(len(image)))
+    sketch = scatter[scatter["separated"] == "sketch"]
+    assert (sketch["x"] == np.where(sketch["domain"] == "sketch", np.float32(0.9), 0)).all()
+
+
+def test_a_domain_that_stands_alone_or_is_empty_has_no_dimensions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    embeddings = shifted(tmp_path, 0.0)
+    alone = (embeddings.rows["domain"] == "real").to_numpy()
+    one = replace(embeddings, rows=embeddings.rows[alone], image_embeddings=embeddings.image_embeddings[alone])
+    table = difference_table(one)
+    assert table.empty and scatter_table(one, table, np.arange(5)).empty
+    assert "no dimensions of real: they need its images and those of another domain" in caplog.text
+    assert "no dimensions of sketch" in caplog.text
+
+
+def test_an_embedding_of_one_dimension_has_no_scatter(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    embeddings = shifted(tmp_path, 0.0)
+    one = replace(embeddings, image_embeddings=embeddings.image_embeddings[:, :1])
+    table = difference_table(one)
+    assert table["rank"].unique().tolist() == [1]
+    assert scatter_table(one, table, np.arange(5)).empty
+    assert "no two dimensions separate domains most: the embedding has one" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_map_without_a_domain_has_the_same_images_of_the_others(tmp_path: Path) -> None:
+    embeddings = shifted(tmp_path, 3.0)
+    whole, left = (umap_table(embeddings, images=25, without=name, **UMAP) for name in (None, "sketch"))
+    others = whole[whole["domain"] != "sketch"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left[["row", "domain", "class"]], others[["row", "domain", "class"]])
+    assert not np.allclose(left[["x", "y"]], others[["x", "y"]])
+
+
+def test_a_domain_to_leave_out_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"^there is no domain 'skech': did you mean 'sketch'\?$") as caught:
+        umap_table(shifted(tmp_path, 0.0), images=25, without="skech", **UMAP)
+    assert caught.value.argument == "without"
 
 
 @pytest.mark.slow

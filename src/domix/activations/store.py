@@ -89,6 +89,19 @@ class ActivationStore:
         """Yield the shards of a site, in the images' order."""
         return (self.array(site, shard) for shard in range(self.shards))
 
+    def take(self, site: str, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the activations of some images [n], in any order: float16 [n, C].
+
+        Raises:
+            DataError: the store lacks the site, or a shard is damaged.
+        """
+        shards = rows // self.shard
+        found = np.empty((len(rows), self.widths.get(site, 0)), np.float16)
+        for shard in np.unique(shards):
+            here = shards == shard
+            found[here] = self.array(site, int(shard))[rows[here] % self.shard]
+        return found
+
     def quantiles(self, site: str, shares: Sequence[float], *, channels: int = 64) -> NDArray[np.float64]:
         """Return exact quantiles of every channel over all images: float64 [len(shares), C], interpolated linearly.
 

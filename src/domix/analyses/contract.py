@@ -216,6 +216,7 @@ class Analysis:
         Settings: its settings, every field with a default and a description.
         needs: the dearest thing that its computation reads; one that needs embeddings alone never imports torch.
         tables: the tables of each run, by name, without the columns mixture and seed.
+        optional: those of them that may hold no row of a run.
         joint_tables: the tables of all runs together.
         plots: the tables behind `dvc plots`.
         section_settings: those that the section alone reads: a change of them computes nothing.
@@ -230,6 +231,7 @@ class Analysis:
     Settings: type[Settings]
     needs: Needs
     tables: Mapping[str, TableSchema] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
     joint_tables: Mapping[str, TableSchema] = field(default_factory=dict)
     plots: Mapping[str, TableSchema] = field(default_factory=dict)
     section_settings: tuple[str, ...] = ()

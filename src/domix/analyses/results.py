@@ -31,10 +31,13 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
 
     Raises:
         DataError: a file is missing or damaged, is not as declared, or holds nothing for a run (unless the analysis
-            chooses among them).
+            chooses among them, or declares the table optional).
     """
     schemas = {Path(schema.path).stem: schema for schema in analysis.written()}
-    tables = {name: _of_runs(schemas[name], folder, runs, missing, analysis.chooses) for name in analysis.tables}
+    tables = {
+        name: _of_runs(schemas[name], folder, runs, missing, analysis.chooses or name in analysis.optional)
+        for name in analysis.tables
+    }
     if not analysis.joint_tables:
         return Findings(tables)
     mixtures = list(dict.fromkeys(run.mixture for run in runs))

@@ -19,6 +19,7 @@ from matplotlib.path import Path
 from domix.figures.look import LETTER, Look
 from domix.figures.panel import Panel, gutter, panel, percent_labels, round_ticks, wrap
 
+HAIR = 1e-4  # points: far below what any format writes
 ON_SHADE = 0.55  # from this share of the full shade on, text stands in the accent's counter-colour
 
 
@@ -75,11 +76,14 @@ def dots(panel: Panel, x: Iterable[float], y: Iterable[float], colour: str, size
     points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
     if not len(points):
         return
-    path = Path(np.repeat(points, 2, axis=0), [Path.MOVETO, Path.LINETO] * len(points))
+    # segments of all but no length with round ends: a circle each, where markers would cost forty bytes; of none at
+    # all, or snapped to whole pixels, PNG shows nothing
+    ends = np.repeat(points, 2, axis=0)
+    ends[1::2, 0] += HAIR * (panel.across[1] - panel.across[0]) / panel.width
+    path = Path(ends, [Path.MOVETO, Path.LINETO] * len(points))
     path.should_simplify = False
     style: dict[str, Any] = {"fill": False, "ec": colour, "lw": size, "alpha": alpha, "capstyle": "round"}
-    # segments of no length with round ends: a circle each, where markers would cost forty bytes
-    panel.add(PathPatch(path, clip_on=False, **style))
+    panel.add(PathPatch(path, clip_on=False, snap=False, **style))
 
 
 def rings(panel: Panel, x: Iterable[float], y: Iterable[float], colour: str, size: float) -> None:

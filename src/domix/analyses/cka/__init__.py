@@ -1,6 +1,6 @@
 """How alike the domains are represented, layer by layer: centred kernel alignment of class means.
 
-May import: analyses, embed, figures, runtime, study.
+May import: analyses, embed, evaluate, figures, runtime, study.
 Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """
 

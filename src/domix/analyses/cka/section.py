@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from domix.analyses.cka.bands import group_bands
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.figures import embedding
 from domix.figures.figure import Figure
@@ -24,20 +25,36 @@ style into the common arrangement, and the layer where they part is where it fai
 mean)</li></ul>"""
 )
 
+BANDS = Markup(
+    """<p>The same ({kernel} kernel) as two means with bands: pairs with <span class="hot">{test_domain}</span>
+against the other pairs, over the test classes, the seen ones and all. A gap over the test classes alone would be the
+held-out cells' doing; one as wide over the seen classes is the style's. The bands ({share:g} %, over pairs drawn with
+replacement) say how much pairs differ, and nothing of seeds or classes.</p>"""
+)
+
 
 def section(results: AnalysisResults, study: Study) -> Section:
-    """Show the first kernel on the test classes; other kernels and classes are folded away."""
+    """Show the first kernel on the test classes, then all classes in groups; the rest is folded away."""
     table = results.tables["cka"]
     kernels = results.settings.kernels
     shown = {(kernel, classes): panels(table, study, kernel, classes) for kernel in kernels for classes in SUBSETS}
     first = shown.pop((kernels[0], "test"))
-    part = Subsection(
-        "How alike two domains are represented, layer by layer",
-        TEXT.format(kernel=kernels[0], test_domain=study.test_domain),
-        first,
-        {f"CKA with kernel {kernel}, {classes} classes": more for (kernel, classes), more in shown.items() if more},
-    )
-    return Section("CKA", (part,) if first else (), plots={"cka": plot(table, study)})
+    bands = {kernel: band_panels(table, study, kernel, results.shared.confidence) for kernel in kernels}
+    parts = [
+        Subsection(
+            "How alike two domains are represented, layer by layer",
+            TEXT.format(kernel=kernels[0], test_domain=study.test_domain),
+            first,
+            {f"CKA with kernel {kernel}, {classes} classes": more for (kernel, classes), more in shown.items() if more},
+        ),
+        Subsection(
+            "Classes that were held out, seen, and all",
+            BANDS.format(kernel=kernels[0], test_domain=study.test_domain, share=100 * results.shared.confidence),
+            bands.pop(kernels[0]),
+            {f"The same with kernel {kernel}": more for kernel, more in bands.items() if more},
+        ),
+    ]
+    return Section("CKA", [part for part in parts if part.figures], plots={"cka": plot(table, study)})
 
 
 def by_layer(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> pd.DataFrame:
@@ -75,16 +92,41 @@ def panels(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> dict
     limits = (float(frame["value"].min()), float(frame["value"].max()))
     known = {mixture: frame[frame["mixture"] == mixture] for mixture in study.mixtures}
     return {
-        mixture: _figure(f"cka-{kernel}-{classes}-{mixture}", mixture, mine, study.test_domain, limits)
+        mixture: _figure(f"cka-{kernel}-{classes}-{mixture}", mixture, mine, study, limits)
         for mixture, mine in known.items()
         if len(mine)
     }
 
 
-def _figure(name: str, mixture: str, table: pd.DataFrame, test_domain: str, limits: tuple[float, float]) -> Figure:
+def band_panels(table: pd.DataFrame, study: Study, kernel: str, confidence: float) -> dict[str, Figure]:
+    """Return mean CKA of both groups of pairs by layer with bands, a figure a mixture, a panel a subset of classes."""
+    layers = [by_layer(table, study, kernel, classes).assign(subset=f"{classes} classes") for classes in SUBSETS]
+    frame = group_bands(pd.concat(layers, ignore_index=True), confidence)
+    if frame.empty:
+        return {}
+    frame = frame.assign(tested=frame["group"] == "test")
+    ends = frame[["value", "low", "high"]]
+    limits = (float(ends.min().min()), float(ends.max().max()))
+    names = [f"{classes} classes" for classes in SUBSETS]
+    figures = {}
+    for mixture in (name for name in study.mixtures if (frame["mixture"] == name).any()):
+        mine = frame[frame["mixture"] == mixture]
+        title = f"CKA by layer of {mixture}, by classes"
+        said = "; ".join(f"{name}: {_ends(rows, study)}" for name, rows in mine.groupby("subset", sort=False))
+        draw = partial(embedding.bands_by_layer, table=mine, subsets=names, limits=limits)
+        caption = f"Means over pairs, with {100 * confidence:g} % bands."
+        figures[mixture] = Figure(f"cka-bands-{kernel}-{mixture}", title, caption, f"{title}. {said}.", draw)
+    return figures
+
+
+def _ends(table: pd.DataFrame, study: Study) -> str:
+    """Say what the last layer has."""
     last = table[table["depth"] == table["depth"].max()].groupby("tested")["value"].mean()
     ends = [f"{last.get(tested, np.nan):.2f}" for tested in (True, False)]
-    said = f"at the last layer {ends[0]} for pairs with {test_domain}, {ends[1]} for the others"
+    return f"at the last layer {ends[0]} for pairs with {study.test_domain}, {ends[1]} for the others"
+
+
+def _figure(name: str, mixture: str, table: pd.DataFrame, study: Study, limits: tuple[float, float]) -> Figure:
     title = f"CKA by layer of {mixture}"
     draw = partial(embedding.by_layer, table=table, limits=limits)
-    return Figure(name, title, "Thick: means.", f"{title}; {said}.", draw)
+    return Figure(name, title, "Thick: means.", f"{title}; {_ends(table, study)}.", draw)

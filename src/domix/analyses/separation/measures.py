@@ -6,7 +6,8 @@
   feign.
 * `separability_table`: how well a linear probe tells one domain from the rest in classes it has not seen.
 
-All three take L2-normalised embeddings. Shapes: N images, D embedding, G domains, K classes.
+All three take L2-normalised embeddings (single dimensions of these: dimensions.py). Shapes: N images, D embedding, G
+domains, K classes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 
 from domix.analyses.probe import can_probe, fit_grouped
 from domix.analyses.sampling import draw_rows
+from domix.data.mixtures.cells import suggest
 from domix.embed.embeddings import Embeddings
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.seeds import derive
 
 log = logging.getLogger(__name__)
@@ -82,10 +84,29 @@ def umap_points(
 
 
 def umap_table(
-    embeddings: Embeddings, *, images: int, neighbours: int, min_distance: float, densmap: bool, seed: int
+    embeddings: Embeddings,
+    *,
+    images: int,
+    neighbours: int,
+    min_distance: float,
+    densmap: bool,
+    seed: int,
+    without: str | None = None,
 ) -> pd.DataFrame:
-    """Draw `images` images a domain and lay them out: columns row, domain, class, x, y."""
+    """Draw `images` images a domain, but of none called `without`, and lay them out: columns row, domain, class, x, y.
+
+    Of the other domains it draws the same images.
+
+    Raises:
+        ParameterError: there is no domain `without`.
+        DataError: there are not more images than neighbours.
+    """
     chosen = draw_rows(embeddings.rows["domain"].to_numpy(dtype=object), images, seed=seed)
+    if without is not None:
+        if without not in embeddings.domains:
+            hint = suggest(without, embeddings.domains)
+            raise ParameterError(f"there is no domain {without!r}: {hint}", argument="without")
+        chosen = chosen[(embeddings.rows["domain"] != without).to_numpy()[chosen]]
     points = umap_points(
         embeddings.image_embeddings[chosen],
         neighbours=neighbours,
@@ -117,7 +138,7 @@ def distance_table(embeddings: Embeddings) -> pd.DataFrame:
     class have no distance of kind `class`, and no row; a domain without images has none at all.
     """
     names, classes = embeddings.domains, len(embeddings.classes)
-    domain = _domain_numbers(embeddings)
+    domain = domain_numbers(embeddings)
     label = embeddings.rows["label"].to_numpy()
     domain_means, sizes = group_means(embeddings.image_embeddings, domain, len(names))
     cell_means, _ = group_means(embeddings.image_embeddings, domain * classes + label, len(names) * classes)
@@ -147,7 +168,7 @@ def separability_table(embeddings: Embeddings) -> pd.DataFrame:
     """
     from sklearn.metrics import balanced_accuracy_score
 
-    domain, label = _domain_numbers(embeddings), embeddings.rows["label"].to_numpy()
+    domain, label = domain_numbers(embeddings), embeddings.rows["label"].to_numpy()
     rows = []
     for number, name in enumerate(embeddings.domains):
         inside = domain == number
@@ -159,7 +180,7 @@ def separability_table(embeddings: Embeddings) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["domain", "value", "n"]).astype({"value": "float64", "n": "int64"})
 
 
-def _domain_numbers(embeddings: Embeddings) -> NDArray[np.int64]:
+def domain_numbers(embeddings: Embeddings) -> NDArray[np.int64]:
     """Return the number of each image's domain: int64 [N]."""
     number = {name: place for place, name in enumerate(embeddings.domains)}
     return embeddings.rows["domain"].map(number).to_numpy(dtype=np.int64)

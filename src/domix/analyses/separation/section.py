@@ -12,6 +12,7 @@ from markupsafe import Markup
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.keys import domain_key, series_key
 from domix.analyses.runs import first_seeds
+from domix.analyses.separation.dimension_panels import dimension_parts
 from domix.figures import embedding
 from domix.figures.figure import Figure
 from domix.figures.look import SERIES, Drawing, Look
@@ -37,6 +38,11 @@ APART = Markup(
 the colour, the farther. A strong row and column for <span class="hot">{test_domain}</span> means that the model
 keeps it apart from the other styles.</p>"""
 )
+WITHOUT = Markup(
+    """<p>The same images without those of {without}, laid out anew: what of the order among the other styles was
+crowded out by that one.</p>
+{key}"""
+)
 RING = Markup('<li><i class="ring"></i> {test_domain}</li>')
 
 
@@ -44,25 +50,36 @@ def section(results: AnalysisResults, study: Study) -> Section:
     """Show the maps by domain and by class, and the distances."""
     umap, distances = results.tables["umap"], results.tables["distances"]
     maps = _maps(study, umap)
-    chosen = highlighted(study, umap)
+    chosen = highlighted(study, umap) if maps else []
     apart = distance_panels(study, distances, "domain")
     within = distance_panels(study, distances, "class")
     parts = [
         Subsection("Where images lie, by domain", BY_DOMAIN.format(key=domain_key(study)), map_panels(study, maps)),
-        Subsection("Where images lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen)),
+        *_second_map(results, study),
+        Subsection(
+            "Where images lie, by class", _by_class(study, chosen), class_panels(study, maps, chosen) if chosen else {}
+        ),
         Subsection(
             "How far apart the domains lie",
             APART.format(test_domain=study.test_domain),
             apart,
             {"Mean distance between two domains' images of the same class": within} if within else {},
         ),
+        *dimension_parts(results.tables["differences"], results.tables["scatter"], study),
     ]
-    shown = (bool(maps), bool(chosen), bool(apart))
     return Section(
         "Separation",
-        [part for part, has in zip(parts, shown, strict=True) if has],
+        [part for part in parts if part.figures],
         plots={"umap": thinned(first_seeds(study, umap))[PLOTTED], "distances": distance_plot(distances)},
     )
+
+
+def _second_map(results: AnalysisResults, study: Study) -> list[Subsection]:
+    """Return the maps without one domain, where they were asked for."""
+    maps, without = _maps(study, results.tables["umap_without"]), results.settings.without
+    key = domain_key(study)
+    text = WITHOUT.format(without=without, key=key)
+    return [Subsection(f"Where images lie without {without}", text, map_panels(study, maps, "without"))] if maps else []
 
 
 def _by_class(study: Study, chosen: list[str]) -> Markup:
@@ -79,7 +96,7 @@ def distance_plot(distances: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([means, turned], ignore_index=True).drop_duplicates(keys)
 
 
-def map_panels(study: Study, maps: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+def map_panels(study: Study, maps: dict[str, pd.DataFrame], kind: str = "domains") -> dict[str, Figure]:
     """Return the map of each mixture's first seed, images coloured by domain, the test domain on top."""
 
     def draw(points: pd.DataFrame, look: Look) -> Drawing:
@@ -87,7 +104,7 @@ def map_panels(study: Study, maps: dict[str, pd.DataFrame]) -> dict[str, Figure]
         return embedding.map_by_group(look, points.assign(group=points["domain"]), colours, study.test_domain)
 
     said = "coloured by domain"
-    return {name: _map("domains", name, said, partial(draw, points)) for name, points in maps.items()}
+    return {name: _map(kind, name, said, partial(draw, points)) for name, points in maps.items()}
 
 
 def class_panels(study: Study, maps: dict[str, pd.DataFrame], chosen: list[str]) -> dict[str, Figure]:

@@ -16,4 +16,7 @@ class Settings(settings.Settings):
     densmap: bool = Field(
         False, description="preserve local density too (densMAP), as the reference study does; slower"
     )
+    without: str | None = Field(
+        None, description="a domain without which the map is drawn once more; null: no second map"
+    )
     seed: int = Field(42, description="seed of the draw and of UMAP")

@@ -1,0 +1,42 @@
+"""Made-up tables of single analyses, below a folder of artifacts, for tests of the report: see tests/fake_report.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from domix.runtime.tables import write_table
+
+
+def write_dimensions(folder: Path, points: pd.DataFrame, domains: Sequence[str], test_domain: str) -> None:
+    """Write what separation says of single dimensions, and no second map; `points` are those of its map."""
+    home = folder / "analysis/separation"
+    write_table(home / "umap_without.parquet", points.iloc[:0])
+    rows = [
+        (*run, domain, rank, 7 - rank, (0.3 if domain == test_domain else 0.1) * (-1) ** rank / rank)
+        for run in points[["mixture", "seed"]].drop_duplicates().itertuples(index=False, name=None)
+        for domain in domains
+        for rank in range(1, 7)
+    ]
+    names = ["mixture", "seed", "domain", "rank", "dimension", "difference"]
+    write_table(home / "differences.parquet", pd.DataFrame(rows, columns=names))
+    images = points[["mixture", "seed", "row", "domain", "x", "y"]]
+    parts = [images.assign(separated=name) for name in domains]
+    write_table(home / "scatter.parquet", pd.concat(parts, ignore_index=True))
+
+
+def write_run_cka(
+    folder: Path, runs: Sequence[str], layers: Sequence[str], domains: Sequence[str], test_domain: str
+) -> None:
+    """Write CKA of every run with the first: less the deeper, and on the images of the test domain."""
+    rows = []
+    for run in runs:
+        for images in ("all", *domains):
+            for a, site_a in enumerate(layers):
+                for b, site_b in enumerate(layers):
+                    value = 1 - 0.1 * abs(a - b) - (0.05 * a + 0.1 * (images == test_domain)) * (run != runs[0])
+                    rows.append((runs[0], run, images, site_a, a, site_b, b, 40, value))
+    names = ["reference", "run", "images", "site_a", "depth_a", "site_b", "depth_b", "n", "value"]
+    write_table(folder / "analysis/run_cka/run_cka.parquet", pd.DataFrame(rows, columns=names))
