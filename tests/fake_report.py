@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from domix.analyses.contract import AnalysisResults, Images, Shared
-from domix.analyses.registry import find
+from domix.analyses.registry import analyses, find
 from domix.data.archives.manifests import load_manifest
 from domix.data.mixtures.composition import CELLS
 from domix.evaluate.schemas import METRICS, PAIRED, PER_CLASS, PREDICTIONS
@@ -89,6 +89,7 @@ class Fake:
         runs = [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
         write_run_cka(self.folder, runs, LAYERS, DOMAINS, self.test_domain)
         self._leakage()
+        self._others()
         return self.folder
 
     def samples(self, mixture: str, domain: str, name: str) -> int:
@@ -311,6 +312,13 @@ class Fake:
         meta = {"encoder": f"{self.mixtures[-1]}-s0", "test_domain": self.test_domain, "natural_domain": "real"}
         meta |= {"held_out": len(tested), "samples": 4321, "similarity": 0.95, "near_bits": 6, "flat_held_out": 0}
         write_json(folder / "meta.json", meta | {"flat_samples": 7, "probe_images": 2000, "probe_rates": rates})
+
+    def _others(self) -> None:
+        """Write the tables of analyses that choose among the runs, without rows: here they have chosen none."""
+        for name, analysis in analyses().items():
+            if analysis.chooses:
+                for schema in analysis.written():
+                    schema.write(schema.empty(), self.folder / "analysis" / name / Path(schema.path).name)
 
     def _domains(self) -> list[dict]:
         rows = []

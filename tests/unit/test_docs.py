@@ -37,9 +37,12 @@ def test_there_are_such_blocks() -> None:
     assert len(BLOCKS) >= 2
 
 
-def test_the_example_of_encoders_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "printed"), [("encoders", "attnpool"), ("sae", "tensor("), ("sharing", "mpct_shared@20")]
+)
+def test_the_example_of_a_page_runs(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     code = text.split("```python\n", 1)[1].split("```", 1)[0]
     names: dict[str, object] = {}
-    exec(compile(code, "docs/encoders.md", "exec"), names)
-    assert "attnpool" in capsys.readouterr().out
+    exec(compile(code, f"docs/{page}.md", "exec"), names)
+    assert printed in capsys.readouterr().out

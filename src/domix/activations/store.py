@@ -119,18 +119,28 @@ class ActivationStore:
         Shards are drawn in random order, `mixed` of them at a time are shuffled together: each is read from the disk
         once, in one piece, and memory holds no more than these.
         """
-        generator = numpy_generator(seed, "activations", site)
-        order = generator.permutation(self.shards)
-        left = np.empty((0, self.widths.get(site, 0)), np.float16)
-        for start in range(0, len(order), mixed):
-            parts = [np.asarray(self.array(site, int(shard))) for shard in order[start : start + mixed]]
-            pool = np.concatenate([left, *parts])
-            pool = pool[generator.permutation(len(pool))]
-            whole = len(pool) // size * size
-            yield from (pool[first : first + size] for first in range(0, whole, size))
-            left = pool[whole:]
-        if len(left):
-            yield left
+        yield from shuffled_batches([self], site, size=size, seed=seed, mixed=mixed)
+
+
+def shuffled_batches(
+    stores: Sequence[ActivationStore], site: str, *, size: int, seed: int, mixed: int = 8
+) -> Iterator[NDArray[np.float16]]:
+    """Yield the activations of several stores as one: see ActivationStore.batches."""
+    generator = numpy_generator(seed, "activations", site)
+    shards = [(store, shard) for store in stores for shard in range(store.shards)]
+    order = generator.permutation(len(shards))
+    left = np.empty((0, stores[0].widths.get(site, 0)), np.float16)
+    for start in range(0, len(order), mixed):
+        parts = [
+            np.asarray(store.array(site, shard)) for store, shard in (shards[n] for n in order[start : start + mixed])
+        ]
+        pool = np.concatenate([left, *parts])
+        pool = pool[generator.permutation(len(pool))]
+        whole = len(pool) // size * size
+        yield from (pool[first : first + size] for first in range(0, whole, size))
+        left = pool[whole:]
+    if len(left):
+        yield left
 
 
 class StoreWriter:

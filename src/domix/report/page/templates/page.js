@@ -55,20 +55,22 @@
   }
   filters.forEach(([, select]) => select?.addEventListener("change", cut));
 
-  // Classes by name.
-  const field = document.getElementById("class-filter");
-  const classes = [...document.querySelectorAll(".class-view")];
-  field?.addEventListener("input", () => {
-    const wanted = field.value.trim().toLowerCase();
-    classes.forEach((part) => { part.hidden = !part.dataset.name.includes(wanted); });
-    const left = classes.filter((part) => !part.hidden).length;
-    document.getElementById("class-count").textContent = wanted ? `${left} of ${classes.length} classes` : "";
+  // Lists cut to what a field names.
+  document.querySelectorAll('input[type="search"]').forEach((field) => {
+    const parts = [...document.getElementById(field.getAttribute("aria-controls")).querySelectorAll("details")];
+    const told = field.parentElement.querySelector('[role="status"]');
+    field.addEventListener("input", () => {
+      const wanted = field.value.trim().toLowerCase();
+      parts.forEach((part) => { part.hidden = !part.dataset.name.includes(wanted); });
+      const left = parts.filter((part) => !part.hidden).length;
+      told.textContent = wanted ? `${left} of ${parts.length} ${told.dataset.what}` : "";
+    });
   });
 
   // On paper: everything open, dark ink on white.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open]):not(.class-view):not(.model-card)")];
+    folded = [...document.querySelectorAll("details:not([open]):not(.class-view):not(.unit-view):not(.model-card)")];
     folded.forEach((part) => { part.open = true; });
     root.dataset.theme = "light";
   });
