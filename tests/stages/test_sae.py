@@ -142,6 +142,10 @@ def test_sharing_has_all_pairs_and_a_section(inputs: RunInputs) -> None:
     assert {"tiny.score", "tiny.null", "tiny.p"} <= set(section.metrics)
     assert all("svg" in svg(figure) for part in section.parts for figure in part.figures.values())
     assert "Sketch has" in section.parts[0].text
+    scores = section.scores["features"].set_index("class")["score"]
+    rows = found.tables["classes"].query("domain_a == 'sketch' or domain_b == 'sketch'")
+    assert scores.to_dict() == pytest.approx(rows.groupby("class")["value"].mean().to_dict())
+    assert len(scores)
 
 
 def test_parity_mode_has_no_intervals_and_the_last_domains_score(inputs: RunInputs) -> None:
