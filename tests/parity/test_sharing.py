@@ -115,7 +115,7 @@ def test_corrected_sharing_equals_sets(images: int, density: float) -> None:
     shape = (CLASSES, len(DOMAINS), UNITS)
     counts = by_cell(codes, label, domain)
     value = strengths(votes(codes), cell, CLASSES * len(DOMAINS), UNITS).reshape(shape)
-    options = {"classes": CLASSES, "domains": len(DOMAINS), "draws": 1, "permutations": 1, "seed": 0}
+    options: dict[str, int] = {"classes": CLASSES, "domains": len(DOMAINS), "draws": 1, "permutations": 1, "seed": 0}
     found = share_classes(votes(codes), label, domain, **options)
     for number in range(CLASSES):
         for a in range(len(DOMAINS)):

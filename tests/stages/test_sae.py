@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from domix.study import Study
 from tests.tiny import CONFIG, WORDS, write_project
 
 SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
-SMALL = {"units": 24, "batch": 16, "passes": 6, "lr": 3e-3, "resample_every": 60, "l1": 1e-3}
+SMALL: dict[str, Any] = {"units": 24, "batch": 16, "passes": 6, "lr": 3e-3, "resample_every": 60, "l1": 1e-3}
 SETTINGS = Settings(**SMALL, browsed=5, top=2, bins=4)
 SHARING = Sharing(**SMALL, draws=5, resamples=20, permutations=10)
 
@@ -208,10 +209,11 @@ def test_a_penalty_that_kills_all_units_says_what_to_change(inputs: RunInputs) -
     assert not list((inputs.cache / "autoencoders").glob("*/autoencoder.safetensors"))
 
 
-def test_a_model_that_gives_nan_is_named(inputs: RunInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_gives_nan_is_named(inputs: RunInputs) -> None:
     model = inputs.model
     with torch.no_grad():
-        model.encoder._module.model.visual.conv1.weight.fill_(float("nan"))
+        for weight in model.encoder._module.parameters():
+            weight.fill_(float("nan"))
     with pytest.raises(DataError, match=r"activations of site attnpool are not finite"):
         train_for(inputs, SETTINGS)
 
@@ -219,4 +221,4 @@ def test_a_model_that_gives_nan_is_named(inputs: RunInputs, monkeypatch: pytest.
 def test_fewer_training_images_are_drawn_by_seed(inputs: RunInputs) -> None:
     train_for(inputs, changed(SETTINGS, images=10))
     stores = [pd.read_json(path, typ="series") for path in (inputs.cache / "activations").glob("*/about.json")]
-    assert sorted(int(store["count"]) for store in stores) == [20, 24]
+    assert sorted(int(store["count"]) for store in stores) == [20]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,13 @@ def codes_of(apart: float, *, seed: int = 0, images: int = IMAGES) -> tuple[np.n
     return (own[label, place] + 0.3 * rng.random((len(label), UNITS))).astype(np.float32), label, domain
 
 
-def shared(apart: float, **options: int) -> ClassSharing:
+def shared(apart: float, **options: Any) -> ClassSharing:
     codes, label, domain = codes_of(apart, seed=options.pop("of", 0))
-    given = {"draws": 40, "permutations": 60, "seed": 1} | options
+    given: dict[str, Any] = {"draws": 40, "permutations": 60, "seed": 1} | options
     return share_classes(votes(codes), label, domain, classes=CLASSES, domains=len(DOMAINS), **given)
 
 
-def tables(found: ClassSharing, subsets: dict[str, np.ndarray] | None = None, **settings: object) -> dict:
+def tables(found: ClassSharing, subsets: dict[str, np.ndarray] | None = None, **settings: Any) -> dict:
     return average_tables(found, DOMAINS, subsets or {"all": EVERY}, Settings(**settings), 0.95)
 
 
@@ -56,7 +57,7 @@ def test_intervals_cover_the_choice_of_classes() -> None:
     rng = np.random.default_rng(0)
     value = rng.random(CLASSES)
     matrix = np.repeat(value, 9).reshape(CLASSES, 3, 3)
-    drawn = np.repeat(matrix[:, None], 3, axis=1)
+    drawn = np.repeat(matrix[:, None], 3, axis=1).astype(np.float32)
     found = ClassSharing(matrix, np.full((CLASSES, 3), 20), np.full((CLASSES, 3), 4), drawn, drawn[:, :0])
     mean, resampled, _ = mean_matrices(found, EVERY, resamples=4000, seed=0)
     ends = spread(mean, resampled, drawn[0, :0], 0.95)
@@ -83,7 +84,7 @@ def test_images_add_to_the_doubt_about_classes() -> None:
 def test_a_class_that_a_domain_lacks_is_left_out_of_its_pairs() -> None:
     codes, label, domain = codes_of(0.3)
     kept = ~((label == 3) & (domain == 2))
-    options = {"classes": CLASSES, "domains": 3, "draws": 5, "permutations": 5, "seed": 0}
+    options: dict[str, Any] = {"classes": CLASSES, "domains": 3, "draws": 5, "permutations": 5, "seed": 0}
     found = share_classes(votes(codes[kept]), label[kept], domain[kept], **options)
     assert np.isnan(found.observed[3, 2]).all() and np.isfinite(found.observed[3, 0, 1])
     assert np.isnan(found.drawn[3, :, 2]).all() and np.isnan(found.permuted[3, :, 2]).all()
@@ -105,7 +106,7 @@ def test_a_class_that_a_domain_lacks_is_left_out_of_its_pairs() -> None:
 def test_a_cell_whose_images_have_no_active_unit_is_missing() -> None:
     codes, label, domain = codes_of(0.3)
     codes[(label == 3) & (domain == 2)] = 0
-    options = {"classes": CLASSES, "domains": 3, "draws": 5, "permutations": 5, "seed": 0}
+    options: dict[str, Any] = {"classes": CLASSES, "domains": 3, "draws": 5, "permutations": 5, "seed": 0}
     found = share_classes(votes(codes), label, domain, **options)
     assert np.isnan(found.observed[3, 2]).all() and found.units[3].tolist() == [20, 20, 0]
     codes[:] = 0
@@ -127,7 +128,7 @@ def test_subsets_average_their_own_classes() -> None:
 
 def test_draws_go_by_their_seed_and_a_class_hangs_on_its_own_images_alone() -> None:
     codes, label, domain = codes_of(0.5)
-    options = {"classes": CLASSES, "domains": 3, "draws": 4, "permutations": 4}
+    options: dict[str, Any] = {"classes": CLASSES, "domains": 3, "draws": 4, "permutations": 4}
     one, again, other = (share_classes(votes(codes), label, domain, seed=seed, **options) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.drawn, again.drawn)
     assert not np.array_equal(one.drawn, other.drawn) and not np.array_equal(one.permuted, other.permuted)
@@ -142,7 +143,7 @@ def test_permutations_keep_how_many_images_a_domain_has() -> None:
     unit[:4, 0], unit[4:, 0] = 0, 1
     cast = Votes(unit, (unit >= 0).astype(np.float32))
     domain = np.array([0, 0, 0, 0, 1, 1, 1, 2])
-    options = {"classes": 1, "domains": 3, "draws": 3, "permutations": 200, "seed": 0}
+    options: dict[str, Any] = {"classes": 1, "domains": 3, "draws": 3, "permutations": 200, "seed": 0}
     found = share_classes(cast, np.zeros(8, np.int64), domain, **options)
     assert found.observed[0, 0, 1] == 0 and found.observed[0, 1, 2] == 1
     assert (found.drawn[0, :, 0, 1] == 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_topk_keeps_k_units_an_activation_and_batchtopk_k_on_average(activations
     mean = made("batchtopk").train()
     codes = mean.encode(batch)
     assert int((codes > 0).sum()) == 3 * 40 and int((codes > 0).sum(dim=1).max()) > 3
-    assert float(mean.threshold) == pytest.approx(float(codes[codes > 0].min()))
+    assert float(mean.threshold) == pytest.approx(float(codes[codes > 0].detach().min()))
     after = mean.eval().encode(batch)
     torch.testing.assert_close(after, whole * (whole > mean.threshold))
 
@@ -135,7 +136,8 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(
     activations: NDArray[np.float32], tmp_path: Path, after: int, activation: Activation
 ) -> None:
     """Twelve batches a pass; resampling after 8 and 16 batches, and states saved after every step."""
-    feed, options = ArrayFeed(activations, 50, 3), {"passes": 3, "resample_every": 400, "seed": 1}
+    feed = ArrayFeed(activations, 50, 3)
+    options: dict[str, Any] = {"passes": 3, "resample_every": 400, "seed": 1}
     whole = Training(made(activation), lr=1e-2, l1=1e-2)
     whole.run(feed, **options)
     states = Store(tmp_path / "states", code="one")
@@ -164,7 +166,7 @@ def test_dead_units_get_the_directions_of_what_is_reconstructed_badly(activation
     training.step(torch.from_numpy(activations))
     assert training.fired[[2, 5]].tolist() == [0, 0]
     live = training.fired > 0
-    length = float(one.encoder_weight[live].norm(dim=1).mean())
+    length = float(one.encoder_weight[live].detach().norm(dim=1).mean())
     batch, before = torch.from_numpy(activations), {n: t.clone() for n, t in one.state_dict().items()}
     bias_moment = training.optimizer.state[one.tied_bias]["exp_avg"].clone()
     changed = resample(one, training.optimizer, batch, training.fired, l1=1e-3, generator=torch_generator(0))
@@ -173,7 +175,7 @@ def test_dead_units_get_the_directions_of_what_is_reconstructed_badly(activation
     directions = torch.nn.functional.normalize(batch, dim=1)
     for unit in dead.tolist():
         column = one.decoder_weight[:, unit]
-        assert float((directions - column).norm(dim=1).min()) < 1e-6
+        assert float((directions - column).detach().norm(dim=1).min()) < 1e-6
         torch.testing.assert_close(one.encoder_weight[unit], column * 0.2 * length)
         assert float(one.encoder_bias[unit].detach()) == 0
     for name in ("exp_avg", "exp_avg_sq"):

@@ -12,6 +12,7 @@ Shapes: N images, C channels, F units.
 from __future__ import annotations
 
 import importlib.metadata
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from domix.activations.store import ActivationStore
 from domix.analyses.sae.autoencoder import SparseAutoencoder
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from domix.analyses.contract import RunInputs
+
+
+SMALL = 2**27  # multiplications a step below which threads wait for each other longer than they work
 
 
 @dataclass(frozen=True)
@@ -135,14 +140,16 @@ def _train(
     ).to(device)
     l1 = settings.l1 if settings.activation == "relu" else 0.0
     training = Training(autoencoder, lr=settings.lr, l1=l1, nested=settings.nested)
-    training.run(
-        StoreFeed(stores, site.name, settings.batch, settings.seed, settings.unit_length),
-        passes=settings.passes,
-        resample_every=settings.resample_every,
-        resample_from=settings.resample_from,
-        seed=settings.seed,
-        states=states,
-    )
+    small = settings.batch * autoencoder.channels * autoencoder.units < SMALL
+    with threadpool_limits(1) if small else nullcontext():
+        training.run(
+            StoreFeed(stores, site.name, settings.batch, settings.seed, settings.unit_length),
+            passes=settings.passes,
+            resample_every=settings.resample_every,
+            resample_from=settings.resample_from,
+            seed=settings.seed,
+            states=states,
+        )
     return autoencoder
 
 

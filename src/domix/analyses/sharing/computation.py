@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from domix.analyses.sae.trained import train_for
 from domix.analyses.sharing.overlap import CORRECTED, REFERENCE, histograms, score, sharing_matrix, votes
@@ -41,16 +42,17 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     if settings.parity:
         found = as_reference(cast, label, domain, len(embeddings.classes), len(names), trained.autoencoder.units)
     else:
-        found = share_classes(
-            cast,
-            label,
-            domain,
-            classes=len(embeddings.classes),
-            domains=len(names),
-            draws=settings.draws,
-            permutations=settings.permutations,
-            seed=settings.seed,
-        )
+        with threadpool_limits(1):  # classes are small
+            found = share_classes(
+                cast,
+                label,
+                domain,
+                classes=len(embeddings.classes),
+                domains=len(names),
+                draws=settings.draws,
+                permutations=settings.permutations,
+                seed=settings.seed,
+            )
     return {
         "classes": class_table(found, names, embeddings.classes),
         **average_tables(found, names, inputs.study.class_subsets(), settings, inputs.shared.confidence),
