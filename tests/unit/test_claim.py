@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from domix.figures.page import svg
 from domix.report.load.study import Results, load_results
 from domix.report.page import claim
 from domix.report.tables.claim import class_accuracies, relations
@@ -77,8 +78,10 @@ def test_without_scores_or_with_too_few_classes_the_page_says_nothing(study: Res
     assert claim.section(study, {"features": few}, **OPTIONS) is None
 
 
-def test_its_figure_names_every_score(study: Results, tmp_path: Path) -> None:
-    section = claim.section(study, {"features": scores(study, 1.0)}, **OPTIONS)
+def test_its_figures_show_every_score_plain_and_partial(study: Results) -> None:
+    section = claim.section(study, {"features": scores(study, 1.0), "nodes": scores(study, -1.0)}, **OPTIONS)
     assert section is not None
-    figure = section.parts[0].figures[""]
-    assert "features, at equal accuracy elsewhere" in figure.alt
+    figures = section.parts[0].figures
+    assert list(figures) == ["Among all held-out classes", "At equal accuracy elsewhere"]
+    for figure in figures.values():
+        assert {"features", "nodes", "Spearman's correlation"} <= set(re.findall(r">([^<>]+)</text>", svg(figure)))

@@ -16,11 +16,11 @@ from domix.runtime.wording import MINUS, listed
 
 NAME = "claim"
 PLACES = 3
-WAYS = {"plain": "{score}", "partial": "{score}, at equal accuracy elsewhere"}
+WAYS = {"plain": "Among all held-out classes", "partial": "At equal accuracy elsewhere"}
 TEXT = """If what {domain} shares with other domains carries generalisation, a model reads those held-out classes
 better in which it shares more. The figure shows Spearman's rank correlation of sharing and accuracy among the classes
 of each model, mean over models: 1 if the classes that share more are always read better, 0 if sharing says nothing.
-Where it says "at equal accuracy elsewhere", the accuracy on the same class in the other domains is held fixed, so that
+Where it says "At equal accuracy elsewhere", the accuracy on the same class in the other domains is held fixed, so that
 classes which are easy everywhere do not count."""
 
 
@@ -44,7 +44,7 @@ def section(study: Results, scores: Mapping[str, pd.DataFrame], *, resamples: in
     }
     return Section(
         "Does sharing predict what is read?",
-        [Subsection("Sharing and accuracy, class by class", text, {"": _figure(study, found)})],
+        [Subsection("Sharing and accuracy, class by class", text, _figures(study, found))],
         metrics=metrics,
     )
 
@@ -65,16 +65,19 @@ def _sentences(study: Results, found: pd.DataFrame) -> list[str]:
     return [*said, f"({models} model{'s' * (models != 1)}, {classes} classes.)"]
 
 
-def _figure(study: Results, found: pd.DataFrame) -> Figure:
-    title = f"Rank correlation of sharing and accuracy on held-out {study.test_domain} classes"
-    bars = [
-        charts.Bar(WAYS[row["way"]].format(score=row["score"]), row["estimate"], row["low"], row["high"])
-        for _, row in found.iterrows()
-    ]
+def _figures(study: Results, found: pd.DataFrame) -> dict[str, Figure]:
+    """Return the correlations with their intervals, plain and partial."""
     marks = [charts.Mark(0.0, "no relation", (2, 3))]
-    draw = partial(charts.forest, bars=bars, marks=marks, write=_two, unit="Spearman's correlation", ticks=_ticks)
-    alt = f"{title}: " + "; ".join(f"{bar.label} {_two(bar.estimate)}" for bar in bars) + "."
-    return Figure("claim", title, f"With {study.confidence:.0%} intervals.", alt, draw)
+    made = {}
+    for way, heading in WAYS.items():
+        rows = found[found["way"] == way]
+        bars = [charts.Bar(row["score"], row["estimate"], row["low"], row["high"]) for _, row in rows.iterrows()]
+        title = f"Rank correlation of sharing and accuracy on held-out {study.test_domain} classes, {heading.lower()}"
+        draw = partial(charts.forest, bars=bars, marks=marks, write=_two, unit="Spearman's correlation", ticks=_ticks)
+        alt = f"{title}: {'; '.join(f'{bar.label} {_two(bar.estimate)}' for bar in bars)}."
+        if bars:
+            made[heading] = Figure(f"claim-{way}", title, f"With {study.confidence:.0%} intervals.", alt, draw)
+    return made
 
 
 def _two(value: float) -> str:
