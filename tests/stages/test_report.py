@@ -43,12 +43,16 @@ def test_metrics_plots_and_page_are_written(params):
     report.main(params)
     table = pd.read_csv("metrics/numbers.csv", dtype=str, keep_default_na=False)
     asked = (params.mixtures, params.seeds, params.evaluate.confidence)
-    study = report.load_results(Path("artifacts"), *asked, analyses=["leakage"])
-    section = find("leakage").section(results_of(study, "leakage"), asked_study(study))
-    leakage = {f"leakage.{name}": value for name, value in section.metrics.items()}
+    study = report.load_results(Path("artifacts"), *asked, analyses=params.analyses)
+    sections = {
+        name: find(name).section(results_of(study, name, settings), asked_study(study))
+        for name, settings in params.analyses.items()
+    }
+    found = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.metrics.items()}
     numbers = summary.results(study) | other_models.results(study)
-    assert leakage and dict(zip(table["name"], table["value"], strict=True)) == {
-        name: str(value) for name, value in (numbers | leakage).items()
+    assert any(name.startswith("leakage.") for name in found)
+    assert dict(zip(table["name"], table["value"], strict=True)) == {
+        name: str(value) for name, value in (numbers | found).items()
     }
     assert read_json(Path("metrics/results.json")) == summary.foremost(numbers)
     assert sorted(path.name for path in Path("metrics/plots").iterdir()) == [f"{n}.csv" for n in PLOTS]

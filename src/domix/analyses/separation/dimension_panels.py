@@ -56,7 +56,7 @@ def _curves(differences: pd.DataFrame, study: Study) -> dict[str, Figure]:
         title = f"Differences of {mixture}'s dimensions between a domain and the rest"
         alt = f"{title}; the greatest: {', '.join(f'{name} {value:.3f}' for name, value in greatest.items())}."
         draw = partial(_draw_curves, table=mine, study=study, most=float(means["value"].max()))
-        figures[mixture] = Figure(f"differences-{mixture}", title, "Mean over seeds.", alt, draw)
+        figures[mixture] = Figure(f"dimensions-{mixture}", title, "Mean over seeds.", alt, draw)
     return figures
 
 
@@ -80,7 +80,7 @@ def _scatters(differences: pd.DataFrame, points: pd.DataFrame, study: Study, dom
         draw = partial(
             _draw_scatter, table=mine[mine["mixture"] == mixture], study=study, front=domain, titles=(across, up)
         )
-        figures[mixture] = Figure(f"scatter-{domain}-{mixture}", title, "First seed.", f"{title}.", draw)
+        figures[mixture] = Figure(f"foremost-{domain}-{mixture}", title, "First seed.", f"{title}.", draw)
     return figures
 
 
