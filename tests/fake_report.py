@@ -86,6 +86,8 @@ class Fake:
         self._separation()
         self._cka()
         self._leakage()
+        for schema in find("circuits").written():  # of chosen mixtures, here of none
+            schema.write(schema.empty(), self.folder / f"analysis/circuits/{schema.name}.parquet")
         return self.folder
 
     def samples(self, mixture: str, domain: str, name: str) -> int:
