@@ -93,14 +93,8 @@ ANALYSIS = Analysis(
         ),
         "circuit_similarity": TableSchema(
             "circuit_similarity",
-            (
-                MIXTURE,
-                MEASURE,
-                Column("classes", "str", "test, seen or all"),
-                *PAIR,
-                Column("value", "float64", "mean likeness"),
-            ),
-            "mean likeness of circuits over classes",
+            (MIXTURE, *PAIR, Column("likeness", "float64", "mean Jaccard index of the edges")),
+            "mean likeness of circuits over the test classes, every ordered pair of domains",
         ),
     },
 )

@@ -78,7 +78,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     return Section(
         "Circuits",
         [part for part in parts if part.figures],
-        plots={"node_similarity": _plot(nodes, study), "circuit_similarity": whole},
+        plots={"node_similarity": _plot(nodes, study), "circuit_similarity": _likeness_plot(whole)},
         metrics=_metrics(nodes, whole, tables["faithfulness"], study),
     )
 
@@ -246,6 +246,14 @@ def _plot(nodes: pd.DataFrame, study: Study) -> pd.DataFrame:
     keys = ["mixture", "layer", "depth", "pairs"]
     means = rows.assign(pairs=pairs).groupby(keys, sort=False, as_index=False)["value"].mean()
     return means.astype({"pairs": "str"}).assign(kernel="jaccard").astype({"kernel": "str"})
+
+
+def _likeness_plot(whole: pd.DataFrame) -> pd.DataFrame:
+    """Return the Jaccard index of the edges over the test classes, every ordered pair of domains once."""
+    rows = whole[(whole["measure"] == "jaccard") & (whole["classes"] == "test")]
+    rows = rows.rename(columns={"value": "likeness"})[["mixture", "domain_a", "domain_b", "likeness"]]
+    turned = rows.rename(columns={"domain_a": "domain_b", "domain_b": "domain_a"})[rows.columns]
+    return pd.concat([rows, turned], ignore_index=True)
 
 
 def _metrics(nodes: pd.DataFrame, whole: pd.DataFrame, faithfulness: pd.DataFrame, study: Study) -> Mapping[str, float]:
