@@ -316,7 +316,7 @@ class Fake:
     def _others(self) -> None:
         """Write the tables of analyses that choose among the runs, without rows: here they have chosen none."""
         for name, analysis in analyses().items():
-            if analysis.chooses:
+            if analysis.chooses and name != "run_cka":
                 for schema in analysis.written():
                     schema.write(schema.empty(), self.folder / "analysis" / name / Path(schema.path).name)
 

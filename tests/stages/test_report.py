@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from domix.analyses.registry import find
+from domix.analyses.registry import analyses, find
 from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
 from domix.runtime.errors import DataError, ParameterError
@@ -25,7 +25,8 @@ from tests.fake_report import Fake, results_of
 from tests.packed_report import write_shards
 
 ROOT = Path(__file__).resolve().parents[2]
-PLOTS = ["accuracy", "cka", "curves", "differences", "distances", "effective", "loss", "per_class", "umap"]
+OWN_PLOTS = {"accuracy", "curves", "differences", "effective", "loss", "per_class"}
+PLOTS = sorted(OWN_PLOTS.union(*(analysis.plots for analysis in analyses().values())))
 
 
 @pytest.fixture

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from domix.encoders.preprocess import Preprocess
-from domix.encoders.sites import Site, channels_last, find_sites, pool_positions, require_site, site_modules
+from domix.encoders.segments import Segments
+from domix.encoders.sites import (
+    Site,
+    channels_last,
+    find_sites,
+    first_of,
+    pool_positions,
+    require_site,
+    site_modules,
+)
 from domix.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -116,6 +125,10 @@ class ImageEncoder:
                 output = self._module(inputs).float()
         return Activations(output, {name: found[name] for name in wanted if name in found})
 
+    def segments(self) -> Segments:
+        """Return the model cut at its sites, to run a part of it alone."""
+        return Segments(self._module, site_modules(self._tower), nhwc=self._nhwc)
+
     @contextmanager
     def _hooks(
         self, wanted: Mapping[str, None], edits: Mapping[str, Edit], found: dict[str, Tensor], pooled: bool
@@ -137,13 +150,6 @@ class ImageEncoder:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def first_of(output: Any) -> Tensor:
-    """Return a module's output; of several the first."""
-    while isinstance(output, (tuple, list)):
-        output = output[0]
-    return output
 
 
 def _edited(output: Any, edit: Edit, name: str) -> Any:

@@ -61,10 +61,7 @@ def find_sites(model: nn.Module, visual: nn.Module, size: tuple[int, int]) -> tu
     nhwc, seen, handles = channels_last(visual), dict[str, tuple[int, int]](), []
 
     def hook(module: nn.Module, inputs: object, output: Any, name: str) -> None:
-        pooled = pool_positions(output, nhwc=nhwc)
-        while isinstance(output, (tuple, list)):
-            output = output[0]
-        seen[name] = (pooled.shape[1], output.ndim)
+        seen[name] = (pool_positions(output, nhwc=nhwc).shape[1], first_of(output).ndim)
 
     try:
         for name, module in site_modules(visual).items():
@@ -116,6 +113,13 @@ def channels_last(visual: nn.Module) -> bool:
     return any(getattr(module, "output_fmt", None) == "NHWC" for module in visual.modules())
 
 
+def first_of(output: Any) -> Tensor:
+    """Return a module's output; of several the first."""
+    while isinstance(output, (tuple, list)):
+        output = output[0]
+    return output
+
+
 def pool_positions(activation: Any, *, nhwc: bool = False) -> Tensor:
     """Reduce a layer's output to one vector an image, [B, C]: the mean over positions.
 
@@ -125,8 +129,7 @@ def pool_positions(activation: Any, *, nhwc: bool = False) -> Tensor:
     Raises:
         DataError: the output has another number of axes.
     """
-    while isinstance(activation, (tuple, list)):
-        activation = activation[0]
+    activation = first_of(activation)
     if activation.ndim == 4:
         return activation.mean(dim=(1, 2) if nhwc else (2, 3))
     if activation.ndim == 3:

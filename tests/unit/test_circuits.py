@@ -1,0 +1,285 @@
+"""Circuits: what is drawn, selected, linked, compared and ablated, on cases whose answer is known."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from domix.analyses.circuits.attribution import cosine_with, edge_scores, node_scores, select
+from domix.analyses.circuits.computation import run
+from domix.analyses.circuits.draw import draw_cells, draw_classes
+from domix.analyses.circuits.faithfulness import ablated, judged, random_like
+from domix.analyses.circuits.graphs import Circuit, build_circuit, circuit_similarities, jaccard
+from domix.analyses.circuits.section import averaged, section
+from domix.analyses.circuits.settings import Settings
+from domix.analyses.contract import AnalysisResults, RunInputs, Shared
+from domix.analyses.registry import find
+from domix.encoders.encoder import classifier_encoder
+from domix.encoders.preprocess import square
+from domix.encoders.segments import Segments
+from domix.model.checkpoint import save_weights
+from domix.model.clip import build
+from domix.runs import Run
+from domix.runtime.errors import DataError
+from domix.runtime.files import write_json
+from domix.study import Study
+from tests.fakes import DOMAINS, make_index, save_embeddings
+from tests.tiny import CONFIG, WORDS, write_project
+
+SHARED = Shared(confidence=0.95, near_bits=6, drop="none", batch=5)
+
+
+def chain(widths: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    return {site: np.array(channels) for site, channels in widths.items()}
+
+
+def test_the_tenth_of_the_largest_effects_is_selected() -> None:
+    effects = torch.tensor([0.1, -3.0, 2.0, 3.0] + [0.0] * 26)
+    assert select(effects, 0.1).tolist() == [1, 3, 2]  # three of thirty; of equal ones the first
+    assert select(effects, 0.11).tolist() == [1, 3, 2, 0]
+    assert select(torch.tensor([-0.5])).tolist() == [0]  # a site with one channel has a circuit of one
+    assert [len(select(torch.zeros(width))) for width in (3, 32, 64, 256, 512, 1024, 2048)] == [
+        1,
+        4,
+        7,
+        26,
+        52,
+        103,
+        205,
+    ]
+
+
+def test_each_channel_keeps_the_largest_signed_weights() -> None:
+    selected = chain({"a": [4, 7, 9, 1], "b": [3, 8]})
+    weights = {("a", "b"): np.array([[-5.0, 0.2, 0.1, 0.3], [-1.0, -3.0, -2.0, 0.0]])}
+    found = build_circuit(selected, weights, edge_k=3)
+    assert found.nodes == ("a/4", "a/7", "a/9", "a/1", "b/3", "b/8")
+    into_3 = [(edge.upstream, edge.weight) for edge in found.edges if edge.downstream == "b/3"]
+    assert into_3 == [("a/1", 0.3), ("a/7", 0.2), ("a/9", 0.1)]  # not the largest by size
+    into_8 = [edge.upstream for edge in found.edges if edge.downstream == "b/8"]
+    assert into_8 == ["a/4", "a/9"]  # negative ones enter; the one of zero does not, and leaves its place empty
+
+
+def test_edges_of_weight_zero_are_dropped_unless_asked_for() -> None:
+    selected, weights = chain({"a": [0, 1, 2], "b": [0]}), {("a", "b"): np.array([[0.0, 2.0, 0.0]])}
+    assert build_circuit(selected, weights).pairs == {("a/1", "b/0")}
+    assert len(build_circuit(selected, weights, keep_zero=True).edges) == 3
+
+
+def test_a_site_with_fewer_channels_than_edges_asked_for_gives_fewer() -> None:
+    found = build_circuit(chain({"a": [0], "b": [0, 1]}), {("a", "b"): np.array([[1.0], [2.0]])}, edge_k=3)
+    assert found.pairs == {("a/0", "b/0"), ("a/0", "b/1")}
+
+
+def test_likeness_is_one_with_itself_and_none_without_anything_in_common() -> None:
+    one = build_circuit(chain({"a": [0, 1], "b": [0]}), {("a", "b"): np.array([[1.0, 2.0]])})
+    half = build_circuit(chain({"a": [0, 2], "b": [0]}), {("a", "b"): np.array([[1.0, 2.0]])})
+    other = build_circuit(chain({"a": [5, 6], "b": [7]}), {("a", "b"): np.array([[1.0, 2.0]])})
+    found = circuit_similarities([one, half, other])
+    assert list(found) == ["jaccard", "wl1", "wl2", "wl3"]
+    for values in found.values():
+        np.testing.assert_allclose(values.diagonal(), 1)
+        np.testing.assert_allclose(values, values.T)
+        assert 0 < values[0, 1] < 1 and values[0, 2] == 0
+    assert found["jaccard"][0, 1] == 1 / 3
+    # names: two of three in common; trees: b/0 alone leads nowhere and stays, a/0 leads to it
+    np.testing.assert_allclose(found["wl1"][0, 1], (2 + 2) / (3 + 3))
+    assert jaccard(set(), set()) == 1 and circuit_similarities([Circuit((), ())])["jaccard"][0, 0] == 1
+
+
+def study_of(classes: list[str], tested: int) -> Study:
+    return Study(
+        "clipart", "real", tuple(classes[:tested]), tuple(DOMAINS), tuple(classes), (Run("clip", "cg-high", 0),)
+    )
+
+
+def test_every_cell_draws_from_a_stream_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    rows = make_index({name: [9] * 4 for name in DOMAINS}, 3)
+    rows = rows[~((rows["class"] == "class_2") & (rows["domain"] == "painting"))].reset_index(drop=True)
+    caplog.set_level(logging.WARNING)
+    every = draw_cells(rows, list(DOMAINS), [f"class_{n}" for n in range(4)], 5, seed=1)
+    few = draw_cells(rows, ["sketch"], ["class_3"], 5, seed=1)
+    same = next(cell for cell in every if (cell.domain, cell.name) == ("sketch", "class_3"))
+    assert np.array_equal(few[0].images, same.images) and len(set(same.images)) == 5
+    assert (rows.iloc[same.images][["domain", "class"]] == ["sketch", "class_3"]).all(axis=None)
+    assert not np.array_equal(draw_cells(rows, ["sketch"], ["class_3"], 5, seed=2)[0].images, same.images)
+    missing = [cell for cell in every if not len(cell.images)]
+    assert [(cell.domain, cell.name) for cell in missing] == [("painting", "class_2")]
+    assert "1 cells have no test images and no circuit: class_2 in painting" in caplog.text
+    assert len(draw_cells(rows, ["sketch"], ["class_3"], 500, seed=1)[0].images) == 9 + 3  # fewer than asked: all
+    with pytest.raises(DataError, match="none of the classes drawn for circuits has a test image"):
+        draw_cells(rows, ["sketch"], ["class_9"], 5, seed=1)
+
+
+def test_classes_are_drawn_from_both_sides() -> None:
+    study = study_of([f"class_{n}" for n in range(10)], 4)
+    drawn = draw_classes(study, 2, 3, seed=0)
+    assert (
+        len(drawn) == 5 and set(drawn[:2]) <= set(study.test_classes) and not set(drawn[2:]) & set(study.test_classes)
+    )
+    assert sorted(draw_classes(study, None, None, seed=0)) == sorted(study.classes)
+    assert draw_classes(study, 99, 0, seed=0) == list(study.test_classes)
+
+
+class Line(nn.Module):
+    """Two channels, of which the first alone reaches the first output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Identity(), nn.Identity()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(images[:, :2]) * 2).mean(dim=(2, 3))
+
+
+def test_what_is_not_finite_is_named() -> None:
+    model = Line()
+    segments = Segments(model, {"first": model.first, "second": model.second})
+    images, text = torch.ones(2, 3, 2, 2), torch.eye(2)
+    images[1, 0, 0, 0] = torch.nan
+    with pytest.raises(DataError, match=r"an effect at the site first is not finite: the model gives NaN or infinite"):
+        node_scores(segments, images, cosine_with(text), ["first", "second"])
+    both = {site: torch.tensor([0, 1]) for site in ("first", "second")}
+    with pytest.raises(DataError, match=r"a weight from the site first to second is not finite"):
+        edge_scores(segments, images, both)
+
+
+def test_weights_say_which_channel_a_change_comes_from() -> None:
+    model = Line()
+    segments = Segments(model, {"first": model.first, "second": model.second})
+    found = edge_scores(segments, torch.ones(2, 3, 2, 2), {site: torch.tensor([0, 1]) for site in ("first", "second")})
+    weights = found["first", "second"]
+    assert weights[0, 0] > 0 and weights[1, 1] > 0 and weights[0, 1] == weights[1, 0] == 0
+
+
+def test_ablation_keeps_what_is_kept() -> None:
+    class Tower(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Conv2d(3, 4, 1)])
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.blocks[0](images).mean(dim=(2, 3))
+
+    torch.manual_seed(0)
+    encoder, images = classifier_encoder(Tower(), square(8)), torch.randn(2, 3, 8, 8)
+    kept = {"blocks.0": torch.tensor([[True, False, True, False], [False, False, False, True]])}
+    whole = encoder.forward(images).output
+    means = {"blocks.0": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    torch.testing.assert_close(ablated(encoder, images, kept, None), torch.where(kept["blocks.0"], whole, 0.0))
+    torch.testing.assert_close(
+        ablated(encoder, images, kept, means), torch.where(kept["blocks.0"], whole, means["blocks.0"])
+    )
+    drawn = random_like(kept["blocks.0"][0], torch.Generator().manual_seed(0))
+    assert drawn.sum() == 2 and not torch.equal(drawn, random_like(drawn, torch.Generator().manual_seed(4)))
+    right, cosine = judged(torch.tensor([[2.0, 0.0], [3.0, 4.0]]), torch.eye(2), torch.tensor([0, 0]))
+    assert right.tolist() == [True, False] and cosine.tolist() == pytest.approx([1.0, 0.6])
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> RunInputs:
+    """A project of 48 images of twelve classes in one domain, half of them for the test, and a model."""
+    write_project(tmp_path, count=48)
+    home = tmp_path / "artifacts"
+    from domix.data.store.index import read_index, write_index
+
+    index = read_index(home / "shards/emoji")
+    domains = np.resize(["real", "sketch"], len(index))
+    split = ["test" if n >= 24 else "train" for n in range(48)]
+    write_index(home / "shards/emoji", index.assign(split=split, domain=domains).astype(index.dtypes))
+    save_weights(build(CONFIG, seed=0), home / "models/clip/tiny-s0/model.safetensors")
+    write_json(home / "models/clip/tiny-s0/config.json", {"model": CONFIG})
+    run_of = Run("clip", "tiny", 0)
+    study = Study("sketch", "real", tuple(WORDS[:4]), ("real", "sketch"), tuple(WORDS), (run_of,))
+    made = RunInputs(study, run_of, ("emoji",), home, tmp_path / ".cache", SHARED)
+    rows = made.test_images().assign(label=lambda t: t["class"].map(WORDS.index))
+    text = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 16)))[0][: len(WORDS)].astype(np.float32)
+    meta = {
+        "model_sha256": "0",
+        "source": "emoji",
+        "templates": "",
+        "domains": ["real", "sketch"],
+        "classes": WORDS,
+        "layers": [],
+    }
+    save_embeddings(made.embeddings_folder, image=text[rows["label"]], rows=rows, text=text, layers={}, meta=meta)
+    return made
+
+
+def test_a_run_gives_the_declared_tables(inputs: RunInputs) -> None:
+    settings = Settings(images=2, test_classes=2, seen_classes=2, random=2, sites=["layer1.0", "layer2.0", "attnpool"])
+    tables = find("circuits").run(inputs, settings)
+    drawn = tables["cells"]
+    assert len(drawn) == 8 and drawn["images"].between(0, 2).all()
+    cells = set(drawn[drawn["images"] > 0][["domain", "class"]].itertuples(index=False, name=None))
+    assert set(tables["nodes"][["domain", "class"]].itertuples(index=False, name=None)) == cells
+    sizes = tables["nodes"].groupby(["domain", "class", "site"], sort=False).size()
+    assert set(zip(sizes.index.get_level_values("site"), sizes, strict=True)) == {
+        ("layer1.0", 2),
+        ("layer2.0", 4),
+        ("attnpool", 2),
+    }
+    assert (tables["edges"].groupby(["domain", "class", "site", "channel"]).size() <= 3).all()
+    faithful = tables["faithfulness"].set_index(["domain", "kept", "by"])
+    assert set(faithful.index.get_level_values("kept")) == {"all", "circuit", "random", "not circuit", "not random"}
+    assert faithful["accuracy"].between(0, 1).all()
+    alone = run(inputs, replace_settings(settings, seen_classes=0))  # cells do not see each other
+    one = alone["nodes"].iloc[0]
+    same = tables["nodes"][
+        (tables["nodes"][["domain", "class", "site", "channel"]] == one[["domain", "class", "site", "channel"]]).all(
+            axis=1
+        )
+    ]
+    assert same["effect"].item() == pytest.approx(one["effect"], rel=1e-3)
+
+
+def replace_settings(settings: Settings, **changes: int) -> Settings:
+    return settings.model_copy(update=changes)
+
+
+def test_a_site_that_the_model_lacks_is_named(inputs: RunInputs) -> None:
+    with pytest.raises(DataError, match=r"the model has no site 'layer1\.1': did you mean layer1\.0"):
+        run(inputs, Settings(sites=["layer1.1", "attnpool"]))
+
+
+def results(tables: dict[str, pd.DataFrame]) -> AnalysisResults:
+    return AnalysisResults(tables, {}, Settings(), SHARED, None)  # ty: ignore[invalid-argument-type]
+
+
+def test_the_section_of_no_run_is_empty() -> None:
+    analysis, study = find("circuits"), study_of(["a", "b"], 1)
+    empty = {Path(schema.path).stem: schema.empty() for schema in analysis.written()}
+    found = analysis.section(results(empty), study)
+    assert not found.parts and not found.metrics and all(table.empty for table in found.plots.values())
+
+
+def test_averages_go_over_test_seen_and_all_classes() -> None:
+    study = study_of(["a", "b", "c"], 1)
+    rows = [
+        ("cg-high", 0, name, "jaccard", "clipart", "real", value)
+        for name, value in zip("abc", (0.1, 0.2, 0.6), strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["mixture", "seed", "class", "measure", "domain_a", "domain_b", "value"])
+    found = averaged(table, study, ["measure"]).set_index("classes")["value"]
+    assert found.round(9).to_dict() == {"test": 0.1, "seen": 0.4, "all": 0.3}
+
+
+def test_the_section_shows_what_was_found(inputs: RunInputs) -> None:
+    settings = Settings(images=2, test_classes=3, seen_classes=2, random=1, sites=["layer1.0", "layer2.0", "attnpool"])
+    tables = {name: table.assign(mixture="tiny", seed=0) for name, table in run(inputs, settings).items()}
+    nowhere = pd.DataFrame([{"mixture": "tiny", "seed": 0, "domain": "sketch", "class": "a_kite", "images": 0}])
+    tables["cells"] = pd.concat([tables["cells"], nowhere])
+    found = section(replace(results(tables), settings=settings), inputs.study)
+    assert [len(part.figures) for part in found.parts] == [1, 1, 1, 2]
+    assert "Cells without test images have none: a kite in sketch." in found.parts[0].text
+    likeness = tables["similarity"].merge(tables["cells"], on="class")
+    mean = likeness[(likeness["measure"] == "jaccard") & likeness["class"].isin(inputs.study.test_classes)]
+    assert found.metrics["tiny.jaccard"] == pytest.approx(mean.drop_duplicates("class")["value"].mean(), abs=1e-4)
