@@ -79,7 +79,10 @@ def _second_map(results: AnalysisResults, study: Study) -> list[Subsection]:
     maps, without = _maps(study, results.tables["umap_without"]), results.settings.without
     key = domain_key(study)
     text = WITHOUT.format(without=without, key=key)
-    return [Subsection(f"Where images lie without {without}", text, map_panels(study, maps, "without"))] if maps else []
+    if not maps:
+        return []
+    figures = map_panels(study, maps, "without", f", without {without}")
+    return [Subsection(f"Where images lie without {without}", text, figures)]
 
 
 def _by_class(study: Study, chosen: list[str]) -> Markup:
@@ -96,14 +99,14 @@ def distance_plot(distances: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([means, turned], ignore_index=True).drop_duplicates(keys)
 
 
-def map_panels(study: Study, maps: dict[str, pd.DataFrame], kind: str = "domains") -> dict[str, Figure]:
+def map_panels(study: Study, maps: dict[str, pd.DataFrame], kind: str = "domains", more: str = "") -> dict[str, Figure]:
     """Return the map of each mixture's first seed, images coloured by domain, the test domain on top."""
 
     def draw(points: pd.DataFrame, look: Look) -> Drawing:
         colours = look.domain_colours(study.domains, study.test_domain, study.natural_domain)
         return embedding.map_by_group(look, points.assign(group=points["domain"]), colours, study.test_domain)
 
-    said = "coloured by domain"
+    said = f"coloured by domain{more}"
     return {name: _map(kind, name, said, partial(draw, points)) for name, points in maps.items()}
 
 
