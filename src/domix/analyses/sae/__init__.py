@@ -1,7 +1,7 @@
 """Sparse autoencoders of activations: how good they are, and what their units answer to.
 
-May import: activations, analyses, data.classes, data.store, embed, encoders, evaluate, figures, model, runtime, study,
-train.
+May import: activations, analyses, data.classes, data.mixtures, data.store, embed, encoders, evaluate,
+figures, model, runtime, study, train.
 Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 """
 

@@ -3,8 +3,9 @@
 <cache>/autoencoders/<digest>/     weights (domix.analyses.sae.files)
 <cache>/autoencoders/states/       where a training that was cut short goes on
 
-It learns from the training images of every source, whatever the run's mixture shows of them, as the reference study's
-do, so that the runs' autoencoders have seen the same images. Test images it sees when it is measured.
+It learns from the training images of the multi-domain source and of the corpora in the run's mixture, whatever that
+shows of them, as the reference study's do, so that the runs' autoencoders have seen the same images. Test images it
+sees when it is measured.
 
 Shapes: N images, C channels, F units.
 """
@@ -28,6 +29,7 @@ from domix.analyses.sae.files import load, save
 from domix.analyses.sae.settings import Autoencoder
 from domix.analyses.sae.training import StoreFeed, Training, unit_rows
 from domix.analyses.sampling import draw_rows
+from domix.data.mixtures.mixture import read_mixture
 from domix.data.store.index import read_index
 from domix.encoders.sites import Site, require_site
 from domix.runtime.arrays import BLOCK
@@ -170,8 +172,10 @@ def _site(inputs: RunInputs, name: str | None) -> Site:
 
 
 def _training_stores(inputs: RunInputs, settings: Autoencoder, site: str) -> list[ActivationStore]:
+    mixture = read_mixture(inputs.artifacts / "mixtures" / f"{inputs.run.mixture}.parquet")
+    sources = [name for name in inputs.sources if name == inputs.sources[0] or name in mixture.samples]
     stores = []
-    for source in inputs.sources:
+    for source in sources:
         index = read_index(inputs.artifacts / "shards" / source)
         rows = index[index["split"] == "train"]
         if settings.images is not None and len(rows):
@@ -179,7 +183,7 @@ def _training_stores(inputs: RunInputs, settings: Autoencoder, site: str) -> lis
         if len(rows):
             stores.append(_store(inputs, source, rows.reset_index(drop=True), site))
     if not stores:
-        raise DataError(f"none of {', '.join(inputs.sources)} has training images for a sparse autoencoder")
+        raise DataError(f"none of {', '.join(sources)} has training images for a sparse autoencoder")
     return stores
 
 
