@@ -285,6 +285,17 @@ class Fake:
                 rows.append((mixture, seed, layer, depth, kernel, classes, a, b, 20, value))
         return rows
 
+    def write_circuits(self) -> None:
+        """Write how alike circuits are in each mixture's first seed, in place of the tables without rows."""
+        pairs = [(a, b) for place, a in enumerate(DOMAINS) for b in DOMAINS[place + 1 :]]
+        cells = [(m, self.seeds[0], name, a, b) for m in self.mixtures for name in self.classes for a, b in pairs]
+        frame = pd.DataFrame(cells, columns=["mixture", "seed", "class", "domain_a", "domain_b"])
+        layers = pd.concat([frame.assign(site=layer, depth=depth) for depth, layer in enumerate(LAYERS)])
+        tables = {"similarity": frame.assign(measure="jaccard"), "node_similarity": layers}
+        for name, table in tables.items():
+            path = self.folder / f"analysis/circuits/{name}.parquet"
+            write_table(path, table.assign(value=self.rng.uniform(0, 1, len(table))).reset_index(drop=True))
+
     def _leakage(self) -> None:
         """Copies in the base corpus `photos` and another class; five likest images of each held-out one."""
         folder, rng = self.folder / "analysis" / "leakage", np.random.default_rng(11)

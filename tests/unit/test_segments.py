@@ -33,7 +33,7 @@ def images() -> torch.Tensor:
     return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("kind", ["resnet", "vit", "resnet18", "convnext_atto"])
+@pytest.mark.parametrize("kind", ["resnet", "vit", "resnet18"])
 def test_a_segment_gives_what_the_whole_model_gives(kind: str) -> None:
     encoder, pixels = encoder_of(kind), images()
     segments, names = encoder.segments(), [site.name for site in encoder.sites]
@@ -50,16 +50,16 @@ def test_a_segment_gives_what_the_whole_model_gives(kind: str) -> None:
             torch.testing.assert_close(part, whole.output if end is None else whole.sites[end], rtol=1e-4, atol=1e-5)
 
 
-def test_nothing_before_or_behind_a_segment_is_computed() -> None:
+def test_nothing_before_or_behind_a_segment_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = encoder_of("resnet")
-    segments, called = encoder.segments(), list[str]()
+    segments, computed = encoder.segments(), list[str]()
+    names = {module: name for name, module in segments.model.named_modules()}
+    own = nn.Conv2d.forward
     with torch.no_grad():
         _, clean = segments.record(images(), ["layer2.0", "layer3.0"])
-        for name, module in segments.model.named_modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                module.register_forward_hook(lambda *_, name=name: called.append(name))
+        monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: computed.append(names[self]) or own(self, x))
         segments.run("layer2.0", clean["layer2.0"], "layer3.0")
-    assert called and all(".layer3.0." in name for name in called)
+    assert computed and all(".layer3.0." in name for name in computed)
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from domix.analyses.circuits.graphs import ROUNDS
 from domix.analyses.contract import AnalysisResults, Section, Subsection
-from domix.analyses.runs import first_seeds
+from domix.analyses.runs import class_scores, first_seeds
 from domix.figures import circuit, embedding
 from domix.figures.charts import shaded_table
 from domix.figures.figure import Figure
@@ -68,7 +68,8 @@ def section(results: AnalysisResults, study: Study) -> Section:
     """Show likeness by measure, by layer, faithfulness, and the circuits of one test class."""
     tables = results.tables
     nodes = averaged(tables["node_similarity"], study, ["site", "depth"])
-    whole = averaged(tables["similarity"], study, ["measure"])
+    edges = tables["similarity"]
+    whole = averaged(edges, study, ["measure"])
     parts = [
         _alike(whole, tables["cells"], results, study),
         _by_layer(nodes, results, study),
@@ -80,6 +81,10 @@ def section(results: AnalysisResults, study: Study) -> Section:
         [part for part in parts if part.figures],
         plots={"node_similarity": _plot(nodes, study), "circuit_similarity": _likeness_plot(whole)},
         metrics=_metrics(nodes, whole, tables["faithfulness"], study),
+        scores={
+            "nodes": class_scores(study, tables["node_similarity"]),
+            "edges": class_scores(study, edges[edges["measure"] == "jaccard"]),
+        },
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
+from domix.analyses.runs import class_scores
 from domix.figures import embedding
 from domix.figures.charts import Line, curve, markers, rings
 from domix.figures.figure import Figure
@@ -55,15 +56,9 @@ def section(results: AnalysisResults, study: Study) -> Section:
             {f"Sharing, {cells} classes": matrices[cells] for cells in CELLS[1:] if matrices[cells]},
         ),
     ]
-    return Section("Shared features", parts, metrics=metrics, scores={"features": class_scores(results, study)})
-
-
-def class_scores(results: AnalysisResults, study: Study) -> pd.DataFrame:
-    """Return how much of its features each model shares between the test domain and the others, class by class."""
-    table = results.tables["classes"]
-    tested = (table["domain_a"] == study.test_domain) | (table["domain_b"] == study.test_domain)
-    means = table[tested].groupby(["mixture", "seed", "class"], sort=False, as_index=False)["value"].mean()
-    return means.rename(columns={"value": "score"})
+    return Section(
+        "Shared features", parts, metrics=metrics, scores={"features": class_scores(study, results.tables["classes"])}
+    )
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
