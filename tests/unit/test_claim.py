@@ -69,6 +69,7 @@ def test_the_page_says_which_way_the_relation_goes(study: Results, sign: float, 
     assert f"Among classes, a model reads those {word} in which it shares more features." in text
     assert "Among classes, sharing of circuits is not shown to predict accuracy." in text
     assert section.metrics["features.plain_estimate"] == pytest.approx(sign * 0.9, abs=0.12)
+    assert f"(2 models: features and circuits of {len(study.test_classes)} classes.)" in text
     assert "circuits.partial_p_holm" in section.metrics
 
 

@@ -15,7 +15,7 @@ from domix.report.tables.claim import relations
 from domix.runtime.wording import MINUS, listed
 
 NAME = "claim"
-PLACES = 3
+PLACES = 4
 WAYS = {"plain": "Among all held-out classes", "partial": "At equal accuracy elsewhere"}
 TEXT = """If what {domain} shares with other domains carries generalisation, a model reads those held-out classes
 better in which it shares more. The figure shows Spearman's rank correlation of sharing and accuracy among the classes
@@ -61,8 +61,10 @@ def _sentences(study: Results, found: pd.DataFrame) -> list[str]:
                 said.append(f"Among classes{rest}, a model reads those {word} in which it shares more {listed(names)}.")
         if names := [name for name in rows["score"] if name not in set(sure["score"])]:
             said.append(f"Among classes{rest}, sharing of {listed(names)} is not shown to predict accuracy.")
-    models, classes = int(found["models"].max()), int(found["classes"].max())
-    return [*said, f"({models} model{'s' * (models != 1)}, {classes} classes.)"]
+    plain = found[found["way"] == "plain"]
+    sizes = [f"{listed(rows['score'].tolist())} of {count} classes" for count, rows in plain.groupby("classes")]
+    models = int(found["models"].max())
+    return [*said, f"({models} model{'s' * (models != 1)}: {listed(sizes)}.)"]
 
 
 def _figures(study: Results, found: pd.DataFrame) -> dict[str, Figure]:
