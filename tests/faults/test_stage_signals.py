@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ STAGES = sorted(
 # A package whose import takes long, and which makes do without what it cannot import, as many do.
 SLOW = """
 import time
+from functools import partial
 print("importing", flush=True)
 try:
     time.sleep(60)
@@ -28,7 +30,10 @@ except Exception:
 
 
 def start(folder: Path, stage: str, *, without: Path | None = None) -> subprocess.Popen[str]:
-    """Start a stage, in a folder without params.yaml."""
+    """Start a stage, in a folder without params.yaml.
+
+    It heeds Ctrl-C even if these tests run in a shell's background, whose commands ignore it and hand that on.
+    """
     path = [str(part) for part in (without, REPOSITORY, REPOSITORY / "src") if part is not None]
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *(["x"] * 2)],
@@ -37,6 +42,7 @@ def start(folder: Path, stage: str, *, without: Path | None = None) -> subproces
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -68,7 +68,8 @@ def test_a_reader_that_nobody_holds_any_more_closes_its_shards(drawn, tmp_path):
     pack_set(drawn, tmp_path / "out")
 
     def opened() -> int:
-        return sum(file.path.endswith(".tar") for file in psutil.Process().open_files())
+        paths = [Path(file.path) for file in psutil.Process().open_files()]
+        return sum(path.parent == tmp_path / "out" and path.suffix == ".tar" for path in paths)
 
     reader = ShardReader(tmp_path / "out")
     reader.read(0)
