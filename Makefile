@@ -75,7 +75,7 @@ test: $(READY) ## run the tests, fast ones first (ARGS='-k name' picks some)
 
 test-fast: $(READY) ## run those of every package that take seconds
 	@echo "Running the fast tests."
-	@$(PYTEST) -m "not slow and not browser" tests/unit tests/property tests/parity $(ARGS)
+	@$(PYTEST) -m "not slow and not browser" tests/unit tests/property $(ARGS)
 
 mutants: $(READY) ## put small faults into a copy of the code, see that the tests notice (ARGS='--only bootstrap --jobs 2')
 	@$(BIN)/python -m tools.mutants $(ARGS)
