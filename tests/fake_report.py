@@ -86,10 +86,10 @@ class Fake:
         self._evaluation(predictions)
         self._separation()
         self._cka()
+        self._others()
         runs = [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
         write_run_cka(self.folder, runs, LAYERS, DOMAINS, self.test_domain)
         self._leakage()
-        self._others()
         return self.folder
 
     def samples(self, mixture: str, domain: str, name: str) -> int:
@@ -327,7 +327,7 @@ class Fake:
     def _others(self) -> None:
         """Write the tables of analyses that choose among the runs, without rows: here they have chosen none."""
         for name, analysis in analyses().items():
-            if analysis.chooses and name != "run_cka":
+            if analysis.chooses:
                 for schema in analysis.written():
                     schema.write(schema.empty(), self.folder / "analysis" / name / Path(schema.path).name)
 

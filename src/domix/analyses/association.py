@@ -17,6 +17,7 @@ import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
+from domix.analyses.means import known_mean
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
@@ -51,7 +52,7 @@ class Association:
 
 @dataclass(frozen=True)
 class _Domain:
-    """A test domain's units: each [M, K], NaN where a model has no such class; `seeds` [M] and `mixtures` [M]."""
+    """A test domain's units: each [M, K], NaN where a model has no such class; `mixtures` [M] numbers the models'."""
 
     name: str
     score: Floats
@@ -91,14 +92,14 @@ def associate(
     if not domains:
         raise DataError(f"no test domain has {LEAST} classes with {' and '.join(columns)}: ask for more classes")
     each = {domain.name: _correlations(domain.score, domain.accuracy, domain.control) for domain in domains}
-    estimate = float(_means(np.concatenate(list(each.values()))))
+    estimate = float(known_mean(np.concatenate(list(each.values())), axis=0))
     drawn = _resampled(domains, resamples, numpy_generator(seed, "association", "bootstrap"))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail]) if np.isfinite(drawn).any() else (np.nan, np.nan)
     shuffled = _shuffled(domains, resamples, numpy_generator(seed, "association", "shuffles"))
     extreme = int((abs(shuffled) >= abs(estimate) - 1e-12).sum())
     without = {
-        name: float(_means(np.concatenate([found for other, found in each.items() if other != name])))
+        name: float(known_mean(np.concatenate([found for other, found in each.items() if other != name]), axis=0))
         for name in (each if len(each) > 1 else ())
     }
     return Association(
@@ -121,12 +122,10 @@ def _arranged(name: str, units: pd.DataFrame, score: str, accuracy: str, control
             " twice: give each once"
         )
 
-    def table(column: str) -> Floats:
-        return units.pivot(index=MODEL, columns="class", values=column).to_numpy(dtype=np.float64)
-
-    models = units.pivot(index=MODEL, columns="class", values=score).index
-    mixtures = pd.factorize(models.get_level_values("mixture"))[0]
-    return _Domain(name, table(score), table(accuracy), table(control) if control else None, mixtures)
+    columns = [score, accuracy, *([control] if control else [])]
+    wide = units.pivot(index=MODEL, columns="class", values=columns)
+    x, y, *z = (wide[column].to_numpy(dtype=np.float64) for column in columns)
+    return _Domain(name, x, y, z[0] if z else None, pd.factorize(wide.index.get_level_values("mixture"))[0])
 
 
 def _correlations(score: Floats, accuracy: Floats, control: Floats | None) -> Floats:
@@ -168,7 +167,7 @@ def _resampled(domains: list[_Domain], resamples: int, generator: np.random.Gene
             for rows in _blocks(np.flatnonzero(chosen == place)):
                 each[rows, : len(domain.score)] = _redrawn(domain, len(rows), generator)
         found.append(each)
-    return _means(np.concatenate(found, axis=1))
+    return known_mean(np.concatenate(found, axis=1), axis=1)
 
 
 def _redrawn(domain: _Domain, resamples: int, generator: np.random.Generator) -> Floats:
@@ -197,15 +196,8 @@ def _shuffled(domains: list[_Domain], resamples: int, generator: np.random.Gener
                 np.where(known, score, np.nan), np.where(known, domain.accuracy, np.nan), control
             )
         found.append(each)
-    return _means(np.concatenate(found, axis=1))
+    return known_mean(np.concatenate(found, axis=1), axis=1)
 
 
 def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-
-
-def _means(values: Floats) -> Floats:
-    """Return the means of what is known along the last axis; NaN where nothing is."""
-    known = np.isfinite(values)
-    counts = known.sum(axis=-1)
-    return np.where(counts > 0, np.where(known, values, 0).sum(axis=-1) / np.maximum(counts, 1), np.nan)

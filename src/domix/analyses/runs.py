@@ -1,4 +1,4 @@
-"""What sections take from tables of runs: each mixture's first seed, and the scores of classes."""
+"""The runs of a study as a section shows them: each mixture's first seed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,3 @@ def first_seeds(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     for run in study.runs:
         seeds.setdefault(run.mixture, run.seed)
     return frame[frame["seed"] == frame["mixture"].map(seeds)]
-
-
-def class_scores(study: Study, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return what each model shares between the test domain and the others, class by class (contract.SCORE).
-
-    Args:
-        pairs: a `value` for pairs of domains `domain_a`, `domain_b` of each `class` of a run.
-    """
-    tested = (pairs["domain_a"] == study.test_domain) | (pairs["domain_b"] == study.test_domain)
-    means = pairs[tested].groupby(["mixture", "seed", "class"], sort=False, as_index=False)["value"].mean()
-    return means.rename(columns={"value": "score"})

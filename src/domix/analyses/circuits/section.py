@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from domix.analyses.circuits.graphs import ROUNDS
 from domix.analyses.contract import AnalysisResults, Section, Subsection
-from domix.analyses.runs import class_scores, first_seeds
+from domix.analyses.pairs import both_ways, class_scores, square, with_domain
+from domix.analyses.runs import first_seeds
 from domix.figures import circuit, embedding
 from domix.figures.charts import shaded_table
 from domix.figures.figure import Figure
@@ -97,10 +98,6 @@ def averaged(table: pd.DataFrame, study: Study, keys: list[str]) -> pd.DataFrame
     return pd.concat(parts).groupby(keys, sort=False, as_index=False)["value"].mean()
 
 
-def _with_test(table: pd.DataFrame, study: Study) -> pd.Series:
-    return (table["domain_a"] == study.test_domain) | (table["domain_b"] == study.test_domain)
-
-
 def _of_mixtures(table: pd.DataFrame, study: Study) -> dict[str, pd.DataFrame]:
     known = {mixture: table[table["mixture"] == mixture] for mixture in study.mixtures}
     return {mixture: rows for mixture, rows in known.items() if len(rows)}
@@ -135,10 +132,8 @@ def _missing(cells: pd.DataFrame) -> str:
 
 def _likeness(mixture: str, rows: pd.DataFrame, measure: str, classes: str, study: Study) -> Figure:
     domains = [name for name in study.domains if name in {*rows["domain_a"], *rows["domain_b"]}]
-    wide = rows.pivot(index="domain_a", columns="domain_b", values="value").reindex(index=domains, columns=domains)
-    wide = wide.combine_first(wide.T).reindex(index=domains, columns=domains)
-    table = wide.where(~np.eye(len(domains), dtype=bool), 1.0)
-    tested = _with_test(rows, study)
+    table = square(rows, domains).where(~np.eye(len(domains), dtype=bool), 1.0)
+    tested = with_domain(rows, study.test_domain)
     means = [rows[chosen]["value"].mean() for chosen in (tested, ~tested)]
     said = f"pairs with {study.test_domain} {means[0]:.2f}, the others {means[1]:.2f}"
     title = f"Likeness of circuits in {mixture}"
@@ -170,7 +165,9 @@ def _by_layer(nodes: pd.DataFrame, results: AnalysisResults, study: Study) -> Su
 
 def _panels(rows: pd.DataFrame, classes: str, study: Study) -> dict[str, Figure]:
     frame = rows.assign(
-        layer=rows["site"], tested=_with_test(rows, study), pair=rows["domain_a"] + " and " + rows["domain_b"]
+        layer=rows["site"],
+        tested=with_domain(rows, study.test_domain),
+        pair=rows["domain_a"] + " and " + rows["domain_b"],
     )
     limits = (float(frame["value"].min()), float(frame["value"].max()))
     found = {}
@@ -247,7 +244,7 @@ def _circuit(nodes: pd.DataFrame, edges: pd.DataFrame, look: Look) -> Drawing:
 def _plot(nodes: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return mean likeness by layer over the test classes, of the pairs with the test domain and of the others."""
     rows = nodes[nodes["classes"] == "test"].rename(columns={"site": "layer"})
-    pairs = np.where(_with_test(rows, study), "with the test domain", "other pairs")
+    pairs = np.where(with_domain(rows, study.test_domain), "with the test domain", "other pairs")
     keys = ["mixture", "layer", "depth", "pairs"]
     means = rows.assign(pairs=pairs).groupby(keys, sort=False, as_index=False)["value"].mean()
     return means.astype({"pairs": "str"}).assign(kernel="jaccard").astype({"kernel": "str"})
@@ -256,9 +253,7 @@ def _plot(nodes: pd.DataFrame, study: Study) -> pd.DataFrame:
 def _likeness_plot(whole: pd.DataFrame) -> pd.DataFrame:
     """Return the Jaccard index of the edges over the test classes, every ordered pair of domains once."""
     rows = whole[(whole["measure"] == "jaccard") & (whole["classes"] == "test")]
-    rows = rows.rename(columns={"value": "likeness"})[["mixture", "domain_a", "domain_b", "likeness"]]
-    turned = rows.rename(columns={"domain_a": "domain_b", "domain_b": "domain_a"})[rows.columns]
-    return pd.concat([rows, turned], ignore_index=True)
+    return both_ways(rows.rename(columns={"value": "likeness"})[["mixture", "domain_a", "domain_b", "likeness"]])
 
 
 def _metrics(nodes: pd.DataFrame, whole: pd.DataFrame, faithfulness: pd.DataFrame, study: Study) -> Mapping[str, float]:
@@ -267,7 +262,7 @@ def _metrics(nodes: pd.DataFrame, whole: pd.DataFrame, faithfulness: pd.DataFram
     for table, measure in ((nodes.assign(measure="nodes"), "nodes"), *((whole, name) for name in MEASURES)):
         rows = table[(table["measure"] == measure) & (table["classes"] == "test")]
         for mixture, mine in _of_mixtures(rows, study).items():
-            tested = _with_test(mine, study)
+            tested = with_domain(mine, study.test_domain)
             found[f"{mixture}.{measure}"] = mine[tested]["value"].mean()
             found[f"{mixture}.{measure}.others"] = mine[~tested]["value"].mean()
     rows = faithfulness[faithfulness["domain"] == study.test_domain]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from domix.analyses.cka.bands import group_bands
 from domix.analyses.contract import AnalysisResults, Section, Subsection
+from domix.analyses.pairs import with_domain
 from domix.figures import embedding
 from domix.figures.figure import Figure
 from domix.study import Study
@@ -64,8 +65,7 @@ def by_layer(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> pd
     """
     rows = table[(table["kernel"] == kernel) & (table["classes"] == classes)]
     rows = rows[rows["domain_a"] != rows["domain_b"]]
-    with_test = (rows["domain_a"] == study.test_domain) | (rows["domain_b"] == study.test_domain)
-    rows = rows.assign(group=np.where(with_test, "test", "other"))
+    rows = rows.assign(group=np.where(with_domain(rows, study.test_domain), "test", "other"))
     keys = ["mixture", "layer", "depth", "domain_a", "domain_b", "group"]
     return rows.groupby(keys, sort=False, as_index=False)["value"].mean()
 

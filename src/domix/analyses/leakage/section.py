@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
+from domix.analyses.template import render
 from domix.runtime.wording import listed, percent, plain, spaced
 from domix.study import Study
 
@@ -79,20 +79,6 @@ def read_audit(results: AnalysisResults, study: Study) -> Audit:
 
 
 def _text(audit: Audit, results: AnalysisResults) -> Markup:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("domix.analyses.leakage", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "plain": plain,
-        "thousands": lambda number: f"{int(number):,}",
-        "listed": listed,
-    }
-    environment.tests |= {"nan": lambda value: bool(np.isnan(value))}
     context = {
         "x": audit.study.test_domain,
         "mixtures": audit.study.mixtures,
@@ -107,7 +93,7 @@ def _text(audit: Audit, results: AnalysisResults) -> Markup:
         "domains": domain_table(audit),
         "domain_sentence": domain_sentence(audit),
     }
-    return Markup(environment.get_template("section.html").render(context))  # the template escapes what it is given
+    return render("domix.analyses.leakage", "section.html", context)
 
 
 def copies(audit: Audit) -> pd.DataFrame:

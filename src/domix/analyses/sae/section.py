@@ -5,18 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.runs import first_seeds
+from domix.analyses.template import render
 from domix.figures.charts import shaded_table
 from domix.figures.figure import Figure
 from domix.figures.look import Drawing, Look, domain_slots
 from domix.runtime.wording import percent, spaced
 from domix.study import Study
+
+PACKAGE = "domix.analyses.sae"
 
 PLACES = 4
 METRICS = ("explained_variance", "l0", "dead", "dense", "accuracy_reconstructed", "recovered")
@@ -35,7 +37,10 @@ def section(results: AnalysisResults, study: Study) -> Section:
         return Section("Sparse autoencoders", ())
     rows = quality_rows(results, study)
     parts = [
-        Subsection("How good the sparse autoencoders are", _render("section.html", _facts(quality, rows, study))),
+        Subsection(
+            "How good the sparse autoencoders are",
+            render(PACKAGE, "section.html", _facts(quality, rows, study)),
+        ),
         Subsection(
             "Whether units belong to a domain",
             BELONGS.format(even=percent(1 / len(study.domains))),
@@ -43,7 +48,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
         ),
     ]
     if views := browsed(results, study):
-        text = _render("browser.html", {"number": len(views), "units": views})
+        text = render(PACKAGE, "browser.html", {"number": len(views), "units": views})
         parts.append(Subsection("What single units answer to", text))
     metrics = {
         f"{row['mixture']}.{name}": round(float(row[name]), PLACES)
@@ -158,16 +163,3 @@ def _domain(
             for row in shown.rename(columns={"class": "label"}).itertuples()
         ],
     }
-
-
-def _render(template: str, context: dict[str, Any]) -> Markup:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("domix.analyses.sae", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.tests["nan"] = lambda value: bool(np.isnan(value))
-    return Markup(environment.get_template(template).render(context))  # the template escapes what it is given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.keys import domain_key, series_key
+from domix.analyses.pairs import both_ways, square
 from domix.analyses.runs import first_seeds
 from domix.analyses.separation.dimension_panels import dimension_parts
 from domix.figures import embedding
@@ -94,9 +95,7 @@ def distance_plot(distances: pd.DataFrame) -> pd.DataFrame:
     """Return the distances of the domains' means, mean over seeds, every ordered pair once."""
     rows = distances[distances["kind"] == "domain"]
     keys = ["mixture", "domain_a", "domain_b"]
-    means = rows.groupby(keys, sort=False, as_index=False)["distance"].mean()
-    turned = means.rename(columns={"domain_a": "domain_b", "domain_b": "domain_a"})[means.columns]
-    return pd.concat([means, turned], ignore_index=True).drop_duplicates(keys)
+    return both_ways(rows.groupby(keys, sort=False, as_index=False)["distance"].mean())
 
 
 def map_panels(study: Study, maps: dict[str, pd.DataFrame], kind: str = "domains", more: str = "") -> dict[str, Figure]:
@@ -162,14 +161,8 @@ def distance_panels(study: Study, distances: pd.DataFrame, kind: str) -> dict[st
     panels = {}
     for mixture in study.mixtures:
         if mixture in set(rows["mixture"]):
-            table = _square(means[mixture], study.domains)
+            table = square(means[mixture].reset_index(), study.domains, "distance")
             draw = partial(embedding.distances, table=table, most=most, hot=study.test_domain)
             title = f"Distances between domains as {mixture} embeds them"
             panels[mixture] = Figure(f"distances-{kind}-{mixture}", title, "Mean over seeds.", f"{title}.", draw)
     return panels
-
-
-def _square(pairs: pd.Series, domains: Sequence[str]) -> pd.DataFrame:
-    """Return distances of pairs, which may be written one way only, as a table of every domain with every domain."""
-    wide = pairs.unstack().reindex(index=list(domains), columns=list(domains))
-    return wide.combine_first(wide.T).reindex(index=list(domains), columns=list(domains))

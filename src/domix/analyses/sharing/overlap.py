@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domix.analyses.means import known_mean
 from domix.runtime.arrays import BLOCK
 
 KS = (5, 10, 15, 20)
@@ -122,10 +123,8 @@ def sharing_matrix(counts: NDArray[np.floating], rules: Rules = CORRECTED) -> ND
 
 
 def mean_over_classes(matrices: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the mean [G, G] of the classes' matrices [K, G, G], each pair over the classes that both domains have."""
-    known = np.isfinite(matrices)
-    total, count = np.where(known, matrices, 0.0).sum(axis=0), known.sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    """Return the mean [X, G, G] of the classes' matrices [K, X, G, G], each pair over the classes that both have."""
+    return known_mean(matrices, axis=0)
 
 
 def score(matrices: NDArray[np.floating], domain: int, rules: Rules = CORRECTED) -> NDArray[np.float64]:
@@ -134,10 +133,7 @@ def score(matrices: NDArray[np.floating], domain: int, rules: Rules = CORRECTED)
     NaN where it can be compared with none.
     """
     own = matrices.shape[-1] - 1 if rules.last_domain else domain
-    others = np.delete(matrices[..., own, :], own, axis=-1)
-    known = np.isfinite(others)
-    total, count = np.where(known, others, 0.0).sum(axis=-1, dtype=np.float64), known.sum(axis=-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return known_mean(np.delete(matrices[..., own, :], own, axis=-1), axis=-1)
 
 
 def reference_results(

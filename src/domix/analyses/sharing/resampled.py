@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from domix.analyses.sharing.overlap import Votes, histograms, sharing, strengths
+from domix.analyses.sharing.overlap import Votes, histograms, mean_over_classes, sharing, strengths
 from domix.runtime.seeds import numpy_generator
 
 Floats = NDArray[np.float64]
@@ -133,15 +133,15 @@ def mean_matrices(found: ClassSharing, chosen: NDArray[np.bool_], *, resamples: 
     Returns:
         The matrix of the images as they are [G, G], of B resamples [B, G, G], and of the permutations [P, G, G].
     """
-    observed = _mean(found.observed[chosen][:, None])[0]
-    permuted = _mean(found.permuted[chosen])
+    observed = mean_over_classes(found.observed[chosen])
+    permuted = mean_over_classes(found.permuted[chosen])
     drawn = found.drawn[chosen]
     generator = numpy_generator(seed, "feature sharing of classes")
     made = np.full((resamples if drawn.size else 0, *observed.shape), np.nan)
     for number in range(len(made)):
         some = generator.integers(0, len(drawn), len(drawn))
         which = generator.integers(0, drawn.shape[1], len(drawn))
-        made[number] = _mean(drawn[some, which][:, None])[0]
+        made[number] = mean_over_classes(drawn[some, which])
     return observed, made, permuted
 
 
@@ -158,11 +158,3 @@ def spread(estimate: Floats, resampled: Floats, permuted: Floats, confidence: fl
         less = (permuted <= estimate + 1e-12).sum(axis=0)
         p_value = np.where(np.isfinite(estimate), (1 + less) / (1 + len(permuted)), np.nan)
     return Spread(low, high, null, p_value)
-
-
-def _mean(matrices: NDArray[np.floating]) -> Floats:
-    """Return the mean over classes of matrices [K, X, G, G], each pair over the classes that both domains have."""
-    known = np.isfinite(matrices)
-    total = np.where(known, matrices, 0.0).sum(axis=0, dtype=np.float64)
-    count = known.sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

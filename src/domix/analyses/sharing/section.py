@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
-from domix.analyses.runs import class_scores
+from domix.analyses.pairs import class_scores, square
 from domix.figures import embedding
 from domix.figures.charts import Line, curve, markers, rings
 from domix.figures.figure import Figure
@@ -123,10 +123,7 @@ def _matrices(pairs: pd.DataFrame, study: Study, cells: str) -> dict[str, Figure
     for mixture in study.mixtures:
         mine = known[known["mixture"] == mixture]
         if mine["value"].notna().any():
-            wide = mine.pivot(index="domain_a", columns="domain_b", values="value")
-            order = list(study.domains)
-            wide = wide.reindex(index=order, columns=order)
-            table = wide.combine_first(wide.T).reindex(index=order, columns=order)
+            table = square(mine, study.domains)
             title = f"Shared features of every two domains in {mixture}, {cells} classes"
             draw = partial(embedding.distances, table=table, most=most, hot=study.test_domain)
             made[mixture] = Figure(f"sharing-{cells}-{mixture}", title, "Mean over seeds.", f"{title}.", draw)
