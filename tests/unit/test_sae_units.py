@@ -10,7 +10,7 @@ import torch
 from domix.analyses.sae.autoencoder import SparseAutoencoder
 from domix.analyses.sae.names import name_units, vocabulary
 from domix.analyses.sae.quality import balanced, cross_entropy, explained_variance, reconstruction_edit, sparsity
-from domix.analyses.sae.units import choose, describe, group_means, histograms, top_images
+from domix.analyses.sae.units import choose, describe, histograms, mean_values, top_images
 from domix.runtime.seeds import torch_generator
 
 DOMAINS, CLASSES = ["real", "sketch"], ["cat", "dog", "owl"]
@@ -33,7 +33,7 @@ def test_units_are_described_by_their_means() -> None:
 
 
 def test_a_group_without_images_has_no_mean() -> None:
-    means = group_means(CODES, LABEL, 3)
+    means = mean_values(CODES, LABEL, 3)
     np.testing.assert_allclose(means[0], CODES[[0, 3]].mean(axis=0))
     assert not means[2].any()
 

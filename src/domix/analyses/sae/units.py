@@ -12,19 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.analyses.means import group_means
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 LEAST, MOST = 10, 0.5  # images that a unit fires on, and their share, for a look at it to say something
 UNIT_COLUMNS = ("unit", "density", "mean", "max", "domain", "domain_share", "class", "class_share")
 
 
-def group_means(codes: Floats, group: Ints, groups: int) -> NDArray[np.float64]:
+def mean_values(codes: Floats, group: Ints, groups: int) -> NDArray[np.float64]:
     """Return the mean values [groups, F] of codes [N, F] over the images of each group [N]; 0 of one without images."""
-    order = np.argsort(group, kind="stable")
-    present, first, counts = np.unique(group[order], return_index=True, return_counts=True)
-    means = np.zeros((groups, codes.shape[1]))
-    means[present] = np.add.reduceat(codes[order].astype(np.float64), first, axis=0) / counts[:, None]
-    return means
+    return np.nan_to_num(group_means(codes, group, groups)[0])
 
 
 def describe(codes: Floats, domain: Ints, label: Ints, domains: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
@@ -42,7 +40,7 @@ def describe(codes: Floats, domain: Ints, label: Ints, domains: Sequence[str], c
     """
     fires = codes > 0
     count = fires.sum(axis=0)
-    by_domain, by_class = group_means(codes, domain, len(domains)), group_means(codes, label, len(classes))
+    by_domain, by_class = mean_values(codes, domain, len(domains)), mean_values(codes, label, len(classes))
     prefers, likes = by_domain.argmax(axis=0), by_class.argmax(axis=0)
     return pd.DataFrame(
         {

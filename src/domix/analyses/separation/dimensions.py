@@ -15,7 +15,8 @@ import logging
 import numpy as np
 import pandas as pd
 
-from domix.analyses.separation.measures import domain_numbers, group_means
+from domix.analyses.means import group_means
+from domix.analyses.separation.measures import domain_numbers
 from domix.embed.embeddings import Embeddings
 
 log = logging.getLogger(__name__)

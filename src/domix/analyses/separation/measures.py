@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.analyses.means import group_means
 from domix.analyses.probe import can_probe, fit_grouped
 from domix.analyses.sampling import draw_rows
 from domix.data.mixtures.cells import suggest
@@ -116,19 +117,6 @@ def umap_table(
     )
     table = embeddings.rows.iloc[chosen][["row", "domain", "class"]].reset_index(drop=True)
     return table.assign(x=points[:, 0], y=points[:, 1])
-
-
-def group_means(
-    values: NDArray[np.float32], groups: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Average `values` [N, D] over each of `count` groups: means [count, D], NaN where empty, and sizes [count]."""
-    sizes = np.bincount(groups, minlength=count)
-    order = np.argsort(groups, kind="stable")
-    filled = sizes > 0
-    starts = (np.cumsum(sizes) - sizes)[filled]
-    means = np.full((count, values.shape[1]), np.nan)
-    means[filled] = np.add.reduceat(values[order].astype(np.float64), starts, axis=0) / sizes[filled, None]
-    return means, sizes
 
 
 def distance_table(embeddings: Embeddings) -> pd.DataFrame:
