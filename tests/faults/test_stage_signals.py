@@ -29,10 +29,13 @@ except Exception:
 """
 
 
-def start(folder: Path, stage: str, *, without: Path | None = None) -> subprocess.Popen[str]:
+def start(
+    folder: Path, stage: str, *, without: Path | None = None, interrupt: signal.Handlers = signal.SIG_DFL
+) -> subprocess.Popen[str]:
     """Start a stage, in a folder without params.yaml.
 
-    It heeds Ctrl-C even if these tests run in a shell's background, whose commands ignore it and hand that on.
+    What it finds set for Ctrl-C is `interrupt`, and not what these tests themselves were started with: a shell lets
+    what it starts in the background ignore it, and hand that on.
     """
     path = [str(part) for part in (without, REPOSITORY, REPOSITORY / "src") if part is not None]
     return subprocess.Popen(
@@ -42,7 +45,7 @@ def start(folder: Path, stage: str, *, without: Path | None = None) -> subproces
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=partial(signal.signal, signal.SIGINT, interrupt),
     )
 
 
@@ -95,12 +98,7 @@ def test_who_imports_a_stage_keeps_its_handlers(tmp_path: Path) -> None:
 def test_a_stage_started_in_the_background_leaves_interrupts_to_others(tmp_path: Path) -> None:
     """A shell without job control lets what it starts with `&` ignore Ctrl-C."""
     (tmp_path / "torch.py").write_text(SLOW.replace("60", "0.2"))
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = start(tmp_path, "train", without=tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, former)
-    with process:
+    with start(tmp_path, "train", without=tmp_path, interrupt=signal.SIG_IGN) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
