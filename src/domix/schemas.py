@@ -11,6 +11,7 @@ from domix.data.mixtures import mixture as mixtures
 from domix.data.store import index, texts
 from domix.embed import embeddings
 from domix.evaluate.schemas import TABLES as EVALUATION
+from domix.report.tables.claim import SCORES
 from domix.runtime.tables import TableSchema
 
 
@@ -18,4 +19,4 @@ def tables() -> tuple[TableSchema, ...]:
     """Return all declarations, in the order in which the pipeline writes the tables."""
     made_of_data = (index.ROWS, texts.TEXTS, texts.CAPTIONS, mixtures.ROWS, composition.CELLS)
     analyses = (table for analysis in registry.analyses().values() for table in analysis.written())
-    return (*made_of_data, embeddings.ROWS, *EVALUATION.values(), *analyses)
+    return (*made_of_data, embeddings.ROWS, *EVALUATION.values(), *analyses, SCORES)

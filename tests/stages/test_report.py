@@ -14,6 +14,7 @@ import pytest
 from domix.analyses.registry import analyses, find
 from domix.report.page.sections import asked_study
 from domix.report.tables import other_models, summary
+from domix.report.tables.claim import SCORES
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json, write_text
 from domix.runtime.settings import replace
@@ -62,6 +63,9 @@ def test_metrics_plots_and_page_are_written(params):
     text = Path("artifacts/report/index.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "data:image/png;base64," in text
     assert Path("artifacts/report/study.svg").read_text(encoding="utf-8").startswith("<svg ")
+    scores = SCORES.read(Path(SCORES.path))
+    assert {"CKA, early layers", "CKA, late layers"} <= set(scores["score"])
+    assert set(scores["mixture"]) == set(params.mixtures)
 
 
 def test_few_numbers_of_a_model_stand_side_by_side_and_the_answer_is_among_them(params):

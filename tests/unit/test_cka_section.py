@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from domix.analyses.cka.bands import group_bands
+from domix.analyses.cka.section import depth_scores
 from domix.analyses.contract import Section
 from domix.analyses.registry import find
 from domix.figures import page
@@ -89,3 +90,25 @@ def test_an_unfinished_study_without_cka_says_nothing(tmp_path: Path) -> None:
     (fake.write() / "analysis/cka/cka.parquet").unlink()
     study = load_results(tmp_path, fake.mixtures, fake.seeds, CONFIDENCE, analyses=["cka"], unfinished=True)
     assert list(find("cka").section(results_of(study, "cka"), asked_study(study)).parts) == []
+
+
+def test_scores_of_models_are_means_over_the_pairs_of_the_test_domain_in_thirds_of_the_depth(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, mixtures=["natural-only", "cg-high"], seeds=[0, 1], classes=12, test_classes=6)
+    table = read_table(fake.write() / "analysis" / "cka" / "cka.parquet")
+    study = asked_study(load_results(tmp_path, fake.mixtures, fake.seeds, CONFIDENCE))
+    table["value"] = np.random.default_rng(0).uniform(size=len(table))
+    found = depth_scores(table, study, "linear")
+    assert list(found) == ["CKA, early layers", "CKA, middle layers", "CKA, late layers"][: len(found)]
+    depths = sorted(set(table["depth"]))
+    for frame, mine in zip(found.values(), np.array_split(depths, 3), strict=False):
+        for row in frame.itertuples():
+            values = [
+                r["value"]
+                for _, r in table.iterrows()
+                if (r["mixture"], r["seed"], r["kernel"], r["classes"]) == (row.mixture, row.seed, "linear", "test")
+                and r["depth"] in mine
+                and r["domain_a"] != r["domain_b"]
+                and study.test_domain in (r["domain_a"], r["domain_b"])
+            ]
+            assert row.score == pytest.approx(np.mean(values))
+    assert all(len(frame) == 4 for frame in found.values())

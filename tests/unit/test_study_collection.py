@@ -62,14 +62,22 @@ def test_a_finished_sweep_is_collected_whole(finished: Path) -> None:
     assert (study.asked, study.missing, study.mark, study.notes) == (16, [], "", [])
     assert len(runs_in(study)) == 16
     for name, frame in study.tables.items():
+        home = "report" if name == "scores" else "eval"
         parts = [
-            read_table(folder_of(finished, d) / "artifacts" / "eval" / f"{name}.parquet") for d in SMALL.test_domains
+            read_table(folder_of(finished, d) / "artifacts" / home / f"{name}.parquet") for d in SMALL.test_domains
         ]
         assert len(frame) == sum(map(len, parts)), name
     pd.testing.assert_frame_equal(
         study.tables["per_class"].query("test_domain == 'sketch'").drop(columns="test_domain").reset_index(drop=True),
         read_table(folder_of(finished, "sketch") / "artifacts" / "eval" / "per_class.parquet"),
     )
+
+
+def test_without_a_report_nothing_is_said_of_what_models_share(finished: Path, tmp_path: Path) -> None:
+    root = copy_of(finished, tmp_path)
+    for domain in SMALL.test_domains:
+        shutil.rmtree(folder_of(root, domain) / "artifacts" / "report")
+    assert collect(of_sweep(root, "made")).relations.empty
 
 
 def test_an_unfinished_sweep_shows_what_is_there_and_names_what_is_missing(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from domix.figures import printed
 from domix.figures.figure import Figure
 from domix.figures.look import PRINT
 from domix.report.paper import effective, heat_map, interpolation, learning_curves, main_result, sheets
-from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import Collection, collect
 from domix.report.paper.publish import publish
+from domix.report.paper.sheets import Absent, Shown
 from tools.made_study import MIXTURES, Asked, make_sweep
 
 FULL = Asked(
@@ -151,7 +151,7 @@ def test_heat_maps_sort_classes_by_ease(full: Collection) -> None:
 
 def test_a_bare_study_says_why_figures_are_absent(folder: Path) -> None:
     told = json.loads((folder / "study.json").read_text())
-    assert told["figures"] == ["main-result", "classes-clipart"]
+    assert told["figures"] == ["main-result", "classes-clipart", "sharing-classes"]
     assert set(told["absent"]) == {"domain-interpolation", "exposure-interpolation", "effective-robustness", "learning"}
     assert "cg-low+painting" in told["absent"]["domain-interpolation"]
     assert "embed.checkpoints" in told["absent"]["learning"]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from domix.cli.studies.places import of_sweep
-from domix.report.paper import results, rounded, typeset
+from domix.report.paper import results, rounded, sharing, typeset
 from domix.report.paper.collection import Collection, collect
 from domix.report.paper.mixtures import read_mixtures
 from domix.report.paper.typeset import Typeset
@@ -199,3 +199,22 @@ def test_what_a_mixture_shows_is_read_off_its_name(root: Path) -> None:
         "mine": ("", 0.0, False, False),
     }
     assert mixtures["mine"].domains == ("real",)
+
+
+def test_what_is_shared_is_related_to_accuracy_over_all_test_domains(root: Path, study: Collection) -> None:
+    parts = [
+        pd.read_parquet(artifacts(root, domain) / "report" / "scores.parquet").assign(test_domain=domain)
+        for domain in ASKED.test_domains
+    ]
+    units = pd.concat(parts)
+    table = sharing.relation_table(study)
+    for among, mine, keys in (
+        ("classes", units[units["score"] == "features"], ["test_domain", "mixture", "seed"]),
+        ("mixtures", units[units["score"] != "features"], ["test_domain", "seed"]),
+    ):
+        ranks = [rows[["value", "accuracy"]].rank().corr().iloc[0, 1] for _, rows in mine.groupby(keys)]
+        whole = table[(table["among"] == among) & (table["way"] == "plain") & (table["left_out"] == "")].iloc[0]
+        assert whole["estimate"] == pytest.approx(np.nanmean(ranks))
+    read = sharing.typeset_relations(study, table)
+    assert {row[3] for row in read.rows} == {"", *ASKED.test_domains}
+    assert all(row[5] == "" and row[6] == "" for row in read.rows if row[3])

@@ -45,6 +45,15 @@ SCORE = TableSchema(
     ),
     "what an analysis says of each class, for the report to compare with accuracy",
 )
+MODEL_SCORE = TableSchema(
+    "model_score",
+    (
+        Column("mixture", "str", "training mixture of the run"),
+        Column("seed", "int64", "its seed"),
+        Column("score", "float64", "how much the model shares between the test domain and the others"),
+    ),
+    "what an analysis says of each model as a whole, for the study view to compare with accuracy",
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,7 @@ class Section:
     plots: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     metrics: Mapping[str, float | int | str] = field(default_factory=dict)
     scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    model_scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     chapter: Chapter = "model"
     link: str = ""
 
@@ -297,8 +307,9 @@ class Analysis:
                 f"the section of the analysis {self.name} is {type(section).__name__}, no Section: mend {self.package}"
             )
         _check_tables(f"the section of the analysis {self.name}", self.plots, section.plots)
-        for name, frame in section.scores.items():
-            SCORE.check(frame, f"the score {name} of the section of the analysis {self.name}")
+        for schema, scores in ((SCORE, section.scores), (MODEL_SCORE, section.model_scores)):
+            for name, frame in scores.items():
+                schema.check(frame, f"the score {name} of the section of the analysis {self.name}")
         return section
 
     def _module(self, part: str) -> ModuleType:

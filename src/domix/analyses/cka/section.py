@@ -16,6 +16,7 @@ from domix.figures.figure import Figure
 from domix.study import Study
 
 SUBSETS = ("test", "seen", "all")
+DEPTHS = ("early", "middle", "late")
 TEXT = Markup(
     """<p>Centred kernel alignment (CKA, {kernel} kernel, on the class means of the test classes) is 1 where two domains
 arrange the classes in the same way and about 0 where their arrangements have nothing to do with each other. If the
@@ -55,7 +56,28 @@ def section(results: AnalysisResults, study: Study) -> Section:
             {f"The same with kernel {kernel}": more for kernel, more in bands.items() if more},
         ),
     ]
-    return Section("CKA", [part for part in parts if part.figures], plots={"cka": plot(table, study)})
+    return Section(
+        "CKA",
+        [part for part in parts if part.figures],
+        plots={"cka": plot(table, study)},
+        model_scores=depth_scores(table, study, kernels[0]),
+    )
+
+
+def depth_scores(table: pd.DataFrame, study: Study, kernel: str) -> dict[str, pd.DataFrame]:
+    """Return each model's mean CKA of the pairs with the test domain, over the test classes, in thirds of its depth."""
+    rows = table[(table["kernel"] == kernel) & (table["classes"] == "test")]
+    rows = rows[(rows["domain_a"] != rows["domain_b"]) & with_domain(rows, study.test_domain)]
+    thirds = np.array_split(np.sort(rows["depth"].unique()), len(DEPTHS))
+    model = ["mixture", "seed"]
+    return {
+        f"CKA, {name} layers": rows[rows["depth"].isin(depths)]
+        .groupby(model, sort=False, as_index=False)["value"]
+        .mean()
+        .rename(columns={"value": "score"})
+        for name, depths in zip(DEPTHS, thirds, strict=True)
+        if len(depths)
+    }
 
 
 def by_layer(table: pd.DataFrame, study: Study, kernel: str, classes: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -24,15 +24,18 @@ Where it says "At equal accuracy elsewhere", the accuracy on the same class in t
 classes which are easy everywhere do not count."""
 
 
-def section(study: Results, scores: Mapping[str, pd.DataFrame], *, resamples: int, seed: int) -> Section | None:
-    """Relate every score to accuracy and say what was found; None where there is none to relate.
+def section(study: Results, scores: pd.DataFrame, *, resamples: int, seed: int) -> Section | None:
+    """Relate every score of classes to accuracy and say what was found; None where there is none to relate.
+
+    A study of one test domain has too few mixtures to say which of them read more: that is for the study view.
 
     Args:
-        scores: what analyses say of classes, by name (domix.analyses.contract.SCORE).
+        scores: of held-out classes and models (domix.report.tables.claim.SCORES).
         resamples: of intervals and tests.
         seed: of both.
     """
-    found = relations(study, scores, resamples=resamples, seed=seed)
+    units = scores[scores["class"] != ""].assign(test_domain=study.test_domain)
+    found = relations(units, confidence=study.confidence, resamples=resamples, seed=seed)
     found = found.dropna(subset=["estimate"])
     if found.empty:
         return None
@@ -62,7 +65,7 @@ def _sentences(study: Results, found: pd.DataFrame) -> list[str]:
         if names := [name for name in rows["score"] if name not in set(sure["score"])]:
             said.append(f"Among classes{rest}, sharing of {listed(names)} is not shown to predict accuracy.")
     plain = found[found["way"] == "plain"]
-    sizes = [f"{listed(rows['score'].tolist())} of {count} classes" for count, rows in plain.groupby("classes")]
+    sizes = [f"{listed(rows['score'].tolist())} of {count} classes" for count, rows in plain.groupby("units")]
     models = int(found["models"].max())
     return [*said, f"({models} model{'s' * (models != 1)}: {listed(sizes)}.)"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import pandas as pd
 
 from domix.analyses.contract import AnalysisResults, Images, Section
 from domix.analyses.registry import find
 from domix.report.load.study import Results
 from domix.report.page import claim
 from domix.report.page.examples import data_uri
+from domix.report.tables.claim import scored
 from domix.runtime.settings import Settings
 from domix.settings.params import Params
 from domix.settings.shared import shared_of
@@ -36,9 +39,16 @@ def make_sections(study: Results, params: Params, read: Callable[[str, int], byt
         return find(name).section(results, asked)
 
     made = {name: section(name, settings) for name, settings in params.analyses.items() if name in study.analyses}
-    scores = {name: frame for each in made.values() for name, frame in each.scores.items()}
+    scores = scores_of(study, made)
     tested = claim.section(study, scores, resamples=params.evaluate.bootstrap, seed=params.evaluate.seed)
     return made | ({claim.NAME: tested} if tested else {})
+
+
+def scores_of(study: Results, sections: Mapping[str, Section]) -> pd.DataFrame:
+    """Return what the sections say of held-out classes and of models, beside accuracy (domix.report.tables.claim)."""
+    of_classes = {name: frame for each in sections.values() for name, frame in each.scores.items()}
+    of_models = {name: frame for each in sections.values() for name, frame in each.model_scores.items()}
+    return scored(study, of_classes, of_models)
 
 
 def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:

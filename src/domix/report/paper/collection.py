@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -18,10 +19,11 @@ from domix.report.paper.comparable import require_comparable, unverified
 from domix.report.paper.mixtures import Shown, in_order, read_mixtures
 from domix.report.paper.place import RUN, TABLES, PlaceResults, RequestedRun, ResultsPlace, read_part
 from domix.report.paper.pooled import measure_anew
+from domix.report.tables.claim import SCORES, relations
 from domix.runtime.errors import DataError
 from domix.study import Study
 
-PER_RUN = ("metrics", "per_class", "curves", "robustness")
+PER_RUN = ("metrics", "per_class", "curves", "robustness", SCORES.name)
 PRIMARY, F1 = BALANCED, MACRO_F1
 
 
@@ -48,6 +50,8 @@ class Collection:
     confidence: float
     top_k: int
     last: int
+    resamples: int
+    seed: int
     total: dict[tuple[str, str], int | None]  # (test domain, kind) -> samples of a training, where that is its length
     notes: list[str] = field(default_factory=list)
 
@@ -70,6 +74,12 @@ class Collection:
     def test_classes(self) -> list[str]:
         """The test classes of all of them, in label order."""
         return list(self.studies[0].test_classes)
+
+    @cached_property
+    def relations(self) -> pd.DataFrame:
+        """How what models share predicts accuracy on the held-out cells, over all test domains."""
+        units = self.tables[SCORES.name]
+        return relations(units, confidence=self.confidence, resamples=self.resamples, seed=self.seed)
 
     @property
     def asked(self) -> int:
@@ -120,7 +130,7 @@ def collect(places: Sequence[ResultsPlace]) -> Collection:
     domains = list(dict.fromkeys(part.place.test_domain for part in whole))
     groups = [[part for part in whole if part.place.test_domain == domain] for domain in domains]
     merged = [_merge(group) for group in groups]
-    tables = {name: _stack(domains, [tables[name] for tables in merged]) for name in TABLES}
+    tables = {name: _stack(domains, [tables[name] for tables in merged]) for name in (*TABLES, SCORES.name)}
     shown = {group[0].place.test_domain: _shown(group) for group in groups}
     trained = {name for by_name in shown.values() for name in by_name} & set(tables["metrics"]["mixture"])
     every = {name: mixture for by_name in shown.values() for name, mixture in by_name.items()}
@@ -137,6 +147,8 @@ def collect(places: Sequence[ResultsPlace]) -> Collection:
         confidence=params["evaluate"]["confidence"],
         top_k=params["evaluate"]["top_k"],
         last=params["evaluate"]["last"],
+        resamples=params["evaluate"]["bootstrap"],
+        seed=params["evaluate"]["seed"],
         total=_totals(whole),
         notes=_notes(parts, whole, groups),
     )

@@ -16,9 +16,8 @@ from domix.evaluate.effective import Transform
 from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
 from domix.report.figures.effective import draw_trend
-from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import Collection
-from domix.report.paper.sheets import handles_of, lines_of, panels
+from domix.report.paper.sheets import Absent, Shown, handles_of, lines_of, panels
 from domix.report.tables import plot_data
 
 HEIGHT = 52 * MM

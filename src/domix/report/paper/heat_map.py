@@ -13,9 +13,8 @@ from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
 from domix.figures.panel import Panel
 from domix.report.figures.classes import in_percent, tip
-from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import Collection
-from domix.report.paper.sheets import keyed_sheet
+from domix.report.paper.sheets import Absent, Shown, keyed_sheet
 
 ROW = 3.2 * MM  # height of a class
 IN_A_BLOCK = 50  # classes below each other

@@ -13,11 +13,10 @@ from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
 from domix.figures.panel import Panel, gutter, percent_labels, round_ticks
 from domix.report.figures.learning import draw_curves
-from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import PRIMARY, Collection
 from domix.report.paper.mixtures import BASELINE, HIGH, LOW
 from domix.report.paper.mixtures import Shown as Mixture
-from domix.report.paper.sheets import handles_of, keyed_sheet, lines_of, panels
+from domix.report.paper.sheets import Absent, Shown, handles_of, keyed_sheet, lines_of, panels
 
 ROW = 4.0 * MM  # height of a domain's row in the matrix of domains
 ABOVE, NAMES = 44 * MM, 16 * MM  # height of the accuracies, and of the names below the matrix

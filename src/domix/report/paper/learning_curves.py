@@ -11,9 +11,8 @@ from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
 from domix.figures.panel import percent_labels, round_ticks, ticks_within
 from domix.report.figures.learning import draw_curves, over_seeds
-from domix.report.paper.absent import Absent, Shown
 from domix.report.paper.collection import PRIMARY, Collection
-from domix.report.paper.sheets import handles_of, lines_of, panels
+from domix.report.paper.sheets import Absent, Shown, handles_of, lines_of, panels
 
 HEIGHT = 46 * MM
 UNITS = ((2e6, 1e6, ", millions"), (2e3, 1e3, ", thousands"), (0.0, 1.0, ""))  # from, divisor, what it is called

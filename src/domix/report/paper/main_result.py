@@ -13,9 +13,8 @@ from domix.figures.charts import Line, curve, markers
 from domix.figures.figure import Figure
 from domix.figures.look import MM, Look
 from domix.figures.panel import Panel, percent_labels, round_ticks
-from domix.report.paper.absent import Shown
 from domix.report.paper.collection import PRIMARY, Collection
-from domix.report.paper.sheets import handles_of, keyed_sheet, lines_of
+from domix.report.paper.sheets import Shown, handles_of, keyed_sheet, lines_of
 
 HEIGHT = 62 * MM
 SPREAD = 0.76  # share of a test domain's room in which its mixtures stand

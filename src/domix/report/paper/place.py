@@ -13,12 +13,14 @@ from typing import Any
 import pandas as pd
 
 from domix.evaluate.schemas import TABLES as SCHEMAS
+from domix.report.tables.claim import SCORES
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 from domix.study import PUBLIC, Run, Study, list_runs, study_of
 
 TABLES = ("metrics", "per_class", "mixtures", "comparisons", "curves", "effective", "robustness")
-FILES = ("mixtures/summary.json", *(f"eval/{name}.parquet" for name in (*TABLES, "predictions")))
+SCORES_FILE = f"report/{Path(SCORES.path).name}"
+FILES = ("mixtures/summary.json", *(f"eval/{name}.parquet" for name in (*TABLES, "predictions")), SCORES_FILE)
 RUN = ["kind", "mixture", "seed"]
 NAMED = ("mixture", "baseline", "reference")  # columns that hold names of mixtures
 
@@ -98,6 +100,7 @@ def read_part(place: ResultsPlace) -> PlaceResults:
         return PlaceResults(place, runs, summary, problem=f"its tables are of the test domain {summary['test_domain']}")
     try:
         tables = {name: _read(place.artifacts / "eval" / f"{name}.parquet", standard) for name in TABLES}
+        tables[SCORES.name] = _read_scores(place.artifacts, standard)
     except DataError as error:  # a revision's files lie in a folder that says nothing to anybody
         said = str(error).replace(f"{place.artifacts.parent}/", "")
         raise DataError(f"{place.label}: {said}", remake=error.remake) from error
@@ -122,6 +125,12 @@ def _standard(summary: dict[str, Any]) -> dict[str, str]:
 
 def _read(path: Path, standard: dict[str, str]) -> pd.DataFrame:
     return _rename(SCHEMAS[path.stem].read(path), standard)
+
+
+def _read_scores(artifacts: Path, standard: dict[str, str]) -> pd.DataFrame:
+    """Read what analyses say of classes and models: no row before there is a report."""
+    path = artifacts / SCORES_FILE
+    return _rename(SCORES.read(path), standard) if path.exists() else SCORES.empty()
 
 
 def _rename(frame: pd.DataFrame, standard: dict[str, str]) -> pd.DataFrame:

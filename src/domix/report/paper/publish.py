@@ -19,10 +19,11 @@ from domix.report.paper import (
     main_result,
     results,
     rounded,
+    sharing,
     typeset,
 )
-from domix.report.paper.absent import Absent
 from domix.report.paper.collection import Collection
+from domix.report.paper.sheets import Absent
 from domix.report.paper.typeset import Typeset
 from domix.runtime.files import write_json, write_text
 
@@ -33,6 +34,7 @@ FIGURES = (
     effective.figures,
     heat_map.figures,
     learning_curves.figures,
+    sharing.figures,
 )
 
 
@@ -58,6 +60,7 @@ def _write_tables(study: Collection, folder: Path) -> list[Typeset]:
         results.result_table: rounded.results,
         results.comparison_table: rounded.comparisons,
         results.robustness_table: rounded.robustness,
+        sharing.relation_table: sharing.typeset_relations,
         results.missing_table: rounded.missing,
     }
     written = []

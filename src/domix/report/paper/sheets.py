@@ -1,4 +1,4 @@
-"""How figures of the study view are laid out: each mixture's line, panels side by side, a key below them.
+"""How figures of the study view are laid out: each mixture's line, panels side by side, a key below; or that one lacks.
 
 Each mixture has a marker and a line style besides its colour, so that nothing is told by colour alone, and a grey print
 reads the same. The colours are Okabe and Ito's (2008).
@@ -7,11 +7,13 @@ reads the same. The colours are Okabe and Ito's (2008).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from matplotlib.figure import Figure
+import matplotlib.figure
 from matplotlib.lines import Line2D
 
 from domix.figures.charts import Line
+from domix.figures.figure import Figure
 from domix.figures.look import MM, POINTS_PER_INCH, Look
 from domix.figures.panel import Panel
 from domix.report.paper.mixtures import MAIN
@@ -32,6 +34,18 @@ _MAIN = {
 }
 _COLOURS, _MARKERS = ("#009e73", "#cc79a7", "#e69f00", "#a89a00", "#000000"), ("^", "P", "X", "<", ">", "p", "h")
 _LINES = ("-", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A figure whose data are not there; `reason` says what would bring them."""
+
+    name: str
+    title: str
+    reason: str
+
+
+Shown = Sequence[Figure | Absent]
 
 
 def lines_of(mixtures: Sequence[str], width: float) -> dict[str, Line]:
@@ -64,7 +78,9 @@ def handles_of(look: Look, lines: dict[str, Line], names: Sequence[str], *, draw
     ]
 
 
-def keyed_sheet(look: Look, width: float, height: float, handles: Sequence[Line2D], mark: str) -> tuple[Figure, float]:
+def keyed_sheet(
+    look: Look, width: float, height: float, handles: Sequence[Line2D], mark: str
+) -> tuple[matplotlib.figure.Figure, float]:
     """Return a sheet with room of a height above its key, and where that room begins.
 
     `mark` is written above an unfinished study; the key has as many entries a row as there is room for.
@@ -92,7 +108,7 @@ def panels(
     margins: tuple[float, float, float, float],
     handles: Sequence[Line2D],
     mark: str,
-) -> tuple[Figure, list[Panel]]:
+) -> tuple[matplotlib.figure.Figure, list[Panel]]:
     """Return a figure with a titled panel for each title: one fills a column, more stand in rows of up to three.
 
     Args:

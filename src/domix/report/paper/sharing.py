@@ -1,0 +1,97 @@
+"""Whether what models share between domains predicts what they read, over all test domains of the study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import matplotlib.figure
+import pandas as pd
+
+from domix.figures import charts
+from domix.figures.figure import Figure
+from domix.figures.look import Look
+from domix.report.paper.collection import Collection
+from domix.report.paper.sheets import Absent, Shown
+from domix.report.paper.typeset import Typeset, p_value, starts
+from domix.report.tables.claim import CLASSES, MIXTURES
+from domix.runtime.wording import MINUS
+
+NAME, TITLE = "sharing", "Does sharing predict what is read?"
+AMONG = {
+    CLASSES: "among the held-out classes of each model",
+    MIXTURES: "among the mixtures of each test domain",
+}
+WAYS = {"plain": "", "partial": ", at equal accuracy elsewhere"}
+WHY = (
+    "No analysis says what enough classes or mixtures share: have `sharing`, `circuits` or `cka` in the block analyses,"
+    " and run the report."
+)
+
+
+def figures(study: Collection) -> Shown:
+    """Return a figure for classes and one for mixtures: each score's correlation with accuracy."""
+    table = study.relations
+    whole = table[(table["left_out"] == "") & table["estimate"].notna()]
+    if whole.empty:
+        return [Absent(NAME, TITLE, WHY)]
+    return [_figure(study, rows, str(among)) for among, rows in whole.groupby("among", sort=False)]
+
+
+def _figure(study: Collection, rows: pd.DataFrame, among: str) -> Figure:
+    bars = [charts.Bar(r["score"] + WAYS[r["way"]], r["estimate"], r["low"], r["high"]) for _, r in rows.iterrows()]
+    caption = (
+        "Spearman's rank correlation of what a model shares between the test domain and the others with its accuracy"
+        f" on the held-out cells, {AMONG[among]}, with {study.confidence * 100:g} % intervals over test domains,"
+        f" {among} and seeds. Test domains: {', '.join(study.test_domains)}."
+    )
+    return Figure(f"{NAME}-{among}", TITLE, caption, caption, partial(_draw, bars, study.mark))
+
+
+def _draw(bars: Sequence[charts.Bar], mark: str, look: Look) -> matplotlib.figure.Figure:
+    no_relation = [charts.Mark(0.0, "no relation", (2, 3))]
+    figure = charts.forest(look, bars, no_relation, _printed, "Spearman's correlation", ticks=_ticks)
+    figure.text(0.995, 0.02, mark, color=look.hot, fontweight="bold", ha="right", va="bottom", fontsize=look.small)
+    return figure
+
+
+def relation_table(study: Collection) -> pd.DataFrame:
+    """Return how each score is correlated with accuracy, whole and with each test domain left out."""
+    return study.relations
+
+
+def typeset_relations(study: Collection, frame: pd.DataFrame) -> Typeset:
+    """Return the table of correlations."""
+    rows = [
+        [
+            row["score"],
+            row["among"],
+            "accuracy elsewhere" if row["way"] == "partial" else "",
+            row["left_out"],
+            _two(row["estimate"]),
+            "" if row["left_out"] else f"{_two(row['low'])} to {_two(row['high'])}",
+            p_value(row["p_holm"]),
+            f"{row['units']}" if row["units"] else "",
+        ]
+        for _, row in frame.iterrows()
+    ]
+    heads = ["shared", "among", "held fixed", "without", "correlation", "interval", "p (Holm)", "units"]
+    caption = (
+        "Spearman's rank correlation of what is shared between the test domain and the others with accuracy on the"
+        f" held-out cells, with {study.confidence * 100:g} % intervals; p corrected by Holm's method over the scores;"
+        " without: the same with one test domain left out."
+    )
+    right = [False] * 4 + [True] * 4
+    return Typeset(NAME, TITLE, caption, heads, right, rows, starts(list(frame["score"])))
+
+
+def _two(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:+.2f}"
+
+
+def _printed(value: float) -> str:
+    return _two(value).replace("-", MINUS)
+
+
+def _ticks(values: Sequence[float]) -> list[str]:
+    return [f"{value:g}".replace("-", MINUS) for value in values]
