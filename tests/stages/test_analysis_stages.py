@@ -17,7 +17,9 @@ from domix.analyses.cka import computation
 from domix.analyses.contract import RunInputs
 from domix.analyses.registry import analyses, find
 from domix.analyses.separation.settings import Settings
+from domix.project.analysing import analyse_run
 from domix.project.common import load_params
+from domix.runs import Run
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
@@ -194,6 +196,26 @@ def test_one_more_seed_computes_that_run_alone(params: Params, counted: list[str
     analyse.main(params, "cka")
     assert counted[2:] == ["natural-only-s1", "cg-low-s1"]
     assert runs_in(pd.read_parquet("artifacts/analysis/cka/cka.parquet")) == RUNS
+
+
+def test_a_run_that_was_analysed_while_others_trained_is_not_computed_again(params: Params, counted: list[str]) -> None:
+    """Of another mixture than circuits is asked for; leakage looks at all runs together."""
+    few = {name: params.analyses[name] for name in ("circuits", "cka", "leakage")}
+    analyse_run(replace(params, analyses=few), Run("clip", "cg-low", 1))
+    assert counted == ["cg-low-s1"]
+    assert not Path("artifacts/analysis").exists()
+    analyse.main(params, "cka")
+    assert counted[1:] == ["natural-only-s0", "natural-only-s1", "cg-low-s0"]
+    assert runs_in(pd.read_parquet("artifacts/analysis/cka/cka.parquet")) == RUNS
+
+
+def test_what_cannot_be_analysed_ahead_is_told_and_stops_nothing(
+    params: Params, counted: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    few = {"circuits": replace(params.analyses["circuits"], mixtures=None), "cka": params.analyses["cka"]}
+    analyse_run(replace(params, analyses=few), Run("clip", "cg-low", 1))
+    assert counted == ["cg-low-s1"]
+    assert any(record.message.startswith("circuits: ") for record in caplog.records)
 
 
 def test_other_embeddings_settings_or_code_are_computed_again(

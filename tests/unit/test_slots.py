@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -55,6 +56,10 @@ def runner(commands: list[Command], slots: int = 2, *, retries: int = 1, grace_s
 def python(folder: Path, name: str, code: str, *arguments: str, after: str | None = None) -> Command:
     words = (sys.executable, "-c", code, *arguments)
     return Command(name, words, folder, folder / "logs" / f"{name}.log", after=after)
+
+
+def spare(command: Command, **environment: str | None) -> Command:
+    return replace(command, spare=True, environment=environment)
 
 
 def wait_for(happened: Callable[[], object]) -> None:
@@ -180,3 +185,39 @@ def test_a_heartbeat_writes_seldom_but_ends_with_the_last_row(tmp_path: Path) ->
 def test_a_heartbeat_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text(json.dumps(1))
     Heartbeat(tmp_path / "file" / "run.json").params({"steps": 3})
+
+
+def test_a_spare_command_fills_a_slot_that_nothing_else_needs(tmp_path: Path) -> None:
+    """The second waits for a slot: when there is one, no other command is left."""
+    commands = [
+        spare(python(tmp_path, "first spare", NOTE)),
+        spare(python(tmp_path, "last spare", NOTE, after="long")),
+        python(tmp_path, "short", "import time; time.sleep(0.1)"),
+        python(tmp_path, "long", "import time; time.sleep(1.5)"),
+    ]
+    made = runner([commands[2], commands[3], *commands[:2]])
+    made.run()
+    states = {job.command.name: job.state for job in made.jobs}
+    assert states == {
+        "short": State.DONE,
+        "long": State.DONE,
+        "first spare": State.DONE,
+        "last spare": State.STOPPED,
+    }
+    first, long = (next(job for job in made.jobs if job.command.name == name) for name in ("first spare", "long"))
+    assert first.started > long.started
+    assert not (tmp_path / "logs" / "last spare.log").exists()
+
+
+def test_a_running_spare_command_is_waited_for(tmp_path: Path) -> None:
+    slow = "import time; time.sleep(1); print('whole', flush=True)"
+    made = runner([python(tmp_path, "short", NOTE), spare(python(tmp_path, "slow", slow))])
+    made.run()
+    assert made.jobs[1].state is State.DONE
+    assert "whole" in made.jobs[1].output()
+
+
+def test_a_command_may_be_without_a_variable_of_its_slot(tmp_path: Path) -> None:
+    made = runner([spare(python(tmp_path, "bare", NOTE), SLOT=None), python(tmp_path, "other", NOTE)])
+    made.run()
+    assert ["slot None" in job.output() for job in made.jobs] == [True, False]

@@ -25,7 +25,7 @@ from domix.runtime.kept import Kept
 from domix.runtime.processes.workers import process_pool
 from domix.runtime.settings import Settings
 from domix.runtime.tables import read_table, write_table
-from domix.study import Study
+from domix.study import Run, Study
 
 PACKAGES = ("numpy", "pandas", "scikit-learn", "umap-learn", "torch")  # whose versions may change a last digit
 
@@ -44,6 +44,17 @@ def analyse(analysis: Analysis, settings: Settings, inputs: StudyInputs, out: Pa
         if analysis.joint_tables:
             key = _common_key(analysis, settings) | _joint_key(analysis, settings, inputs)
             kept.give(key, folder, lambda home: _write(analysis.run_jointly(inputs, settings), home), what="analysis")
+
+
+def keep_run(analysis: Analysis, settings: Settings, inputs: StudyInputs, run: Run, kept: Kept) -> None:
+    """Make and keep the tables of one run, if the settings choose it: `analyse` finds them.
+
+    Raises:
+        DataError, ParameterError: as `analyse`.
+    """
+    if analysis.tables and analysis.chosen(settings, [run]):
+        mine = inputs.of_run(run)
+        _kept_run(analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(mine))
 
 
 def join_runs(parts: Sequence[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:

@@ -43,8 +43,9 @@ class Command:
     words: tuple[str, ...]
     folder: Path
     log: Path | None  # None: what it says goes where this process' own words go
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)  # None: without that variable
     after: str | None = None  # a command that must have ended before, well or badly
+    spare: bool = False  # to be run in a slot that no other command needs, while others run, else not at all
 
 
 class Verdict(Enum):
@@ -143,6 +144,7 @@ class Runner:
             while not all(job.ended for job in self.jobs):
                 self._look()
                 self._reap(stopping())
+                self._drop_spare()
                 if stopping():
                     deadline = deadline or time.monotonic() + self._grace_s
                     self._interrupt(kill=time.monotonic() > deadline)
@@ -161,6 +163,13 @@ class Runner:
             if free and self._ready(job):
                 self._launch(job, free.pop(0))
 
+    def _drop_spare(self) -> None:
+        """Give up what was to run beside others, once these have ended."""
+        if all(job.ended for job in self.jobs if not job.command.spare):
+            for job in self.jobs:
+                if job.state is State.WAITING:
+                    job.state = State.STOPPED
+
     def _ready(self, job: Job) -> bool:
         ended = {other.command.name for other in self.jobs if other.ended}
         waits = job.command.after is not None and job.command.after not in ended
@@ -176,10 +185,11 @@ class Runner:
                 log.write(f"--- {time.strftime('%F %T')} {title}: {' '.join(command.words)}\n".encode())
                 job.output_from = log.tell()
                 log.flush()
+            settings = {**self.environment, **slot.environment, **command.environment}
             job.process = subprocess.Popen(
                 command.words,
                 cwd=command.folder,
-                env={**self.environment, **slot.environment, **command.environment},
+                env={name: value for name, value in settings.items() if value is not None},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=None if log is None else subprocess.STDOUT,

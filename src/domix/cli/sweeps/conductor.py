@@ -14,7 +14,7 @@ from domix.cli.pipeline.lock_file import guarded, mend
 from domix.cli.sweeps.plan import RUNS, WAITING, Entry, Kind, Sweep, judge, reason, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import bring_up_to_date
-from domix.runtime.slots import Runner, Slot
+from domix.runtime.slots import Command, Runner, Slot
 
 
 class Conductor:
@@ -49,7 +49,7 @@ class Conductor:
         for study in sweep.studies:
             self._find_done(study.test_domain)
         ready = [entry for entry in sweep.of(*RUNS) if entry.state == "waiting"]
-        self._run(ready, sweep.slots, twins(ready))
+        self._run(ready, sweep.slots, twins(ready), spare=sweep.analyses_ahead(ready, self.environment))
         # Analyses take what threads they take alone, so that their last digits are those of a plain `dvc repro`.
         self._run(self._ready("analyse", after=("prepare", *RUNS)), [Slot(slot.name) for slot in sweep.slots])
         self._run(self._ready("report", after=("prepare", *RUNS, "analyse")), WHOLE_MACHINE)
@@ -76,17 +76,23 @@ class Conductor:
                 if changed is not None and not changed & set(entry.targets):
                     entry.state, entry.note = "done", "up to date"
 
-    def _run(self, entries: list[Entry], slots: Sequence[Slot], after: dict[str, str] | None = None) -> None:
+    def _run(
+        self,
+        entries: list[Entry],
+        slots: Sequence[Slot],
+        after: dict[str, str] | None = None,
+        spare: Sequence[Command] = (),
+    ) -> None:
         commands = [self.sweep.command(entry, (after or {}).get(entry.name)) for entry in entries]
         runner = Runner(
-            commands,
+            [*commands, *spare],
             slots,
             environment=self.environment,
             judge=judge,
             retries=self.retries,
             changed=self._changed,
         )
-        for entry, job in zip(entries, runner.jobs, strict=True):
+        for entry, job in zip(entries, runner.jobs, strict=False):
             entry.job = job
         self._changed()
         runner.run(stopping=lambda: bool(self.signals), tick=self.view.update)

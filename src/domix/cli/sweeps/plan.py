@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -136,6 +137,28 @@ class Sweep:
         told = {PROGRESS: str(self.heartbeat(entry))}
         words = (*entry.words, "--pull") if self.pull else entry.words
         return Command(entry.name, words, entry.folder, self.log(entry), told, after)
+
+    def analyses_ahead(self, runs: Sequence[Entry], environment: Mapping[str, str]) -> list[Command]:
+        """Return what may fill a core that no training needs: the analyses of runs that have been embedded.
+
+        They compute with as many threads as in their stages, which find what they kept. GPUs are left to trainings.
+        """
+        if self.until != "report" or any("CUDA_VISIBLE_DEVICES" in slot.environment for slot in self.slots):
+            return []
+        own = {name: environment.get(name) for slot in self.slots for name in slot.environment}
+        return [
+            Command(
+                f"{entry.name}, analysed",
+                (sys.executable, "-m", "domix.project.analysing", str(entry.mixture), str(entry.seed)),
+                entry.folder,
+                self.log(entry).with_suffix(".analysed.log"),
+                own,
+                after=entry.name,
+                spare=True,
+            )
+            for entry in runs
+            if entry.kind == "train"
+        ]
 
     def write(self, state: str) -> None:
         """Write sweep.json: what was asked, and what has become of each part. Paths are relative to the repository."""

@@ -1,0 +1,70 @@
+"""What the stage `analyse` is given, and the analyses of one run while others still train.
+
+`python -m domix.project.analysing <mixture> <seed>` makes the tables of one run that every analysis of params.yaml
+keeps for its stage, in one process: for a core that no training needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import AbstractContextManager
+
+from domix.analyses.contract import StudyInputs
+from domix.analyses.registry import find
+from domix.analyses.runner import keep_run
+from domix.project.common import ARTIFACTS, STATE, SUMMARY, load_params, original_root, reporting
+from domix.runs import CLIP, Run
+from domix.runtime.errors import DomixError, passing
+from domix.runtime.kept import Kept
+from domix.settings.params import Params
+from domix.settings.shared import shared_of
+from domix.study import list_runs, read_study
+
+logger = logging.getLogger(__name__)
+
+
+def study_inputs(params: Params) -> StudyInputs:
+    """Return what the analyses of a study may read.
+
+    Raises:
+        DataError: the mixtures' summary is missing or damaged.
+    """
+    return StudyInputs(
+        study=read_study(SUMMARY, list_runs(params.mixtures, params.seeds)),
+        sources=tuple(params.sources),
+        artifacts=ARTIFACTS,
+        cache=original_root() / STATE,
+        shared=shared_of(params),
+    )
+
+
+def kept_tables() -> Kept:
+    """Return where the tables of runs are kept, for all copies of the repository."""
+    return Kept(original_root() / STATE / "analyses")
+
+
+def passing_settings(params: Params, name: str) -> AbstractContextManager[None]:
+    """Name the keys of what an analysis is given, where one of them is wrong."""
+    keys = {field: f"analyses.{name}.{field}" for field in type(params.analyses[name]).model_fields}
+    return passing(indices=ARTIFACTS / "shards", data=ARTIFACTS / "shards", **keys)
+
+
+def analyse_run(params: Params, run: Run) -> None:
+    """Make and keep a run's tables of every analysis; what an analysis cannot do, its stage will tell.
+
+    Raises:
+        DataError: as `study_inputs`.
+    """
+    inputs = study_inputs(params)
+    for name, settings in params.analyses.items():
+        try:
+            keep_run(find(name), settings, inputs, run, kept_tables())
+        except DomixError as error:
+            logger.warning("%s: %s", name, error)
+
+
+if __name__ == "__main__":
+    with reporting("analysing"):
+        mixture, seed = sys.argv[1:]
+        analyse_run(load_params(), Run(CLIP, mixture, int(seed)))
