@@ -14,6 +14,7 @@ from domix.analyses.contract import StudyInputs
 from domix.analyses.registry import find
 from domix.analyses.runner import keep_run
 from domix.project.common import ARTIFACTS, STATE, SUMMARY, load_params, original_root, reporting
+from domix.project.threads import spin_briefly
 from domix.runs import CLIP, Run
 from domix.runtime.errors import DomixError, passing
 from domix.runtime.kept import Kept
@@ -65,6 +66,7 @@ def analyse_run(params: Params, run: Run) -> None:
 
 
 if __name__ == "__main__":
+    spin_briefly()  # before anything imports torch
     with reporting("analysing"):
         mixture, seed = sys.argv[1:]
         analyse_run(load_params(), Run(CLIP, mixture, int(seed)))
