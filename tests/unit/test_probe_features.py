@@ -79,6 +79,13 @@ def test_a_constant_dimension_gives_no_nan(value: float) -> None:
     assert std[0] != 1 and std[2] != 1
 
 
+def test_a_dimension_that_varies_by_rounding_alone_is_not_blown_up() -> None:
+    array = numbers(9000, 2)
+    array[:, 1] = np.where(array[:, 0] > 0, np.nextafter(np.float32(3.3), np.float32(4)), np.float32(3.3))
+    assert standardisation(array)[1][1] == 1
+    assert standardisation(array * np.float32(1e-12))[1][0] < 1e-10
+
+
 def test_features_that_are_not_finite_are_named() -> None:
     array = numbers(5000, 3)
     array[4999, 2] = np.inf
