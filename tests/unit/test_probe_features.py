@@ -16,6 +16,7 @@ from domix.ood.probes.features import (
     StoreFeatures,
     feature_blocks,
     few_shot_rows,
+    require_finite,
     shard_order,
     standardisation,
 )
@@ -92,6 +93,13 @@ def test_features_that_are_not_finite_are_named() -> None:
     array[4321, 1] = np.nan
     with pytest.raises(DataError, match=r"^the features of image 4321 are not finite: "):
         standardisation(array)
+    array[4321, 1] = 0
+    with pytest.raises(DataError, match=r"^the features of image 4999 are not finite: "):
+        standardisation(array)
+    require_finite(np.full((4, 4), 3e38, np.float32))  # whose sum is not
+    for pair in ([np.inf, -np.inf], [0, np.nan]):
+        with pytest.raises(DataError, match=r"^the features of image 7 are not finite: "):
+            require_finite(np.array([pair], np.float32), 7)
     with pytest.raises(DataError, match=r"^one image has no deviation"):
         standardisation(array[:1])
 
