@@ -38,11 +38,17 @@ def test_there_are_such_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "printed"), [("encoders", "attnpool"), ("sae", "tensor("), ("sharing", "mpct_shared@20")]
+    ("page", "printed"),
+    [
+        ("encoders", "attnpool"),
+        ("sae", "tensor("),
+        ("sharing", "mpct_shared@20"),
+        ("ood-probes", "(400, 5)"),
+    ],
 )
 def test_the_example_of_a_page_runs(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    code = text.split("```python\n", 1)[1].split("```", 1)[0]
+    code = text.rsplit("```python\n", 1)[1].split("```", 1)[0]
     names: dict[str, object] = {}
     exec(compile(code, f"docs/{page}.md", "exec"), names)
     assert printed in capsys.readouterr().out

@@ -58,6 +58,16 @@ def test_domain_free_is_the_complement_in_order():
     assert len(rendered("domain-free")) == 76
 
 
+def test_the_five_templates_of_plp_in_its_order():
+    assert rendered("plp") == [
+        "a photo of a lion.",
+        "a blurry photo of a lion.",
+        "a photo of many lion.",
+        "a photo of the large lion.",
+        "a photo of the small lion.",
+    ]
+
+
 def test_a_class_that_is_called_as_a_domain_changes_no_set():
     assert len(render_prompts("domain-only", ["sketch pad"])[0]) == 10
     assert len(render_prompts("domain-free", ["paintings"])[0]) == 76
@@ -73,7 +83,9 @@ def test_several_templates_of_the_users_own_in_their_order():
 
 @pytest.mark.parametrize("spec", ["imagenet", ["a photo of a {}", "imagenet"], ["clip"]])
 def test_other_words_are_refused(spec: str | list[str]):
-    with pytest.raises(ParameterError, match=r"one of clip, openai, domain-only, domain-free, or sentences") as caught:
+    with pytest.raises(
+        ParameterError, match=r"one of clip, openai, domain-only, domain-free, plp, or sentences"
+    ) as caught:
         templates(spec)
     assert repr("clip" if spec == ["clip"] else "imagenet") in str(caught.value)
 

@@ -2,7 +2,8 @@
 
 The set `clip` is the study's: OpenAI's 80 ImageNet templates in open_clip's order, and six that name the domains which
 those 80 leave out. `domain-only` keeps those of it that name a domain of drawings, as the reference study's option
-`--domain_invariant` does, and `domain-free` keeps the others, as that option's name says.
+`--domain_invariant` does, and `domain-free` keeps the others, as that option's name says. `plp` are the five of PLP
+("Adapting CLIP Models for Out-of-Distribution Detection", TMLR 2024).
 """
 
 from __future__ import annotations
@@ -22,14 +23,21 @@ DOMAIN_TEMPLATES = (
     "a quickdraw of the {}.",
     "a quickdraw of a {}.",
 )
-SETS = ("clip", "openai", "domain-only", "domain-free")
+PLP_TEMPLATES = (
+    "a photo of a {}.",
+    "a blurry photo of a {}.",
+    "a photo of many {}.",
+    "a photo of the large {}.",
+    "a photo of the small {}.",
+)
+SETS = ("clip", "openai", "domain-only", "domain-free", "plp")
 
 
 def templates(spec: str | Sequence[str]) -> list[Template]:
     """Return the templates that `spec` asks for.
 
-    `spec` is a set's name (clip: 86 templates, openai: 80, domain-only: 10, domain-free: 76), or one sentence with {}
-    where the class stands, or several.
+    `spec` is a set's name (clip: 86 templates, openai: 80, domain-only: 10, domain-free: 76, plp: 5), or one sentence
+    with {} where the class stands, or several.
 
     Raises:
         ParameterError: `spec` is none of these.
@@ -59,6 +67,8 @@ def render_prompts(spec: str | Sequence[str], class_texts: list[str]) -> list[li
 
 
 def _named(name: str) -> list[Template]:
+    if name == "plp":
+        return [_fill(text) for text in PLP_TEMPLATES]
     from open_clip import OPENAI_IMAGENET_TEMPLATES  # here: it brings torch, which most stages do without
 
     if name == "openai":

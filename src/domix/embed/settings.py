@@ -23,7 +23,7 @@ class PublicModel(Settings):
     )
 
 
-TEMPLATE_SETS = ("clip", "openai", "domain-only", "domain-free")
+TEMPLATE_SETS = ("clip", "openai", "domain-only", "domain-free", "plp")
 
 
 class Embed(Settings):
@@ -33,7 +33,7 @@ class Embed(Settings):
     templates: str | list[str] = Field(
         description=(
             "prompt templates: clip (OpenAI's 80 and six more), openai (the 80), domain-only (those of clip that name a"
-            " domain), domain-free (the others), or sentences of your own with {} for the class"
+            " domain), domain-free (the others), plp (five of photos), or sentences of your own with {} for the class"
         ),
     )
     checkpoints: bool = Field(description="embed the checkpoints that a training kept, too: learning curves")
