@@ -221,6 +221,7 @@ class Analysis:
         plots: the tables behind `dvc plots`.
         section_settings: those that the section alone reads: a change of them computes nothing.
         one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
+        sets: from the settings, the evaluation sets whose images a run's computation reads (`artifacts/shards/sets`).
 
     Settings with a field `mixtures` (names, or None for all) choose the runs: those of other mixtures have no rows, and
     mixtures that the study lacks are left out.
@@ -236,6 +237,7 @@ class Analysis:
     plots: Mapping[str, TableSchema] = field(default_factory=dict)
     section_settings: tuple[str, ...] = ()
     one_thread: bool = False
+    sets: Callable[[Any], Sequence[str]] = lambda settings: ()
 
     @property
     def computation(self) -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings, RunInputs, StudyInputs
 from domix.analyses.results import FACTS
+from domix.data.store.index import digest_of_source
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
 from domix.runtime.kept import Kept
@@ -64,7 +65,9 @@ def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs,
     if not runs:
         return {Path(schema.path).stem: schema.empty() for schema in analysis.written()[: len(analysis.tables)]}
     common = _common_key(analysis, settings)
-    work = [(run, common | _run_key(run)) for run in runs]
+    sets = {name: inputs.artifacts / "shards" / "sets" / name for name in analysis.sets(settings)}
+    images = {name: digest_of_source(shards) for name, shards in sets.items() if shards.is_dir()}
+    work = [(run, common | _run_key(run) | ({"sets": images} if images else {})) for run in runs]
     make = partial(_kept_run, analysis, settings, kept)
     missing = [(run, key) for run, key in work if not kept.has(key)]
     if analysis.one_thread and len(missing) > 1:
