@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from domix.analyses.adversarial.perturbation import adversarial_images, perturb, quantised, roughness
+from domix.analyses.adversarial.settings import Settings
 from domix.encoders.encoder import classifier_encoder
 from domix.encoders.preprocess import square
 
@@ -82,6 +83,18 @@ def test_the_references_loop(model: nn.Module, weight: float, steps: int, lr: fl
     assert found.min() >= 0 and found.max() <= 1
     alike = [F.cosine_similarity(model(norm(some)), model(norm(x))).mean() for some in (y, found)]
     assert alike[1] > alike[0] + 1e-4
+
+
+def test_the_references_numbers_are_the_defaults(model: nn.Module) -> None:
+    y, x = images(4, count=2)
+    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(7), dtype=y.dtype)
+    wanted = reference(model, y, x, noise, 1e-3, 250, 5000.0)
+    found = adversarial_images(lambda pixels: model(norm(pixels)), y, x, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(found, wanted.clamp(0, 1), rtol=0, atol=1e-12)
+    torch.manual_seed(7)
+    assert torch.equal(adversarial_images(lambda pixels: model(norm(pixels)), y, x), found)
+    asked = Settings()
+    assert (asked.steps, asked.lr, asked.smoothness, asked.ood) == (250, 1e-3, 5000.0, None)
 
 
 def test_roughness_is_the_mean_square_of_forward_differences() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from domix.analyses.adversarial import files
-from domix.analyses.adversarial.computation import run
+from domix.analyses.adversarial.computation import _detection, run
 from domix.analyses.adversarial.draw import draw_images
 from domix.analyses.adversarial.perturbation import adversarial_images, budgets, quantised
 from domix.analyses.adversarial.section import amplified, section
@@ -34,6 +35,7 @@ from domix.runs import Run
 from domix.runtime import settings as of_settings
 from domix.runtime.errors import DataError, Interrupted, ParameterError
 from domix.runtime.files import write_json
+from domix.runtime.wording import percent
 from domix.study import Study
 from tests.fakes import save_embeddings
 from tests.tiny import CONFIG, WORDS, _write_mixture, write_project
@@ -208,6 +210,26 @@ def test_a_run_gives_pairs_detection_and_examples(inputs: RunInputs) -> None:
     ]
 
 
+def test_differences_are_of_the_same_draws() -> None:
+    generator = np.random.default_rng(0)
+    scores = {("known", bank): generator.normal(0.5, 1, 60) for bank in ("all", "without")}
+    scores |= {(what, bank): generator.normal(0, 1, 12) for what in ("source", "patchy") for bank in ("all", "without")}
+    scores |= {("smooth", bank): scores["source", bank] for bank in ("all", "without")}  # as if nothing had changed
+    found = _detection(scores, of_settings.replace(FEW, resamples=400), 0.9).set_index(["variant", "images", "bank"])
+    reach = 1 - 0.05 ** (1 / 12)  # all resamples of the difference are 0: an exact bound, of twelve images
+    assert found.loc[("smooth", "difference", "all"), ["auroc", "low", "high"]].tolist() == pytest.approx(
+        [0, -reach, reach]
+    )
+    moved = found.loc[("patchy", "difference", "without")]
+    assert moved["auroc"] == pytest.approx(
+        auroc(scores["known", "without"], scores["patchy", "without"])
+        - auroc(scores["known", "without"], scores["source", "without"])
+    )
+    assert moved["low"] < moved["auroc"] < moved["high"]
+    narrow = _detection(scores, of_settings.replace(FEW, resamples=400), 0.5).set_index(["variant", "images", "bank"])
+    assert narrow.loc[("patchy", "difference", "without"), "low"] > moved["low"]
+
+
 def images_of(inputs: RunInputs, settings: Settings) -> dict[str, Tensor]:
     drawn = draw_images(inputs, settings)
     assert drawn is not None
@@ -322,11 +344,18 @@ def test_the_section_shows_what_was_found(inputs: RunInputs) -> None:
     assert found.metrics["tiny.smooth.linf"] == pytest.approx(medians.loc["smooth", "linf"], abs=1e-4)
     text = found.parts[0].text
     assert "a sketch image of a class that was held out in that style" in text and "5 such images" in text
-    assert f'<td data-value="{medians.loc["patchy", "psnr"]}">{medians.loc["patchy", "psnr"]:.1f}</td>' in text
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in text.split("<tr>")[2:]]
+    medians = tables["pairs"].groupby("variant")[["psnr", "linf", "l2", "cosine_before", "cosine_after"]].median()
+    for row, variant in zip(cells, ("smooth", "patchy"), strict=True):
+        psnr, linf, *others = medians.loc[variant]
+        assert row[:6] == [variant, f"{psnr:.1f}", f"{255 * linf:.0f}", *(f"{value:.2f}" for value in others)]
+        shown = [detection[variant, bank, what] for bank in ("all", "without") for what in ("original", "adversarial")]
+        assert row[6:] == [percent(value) for value in shown]
     drawn = page.svg(found.parts[0].figures["tiny"])
     for words in ("as it was", "patchy, no targets"):
         assert f">{words}</text>" in drawn
-    assert f">{100 * detection['patchy', 'all', 'adversarial']:.1f}</text>" in drawn
+    for variant, bank in (("patchy", "all"), ("smooth", "without")):
+        assert f">{100 * detection[variant, bank, 'adversarial']:.1f}</text>" in drawn
     pairs = page.svg(found.parts[1].figures["tiny"])
     assert pairs.count("<image ") == 2 * 6  # the first seed's alone
     without = tables | {"examples": tables["examples"].iloc[:0]}

@@ -61,9 +61,9 @@ def open_images(model: RunModel, drawn: Draw, source: str, settings: Settings) -
     """
     home = model.context.cache / "adversarial"
     key = _key(model, drawn, source, settings)
+    states = home / "states" / digest_of(**key)
 
     def make(folder: Path) -> None:
-        states = home / "states" / digest_of(**key)
         with explain(states):
             states.mkdir(parents=True, exist_ok=True)
         for start in range(0, drawn.pairs, settings.batch):
@@ -74,9 +74,9 @@ def open_images(model: RunModel, drawn: Draw, source: str, settings: Settings) -
         for name in [_name(what, number) for what in KINDS for number in range(drawn.pairs)]:
             shutil.copyfile(states / name, folder / name)
         write_table(folder / TABLE, pairs_table(drawn, source))
-        shutil.rmtree(states)
 
     folder = Kept(home).open(key, make, what="adversarial images")
+    shutil.rmtree(states, ignore_errors=True)  # only now that all are kept
     log.info("the adversarial images of %s lie in %s", model.folder.name, folder)
     return {what: _read(folder, what, drawn.pairs) for what in KINDS}
 
