@@ -348,7 +348,12 @@ def test_the_section_shows_what_was_found(inputs: RunInputs) -> None:
     medians = tables["pairs"].groupby("variant")[["psnr", "linf", "l2", "cosine_before", "cosine_after"]].median()
     for row, variant in zip(cells, ("smooth", "patchy"), strict=True):
         psnr, linf, *others = medians.loc[variant]
-        assert row[:6] == [variant, f"{psnr:.1f}", f"{255 * linf:.0f}", *(f"{value:.2f}" for value in others)]
+        assert row[:6] == [
+            variant,
+            f"{psnr:.1f}",
+            f"{255 * linf:.0f}",
+            *(f"{value:.2f}".replace("-", "\u2212") for value in others),
+        ]
         shown = [detection[variant, bank, what] for bank in ("all", "without") for what in ("original", "adversarial")]
         assert row[6:] == [percent(value) for value in shown]
     drawn = page.svg(found.parts[0].figures["tiny"])
