@@ -41,6 +41,8 @@ def test_there_are_such_blocks() -> None:
     ("page", "printed"),
     [
         ("encoders", "attnpool"),
+        ("adversarial", "psnr"),
+        ("correlation", "0."),
         ("sae", "tensor("),
         ("sharing", "mpct_shared@20"),
         ("ood-probes", "(400, 5)"),
