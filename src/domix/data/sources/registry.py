@@ -9,7 +9,7 @@ from functools import partial
 from domix.data.sources.contract import Source
 from domix.data.sources.corpus import Corpus
 from domix.data.sources.domainnet import DomainNet
-from domix.data.sources.emoji import Emoji
+from domix.data.sources.emoji import Emoji, EmojiOod
 from domix.data.sources.folder import Tree
 from domix.data.sources.imagenet import ImageNet
 from domix.data.sources.imagenet_captions import ImageNetCaptions
@@ -23,6 +23,7 @@ def registry() -> dict[str, Callable[[], Source]]:
     """Return the sources that Domix knows by name. Adding one: docs/adding-a-source.md."""
     return {
         "emoji": Emoji,
+        "emoji-ood": EmojiOod,
         "domainnet": DomainNet,
         "imagenet": ImageNet,
         "imagenet-captions": ImageNetCaptions,
