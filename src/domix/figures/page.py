@@ -113,7 +113,9 @@ class _Writer:
         found = {name: element.attrib[name] for name in KEPT if name in element.attrib}
         if tag in ("path", "clipPath") and "id" in element.attrib:
             found["id"] = self._id(element.attrib["id"])
-        if HREF in element.attrib:
+        if tag == "image":
+            found["href"] = "".join(element.attrib[HREF].split())  # the image's own bytes
+        elif HREF in element.attrib:
             found["href"] = f"#{self._id(element.attrib[HREF][1:])}"
         if link := _LINK.match(element.get("clip-path", "")):
             found["clip-path"] = f"url(#{self._id(link[1])})"

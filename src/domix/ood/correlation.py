@@ -1,0 +1,221 @@
+"""How far one number of a set of models tells another: R^2, slope and correlations, with intervals.
+
+For ID accuracy (by neighbours, zero-shot or by a probe) against AUROC over models (Adaloglou et al. 2024, figure 1),
+and as well for a signature of models against their effective robustness, or for a study's mixtures and checkpoints.
+
+    slope     of the line y = slope x + intercept, by least squares
+    r2        share of the variance of y that the line explains: the square of Pearson's correlation
+    spearman  Pearson's correlation of the ranks, of equal values the mean rank
+
+Intervals are percentiles over resamples: other models of the kind (drawn with replacement), other images for the same
+models, or both. Noise of few images lowers a correlation, and resampled images add as much again: an interval over
+images lies rather too low.
+
+Shapes: M models, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from domix.runtime.errors import DataError
+from domix.runtime.seeds import numpy_generator
+
+Floats = NDArray[np.float64]
+STATISTICS = ("r2", "slope", "intercept", "pearson", "spearman")
+LEAST = 3  # models: through two every line is perfect
+DRAWN = 5  # models of which resamples say something: of three or four most are the models themselves, or have no line
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """An estimate, and its interval by what was resampled: `models`, `images`, `both`; NaN where nothing can be said.
+
+    Those of images are there if values of resampled images were given.
+    """
+
+    estimate: float
+    intervals: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How two numbers of M models go together.
+
+    Attributes:
+        statistics: each of STATISTICS.
+        without: the estimates with each family of models left out, by family; NaN where too few models are left.
+        models: how many there are.
+    """
+
+    statistics: Mapping[str, Resampled]
+    without: Mapping[str, Mapping[str, float]]
+    models: int
+
+    def expected(self, x: ArrayLike) -> Floats:
+        """Return what the line says at x."""
+        slope, intercept = (self.statistics[name].estimate for name in ("slope", "intercept"))
+        return slope * np.asarray(x, dtype=np.float64) + intercept
+
+
+def correlate(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    families: Sequence[str] | None = None,
+    x_images: ArrayLike | None = None,
+    y_images: ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Correlation:
+    """Correlate two numbers of models.
+
+    Args:
+        x: of each model [M].
+        y: likewise.
+        families: of each model [M], each of which is left out in turn: models of one kind resemble each other.
+        x_images: x on resampled images [B, M], the same draw of images for all models of a row. None: x is held.
+        y_images: likewise of y, row by row from the draws of `x_images` where both are of the same images.
+        confidence: of the intervals.
+        resamples: of the models; with values of resampled images as many as these.
+        seed: of the draws of models.
+
+    Raises:
+        DataError: there are fewer than three models, a value is not finite, all x are equal, or arrays do not fit.
+    """
+    across, up = _values(x, "x"), _values(y, "y")
+    count = len(across)
+    if len(up) != count or (families is not None and len(families) != count):
+        sizes = f"{count} x, {len(up)} y" + ("" if families is None else f", {len(families)} families")
+        raise DataError(f"there are {sizes}: give one of each for every model")
+    if count < LEAST:
+        raise DataError(f"a correlation needs at least {LEAST} models, but there are {count}: add models")
+    if np.ptp(across) == 0:
+        raise DataError(f"all {count} models have the same x, {across[0]:.4g}: a correlation needs two that differ")
+    by_images = _images(x_images, y_images, across, up)
+    draws = {} if by_images is None else {"images": by_images}
+    number = resamples if by_images is None else len(by_images[0])
+    drawn = numpy_generator(seed, "correlation").integers(count, size=(number, count))
+    draws["models"] = (across[drawn], up[drawn])
+    if by_images is not None:
+        draws["both"] = (np.take_along_axis(by_images[0], drawn, 1), np.take_along_axis(by_images[1], drawn, 1))
+    few = [] if count >= DRAWN else ["models", "both"]
+    found = {what: _intervals(lines(*values), confidence, what in few) for what, values in draws.items()}
+    estimates = _estimates(across, up)
+    return Correlation(
+        {name: Resampled(estimates[name], {what: ends[name] for what, ends in found.items()}) for name in STATISTICS},
+        {} if families is None else _without(across, up, np.asarray(families, dtype=object)),
+        count,
+    )
+
+
+def lines(x: Floats, y: Floats) -> dict[str, Floats]:
+    """Return STATISTICS of each row of x and y [B, M], by name, each [B].
+
+    NaN where a row's x are all equal; of correlations also where its y are, or where it has fewer than three points
+    that differ, through which every line is perfect.
+    """
+    dx, dy = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    pearson = _cosine(dx, dy)
+    varied = np.ptp(x, axis=1) > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = np.where(varied, (dx * dy).sum(axis=1) / (dx**2).sum(axis=1), np.nan)
+    ranks = [scipy.stats.rankdata(values, axis=1) - (x.shape[1] + 1) / 2 for values in (x, y)]
+    enough = _distinct(x, y) >= LEAST
+    return {
+        "r2": np.where(enough, pearson**2, np.nan),
+        "slope": np.where(enough, slope, np.nan),
+        "intercept": np.where(enough, y.mean(axis=1) - slope * x.mean(axis=1), np.nan),
+        "pearson": np.where(enough, pearson, np.nan),
+        "spearman": np.where(enough, _cosine(*ranks), np.nan),
+    }
+
+
+def band(
+    x: ArrayLike, y: ArrayLike, at: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Return between which values the line lies at places `at` [X] for other draws of models; NaN of fewer than five.
+
+    The draws are those of `correlate`.
+    """
+    across, up, places = _values(x, "x"), _values(y, "y"), np.asarray(at, dtype=np.float64)
+    if len(across) < DRAWN:
+        return np.full(places.shape, np.nan), np.full(places.shape, np.nan)
+    drawn = numpy_generator(seed, "correlation").integers(len(across), size=(resamples, len(across)))
+    found = lines(across[drawn], up[drawn])
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(found["slope"][:, None] * places + found["intercept"][:, None], [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def _values(values: ArrayLike, what: str) -> Floats:
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1:
+        raise DataError(f"{what} is of the shape {found.shape}: give one number a model")
+    if not np.isfinite(found).all():
+        place = int(np.flatnonzero(~np.isfinite(found))[0])
+        raise DataError(f"{what} of model {place} is {found[place]}: leave the model out, or mend the number")
+    return found
+
+
+def _images(
+    x_images: ArrayLike | None, y_images: ArrayLike | None, x: Floats, y: Floats
+) -> tuple[Floats, Floats] | None:
+    """Return both numbers on resampled images [B, M]; None where neither was given."""
+    given = [None if values is None else np.asarray(values, dtype=np.float64) for values in (x_images, y_images)]
+    known = [values for values in given if values is not None]
+    if not known:
+        return None
+    shape = (len(known[0]), len(x))
+    if any(values.shape != shape for values in known):
+        shapes = " and ".join(str(values.shape) for values in known)
+        raise DataError(f"values of resampled images are of the shape {shapes}: give [resamples, {len(x)} models]")
+    if not all(np.isfinite(values).all() for values in known):
+        raise DataError("values of resampled images are not all finite: leave these resamples out, of x and y")
+    first, second = (
+        np.broadcast_to(held, shape) if values is None else values for values, held in zip(given, (x, y), strict=True)
+    )
+    return first, second
+
+
+def _estimates(x: Floats, y: Floats) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in lines(x[None], y[None]).items()}
+
+
+def _intervals(found: Mapping[str, Floats], confidence: float, few: bool) -> dict[str, tuple[float, float]]:
+    tail = (1 - confidence) / 2
+    ends = {}
+    for name, values in found.items():
+        known = values[np.isfinite(values)]
+        low, high = (np.nan, np.nan) if few or len(known) == 0 else np.quantile(known, [tail, 1 - tail])
+        ends[name] = (float(low), float(high))
+    return ends
+
+
+def _without(x: Floats, y: Floats, families: NDArray[np.object_]) -> dict[str, dict[str, float]]:
+    found = {}
+    for family in dict.fromkeys(families.tolist()):
+        left = families != family
+        enough = left.sum() >= LEAST
+        found[str(family)] = _estimates(x[left], y[left]) if enough else dict.fromkeys(STATISTICS, float("nan"))
+    return found
+
+
+def _cosine(x: Floats, y: Floats) -> Floats:
+    """Return the cosine of each row of x and y, NaN where one is all zeros but for rounding."""
+    sizes = [np.sqrt((values**2).sum(axis=1)) for values in (x, y)]
+    varied = (np.ptp(x, axis=1) > 0) & (np.ptp(y, axis=1) > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(varied, (x * y).sum(axis=1) / (sizes[0] * sizes[1]), np.nan).clip(-1, 1)
+
+
+def _distinct(x: Floats, y: Floats) -> NDArray[np.int64]:
+    """Return how many different points each row has."""
+    points = np.sort(x + 1j * y, axis=1)
+    return 1 + (np.diff(points, axis=1) != 0).sum(axis=1)
