@@ -75,7 +75,7 @@ def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs,
     if not runs:
         return {Path(schema.path).stem: schema.empty() for schema in analysis.written()[: len(analysis.tables)]}
     common = _common_key(analysis, settings)
-    work = [(run, common | _run_key(run)) for run in runs]
+    work = [(run, common | _run_key(run, sets=analysis.reads_sets)) for run in runs]
     make = partial(_kept_run, analysis, settings, kept)
     missing = [(run, key) for run, key in work if not kept.has(key)]
     if analysis.one_thread and len(missing) > 1:
@@ -112,13 +112,15 @@ def _common_key(analysis: Analysis, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _run_key(inputs: RunInputs) -> dict[str, Any]:
+def _run_key(inputs: RunInputs, *, sets: bool) -> dict[str, Any]:
     """Return what a run's tables hang on: the study without its other runs, and the embeddings' files.
 
-    These name the model and the images by digest, so they stand for the encoder and its activations as well.
+    These name the model and the images by digest, so they stand for the encoder and its activations as well. With
+    `sets` the files of further sets count, too.
     """
-    files = sorted(path for path in inputs.embeddings_folder.glob("*") if path.is_file())
-    digests = {path.name: sha256_file(path) for path in files}
+    folder = inputs.embeddings_folder
+    found = [*folder.glob("*"), *(folder.glob("sets/*/*") if sets else ())]
+    digests = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(found) if path.is_file()}
     return {"study": _facts_of(inputs.study), "embeddings": digests}
 
 
