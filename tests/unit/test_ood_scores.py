@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from domix.ood.metrics import auroc
 from domix.ood.scores.gaussian import mahalanobis, relative_mahalanobis
 from domix.ood.scores.logits import energy, gen, l1, max_logit, msp, negative_entropy, negative_perplexity
 from domix.ood.scores.neighbours import METRICS, knn
 from domix.ood.scores.prototypes import max_cosine, mcm
-from domix.ood.scores.registry import SCORES, compute_score
+from domix.ood.scores.registry import INPUTS, SCORES, compute_score, find_score, score
+from domix.runtime.errors import DataError, ParameterError
 
 LOGITS = np.random.default_rng(0).normal(0, 4, (700, 13)).astype(np.float32)
 BANK = np.random.default_rng(1).normal(0.5, 1, (400, 12)) * np.linspace(0.5, 2, 12)
@@ -85,8 +87,102 @@ def test_mcm_is_msp_of_cosines() -> None:
     assert np.allclose(max_cosine(FEATURES, BANK[:9]), cosine.max(1).values)
 
 
-def test_every_score_is_computed_by_name() -> None:
-    inputs = {"logits": LOGITS, "features": FEATURES, "bank": BANK, "labels": LABELS, "prototypes": BANK[:9]}
-    for name, found in SCORES.items():
-        if set(found.needs) <= set(inputs):
-            assert np.isfinite(compute_score(name, inputs)).all()
+def everything(images: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    weight, bias = rng.normal(0, 0.3, (5, 12)), rng.normal(0, 0.3, 5)
+    features = np.abs(FEATURES[:images])
+    given = {"logits": features @ weight.T + bias, "features": features, "bank": np.abs(BANK), "labels": LABELS}
+    return given | {"weight": weight, "bias": bias, "prototypes": weight, "negatives": rng.normal(size=(7, 12))}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_score_is_computed_by_name_alike_for_one_image_and_many(name: str) -> None:
+    assert set(SCORES[name].needs) <= set(INPUTS) and SCORES[name].source
+    many, one = compute_score(name, everything(90)), compute_score(name, everything(1))
+    assert many.shape == (90,) and many.dtype == np.float64 and np.isfinite(many).all()
+    assert one == pytest.approx(many[:1], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(SCORES) - {"react", "ash", "scale", "she"}))
+def test_images_like_those_of_training_score_higher(name: str) -> None:
+    """No claim about methods: clusters around prototypes, and foreign images with nothing in common with them."""
+    rng = np.random.default_rng(0)
+    centres = 3 * np.eye(8)[:4]
+    labels = np.arange(400) % 4
+    bank, inside = (centres[labels] + rng.normal(0, 0.3, (400, 8)) for _ in range(2))
+    inside, outside = inside[:100], rng.normal(0, 0.2, (100, 8)) + 4 * np.eye(8)[5]
+    given = {"bank": bank, "labels": labels, "weight": centres, "bias": np.zeros(4), "prototypes": centres}
+    found = [
+        compute_score(name, {**given, "negatives": np.eye(8)[4:], "features": rows, "logits": rows @ centres.T})
+        for rows in (inside, outside)
+    ]
+    assert auroc(*found) > 0.9
+
+
+def test_a_score_is_a_function_with_a_decorator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domix.ood.scores.registry.SCORES", found := {})
+
+    @score("length", source="a test")
+    def length(features: np.ndarray, *, power: float = 1.0) -> np.ndarray:
+        return np.linalg.norm(features, axis=1) ** power
+
+    assert found["length"].needs == ("features",) and found["length"].options == {"power": 1.0}
+    assert compute_score("length", {"features": np.ones((1, 4))}, power=2.0) == pytest.approx([4.0])
+    with pytest.raises(ValueError, match="is there twice, or needs what is no input"):
+        score("length", source="a test")(length)
+    with pytest.raises(ValueError, match="needs what is no input: \\['x'\\]"):
+        score("other", source="a test")(lambda x: x)
+
+
+def test_requests_that_cannot_be_met_are_told() -> None:
+    with pytest.raises(ParameterError, match=r"^there is no score 'mahalanbis': did you mean mahalanobis\?$"):
+        find_score("mahalanbis")
+    with pytest.raises(ParameterError, match=r"^there is no score 'zzz': known here: mahalanobis, "):
+        find_score("zzz")
+    with pytest.raises(DataError, match=r"^the score mcm needs prototypes, which is not given$"):
+        compute_score("mcm", {"features": FEATURES})
+    with pytest.raises(ParameterError, match=r"^the score msp has no option 'k'; its options: temperature$"):
+        compute_score("msp", {"logits": LOGITS}, k=3)
+    with pytest.raises(ParameterError, match=r"^temperature is 0: give a number above 0$"):
+        energy(LOGITS, temperature=0)
+    with pytest.raises(ParameterError, match=r"^gamma is nan: give a number above 0$"):
+        gen(LOGITS, gamma=np.nan)
+    with pytest.raises(ParameterError, match=r"^there is no metric 'cosine', but cos-sim, temp-cos-sim, sim, BC, l1"):
+        knn(FEATURES, BANK, metric="cosine")
+    with pytest.raises(DataError, match=r"^the bank has 400 images and 401 neighbours are asked for: lower k$"):
+        knn(FEATURES, BANK, k=401)
+    with pytest.raises(DataError, match=r"^the bank has 0 images, the image itself left out, and 1 neighbours"):
+        knn(FEATURES[:1], FEATURES[:1], k=-1, exclude_self=True)
+    with pytest.raises(DataError, match=r"^the features have 11 dimensions, the bank's 12: give them of one encoder$"):
+        mahalanobis(FEATURES[:, :11], BANK, LABELS)
+    with pytest.raises(DataError, match=r"^the features have 12 dimensions, the prototypes 11: give them of"):
+        mcm(FEATURES, BANK[:9, :11])
+    with pytest.raises(DataError, match=r"^the logits are not finite \(row 600\): mend or leave out that image$"):
+        msp(np.where(np.arange(700)[:, None] == 600, np.nan, LOGITS))
+    with pytest.raises(DataError, match=r"^the logits are empty: give a set with images$"):
+        msp(LOGITS[:0])
+    flat = BANK.copy()
+    flat[:, 2] = 1.0
+    with pytest.raises(DataError, match=r"^the covariance of the features has no inverse \(dimension 2 is constant\)"):
+        mahalanobis(FEATURES, flat, LABELS)
+    assert np.isfinite(mahalanobis(FEATURES, flat, LABELS, shrinkage=0.01)).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_image_itself_is_left_out(metric: str) -> None:
+    for k in (1, 3, -1):
+        own = knn(BANK[:50], BANK[:50], k=k, metric=metric, exclude_self=True)
+        rest = [knn(BANK[i : i + 1], np.delete(BANK[:50], i, axis=0), k=k, metric=metric)[0] for i in range(50)]
+        assert np.allclose(own, rest, rtol=1e-9)
+
+
+def test_distances_keep_their_digits_in_single_precision() -> None:
+    bank = (BANK + 100).astype(np.float32)
+    twins = knn(bank[:30], bank, metric="l2")
+    assert np.array_equal(twins, np.zeros(30))
+    apart = knn((FEATURES + 100).astype(np.float32), bank, metric="l2")
+    expected = knn((FEATURES + 100).astype(np.float32).astype(float), bank.astype(float), metric="l2")
+    assert np.allclose(apart, expected, rtol=1e-6)
+    assert np.allclose(
+        knn(bank[:30], bank, metric="l2", k=-1), knn(bank[:30] * 1.0, bank.astype(float), metric="l2", k=-1), rtol=1e-4
+    )

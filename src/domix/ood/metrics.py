@@ -60,12 +60,12 @@ def _above(ordered: Floats, value: float) -> int:
 
 def crossing(count: int) -> int:
     """Return the least number of `count` images whose share is above RECALL, as floats compare."""
-    number = int(RECALL * count)
-    while number / count <= RECALL:
-        number += 1
-    while (number - 1) / count > RECALL:
-        number -= 1
-    return number
+    return next(number for number in range(int(RECALL * count), count + 1) if number / count > RECALL)
+
+
+def reaching(count: int) -> int:
+    """Return the least number of `count` images whose share is RECALL or above, as floats compare."""
+    return next(number for number in range(int(RECALL * count), count + 1) if number / count >= RECALL)
 
 
 def _interpolated(inside: Floats, outside: Floats) -> float:
@@ -89,10 +89,7 @@ def _closest(inside: Floats, outside: Floats) -> float:
 
 def _first(inside: Floats, outside: Floats) -> float:
     """Lower the threshold on -score until 95 % of the OOD images are found; count the ID images found with them."""
-    number = int(RECALL * len(outside))
-    while number / len(outside) < RECALL:
-        number += 1
-    value = outside[number - 1]
+    value = outside[reaching(len(outside)) - 1]
     return int(np.searchsorted(inside, value, side="right")) / len(inside)
 
 

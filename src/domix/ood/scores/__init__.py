@@ -4,4 +4,5 @@ May import: ood, runtime.
 Must not import: open_clip, lightning, mlflow, dvc, matplotlib, pandas.
 """
 
-from domix.ood.scores import gaussian, logits, neighbours, prototypes  # noqa: F401 - importing them registers the scores
+# Importing these registers their scores.
+from domix.ood.scores import gaussian, head, logits, neighbours, prototypes  # noqa: F401
