@@ -39,7 +39,13 @@ def test_there_are_such_blocks() -> None:
 
 @pytest.mark.parametrize(
     ("page", "printed"),
-    [("encoders", "attnpool"), ("correlation", "0."), ("sae", "tensor("), ("sharing", "mpct_shared@20")],
+    [
+        ("encoders", "attnpool"),
+        ("correlation", "0."),
+        ("ood", "Interval("),
+        ("sae", "tensor("),
+        ("sharing", "mpct_shared@20"),
+    ],
 )
 def test_the_example_of_a_page_runs(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
