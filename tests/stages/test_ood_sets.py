@@ -28,6 +28,7 @@ from domix.settings.params import Params
 from domix.study import Run, Study
 from stages import embed, embed_supervised, evaluate, fetch_set, pack_set
 from tests.commands import told
+from tests.source_trees import make_tree
 from tests.tiny import CONFIG, REPOSITORY, WORDS, write_project
 from tests.tiny_supervised import RESNET
 
@@ -184,6 +185,20 @@ def test_the_bundled_set_from_git_to_an_index_with_groups(params: Params) -> Non
     assert groups["crying face"] == "near" and groups["up arrow"] == "far"
     assert index["domain"].nunique() == 6
     assert not (SHARDS / "emoji" / GROUPS).exists()
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_any_folder_of_images(params: Params, tmp_path: Path, flat: bool) -> None:
+    classes = [""] if flat else ["ant", "bee"]
+    make_tree(tmp_path / "mine", *[f"{name}/{number}.png".lstrip("/") for name in classes for number in range(3)])
+    params = asked(replace(params, fetch=replace(params.fetch, paths={"image-folder": str(tmp_path / "mine")})), {})
+    fetch_set.main(params, "image-folder")
+    pack_set.main(params, "image-folder")
+    embed.main(asked(params, {"image-folder": "far"}), "tiny", "0")
+    rows = inputs(tmp_path).set_embeddings("image-folder").rows
+    assert rows["key"].tolist() == [f"{name}/{number}".lstrip("/") for name in classes for number in range(3)]
+    assert set(rows["class"]) == ({"image-folder"} if flat else {"ant", "bee"})
+    assert set(rows["group"]) == {"far"}
 
 
 # Warnings and faults ------------------------------------------------------------------------------
