@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from domix.analyses.registry import find
 from domix.runtime.tables import write_table
 
 
@@ -40,3 +42,47 @@ def write_run_cka(
                     rows.append((runs[0], run, images, site_a, a, site_b, b, 40, value))
     names = ["reference", "run", "images", "site_a", "depth_a", "site_b", "depth_b", "n", "value"]
     write_table(folder / "analysis/run_cka/run_cka.parquet", pd.DataFrame(rows, columns=names))
+
+
+def write_ood(folder: Path, mixtures: Sequence[str], seeds: Sequence[int], domains: Sequence[str], tested: str) -> None:
+    """Write what a score finds, the worse the later a mixture stands: no set of foreign images, no single classes."""
+    home, schemas = folder / "analysis/ood", find("ood").joint_tables
+    groups = {"seen": 0.6, "held_out": 0.8, "tested": 0.7}
+    head = {"score": "mcm", "set": "emoji", "low": 0.1, "high": 0.9}
+    rows: dict[str, list[dict]] = {name: [] for name in schemas}
+    for place, mixture in enumerate(mixtures):
+        for seed in seeds:
+            run = {"mixture": mixture, "seed": seed}
+            for group, auroc in groups.items():
+                value = auroc - place / 20
+                sizes = {"n_known": 40, "n_ood": 60, "metric": "auroc", "estimate": value}
+                rows["metrics"] += [
+                    run | head | sizes | {"group": group, "known": known} for known in ("natural", "full")
+                ]
+                accuracy = {"checkpoint": -1, "zeroshot": 0.9 - place / 10, "knn": 0.5 + place / 100}
+                rows["models"].append(run | head | accuracy | {"group": group, "auroc": value})
+            for domain in domains:
+                cell = run | head | {"domain": domain, "n": 40, "flagged": 10, "share": 0.25}
+                rows["flags"].append(cell | {"cells": "seen", "trained": domain != tested or place > 1})
+                rows["flags"].append(cell | {"cells": "test", "trained": domain != tested})
+        for before in range(place):
+            pair: dict[str, Any] = {
+                "mixture_a": mixture,
+                "mixture_b": mixtures[before],
+                "metric": "auroc",
+                "known": "natural",
+                "seeds": 1,
+            }
+            value = (before - place) / 20
+            pair |= {"score": "mcm", "set": "emoji", "group": "held_out"}
+            rows["differences"].append(pair | {"difference": value, "low": value - 0.01, "high": value + 0.01})
+        rows["classes"].append(
+            {"mixture": mixture, "seed": seeds[0], "score": "mcm", "set": "emoji", "n": 2}
+            | {"group": "held_out", "class": "one", "auroc": 0.8}
+        )
+    for accuracy in ("zeroshot", "knn"):
+        found = {"accuracy": accuracy, "group": "held_out", "r2": 0.9, "slope": 0.5, "n": len(mixtures) * len(seeds)}
+        rows["correlations"].append(head | found)
+    for name, schema in schemas.items():
+        frame = pd.DataFrame(rows[name], columns=schema.names)
+        schema.write(frame.astype({c.name: c.dtype for c in schema.columns}), home / f"{name}.parquet")

@@ -22,7 +22,7 @@ from domix.report.page.examples import data_uri
 from domix.runtime.files import write_json, write_text
 from domix.runtime.settings import Settings
 from domix.runtime.tables import write_table
-from tests.fake_analyses import write_dimensions, write_run_cka
+from tests.fake_analyses import write_dimensions, write_ood, write_run_cka
 
 DOMAINS = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
 MIXTURES = ["natural-only", "leave-out-domain", "cg-low", "cg-high", "cg-high-all"]
@@ -89,6 +89,7 @@ class Fake:
         self._others()
         runs = [f"{mixture}-s{seed}" for mixture in self.mixtures for seed in self.seeds]
         write_run_cka(self.folder, runs, LAYERS, DOMAINS, self.test_domain)
+        write_ood(self.folder, self.mixtures, self.seeds, DOMAINS, self.test_domain)
         self._leakage()
         return self.folder
 

@@ -43,9 +43,10 @@ def test_there_are_such_blocks() -> None:
         ("encoders", "attnpool"),
         ("adversarial", "psnr"),
         ("correlation", "0."),
+        ("ood", "Interval("),
+        ("ood-probes", "(400, 5)"),
         ("sae", "tensor("),
         ("sharing", "mpct_shared@20"),
-        ("ood-probes", "(400, 5)"),
     ],
 )
 def test_the_example_of_a_page_runs(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:

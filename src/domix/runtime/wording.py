@@ -12,6 +12,11 @@ def percent(share: float, sign: bool = False) -> str:
     return f"{share * 100:{'+' if sign else ''}.1f}".replace("-", MINUS) + UNIT
 
 
+def points(difference: float) -> str:
+    """Write a difference of shares in percentage points, with its sign."""
+    return percent(difference, sign=True).removesuffix(UNIT)
+
+
 def plain(share: float) -> str:
     """Write a share as a percentage without its sign."""
     return percent(share).removesuffix(UNIT)

@@ -8,11 +8,7 @@ import pandas as pd
 
 from domix.report.load.study import Results
 from domix.runtime.wording import UNIT, listed, percent
-
-
-def points(difference: float) -> str:
-    """Write a difference of shares in percentage points, with its sign."""
-    return percent(difference, sign=True).removesuffix(UNIT)
+from domix.runtime.wording import points as points  # of this module too
 
 
 def measure(metric: str) -> str:

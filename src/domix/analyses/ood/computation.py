@@ -1,0 +1,100 @@
+"""The tables of all runs together: every run scores the same images, and mixtures are compared in the same resamples.
+
+Shapes: N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from domix.analyses.contract import Findings
+from domix.analyses.ood import ANALYSIS
+from domix.analyses.ood.flags import class_rows, flag_rows
+from domix.analyses.ood.images import Flags, Floats, StudyImages, deal_parts, read_images, score_images
+from domix.analyses.ood.models import correlation_rows, model_rows
+from domix.analyses.ood.resampled import difference_rows, measure, metric_rows
+from domix.analyses.ood.settings import Settings
+from domix.data.mixtures.composition import CELLS
+from domix.embed.embeddings import checkpoints_of
+from domix.runtime.errors import DataError, DomixError
+from domix.runtime.files import sha256_file
+
+if TYPE_CHECKING:
+    from domix.analyses.contract import StudyInputs
+    from domix.study import Run, Study
+
+
+def joint_key(inputs: StudyInputs, settings: Settings) -> Mapping[str, Any]:
+    """Return digests of all runs' embeddings, those of sets and checkpoints too, and of what the mixtures hold."""
+    files = {"cells": inputs.artifacts / "mixtures" / "cells.parquet"}
+    for run in inputs.study.runs:
+        folder = inputs.of_run(run).embeddings_folder
+        found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "layers.safetensors")
+        files |= {f"{run.name}/{path.relative_to(folder)}": path for path in found}
+    return {name: sha256_file(path) for name, path in files.items() if path.exists()}
+
+
+def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
+    """Score the images of every run, then measure and compare.
+
+    Raises:
+        DataError: a file is missing or damaged, runs have embedded other images, or too few of them are known.
+        ParameterError: a hyper-parameter is out of range.
+    """
+    study, confidence = inputs.study, inputs.shared.confidence
+    cells = CELLS.read(inputs.artifacts / "mixtures" / "cells.parquet")
+    scores: dict[Run, dict[str, Floats]] = {}
+    models: list[dict[str, Any]] = []
+    rows: pd.DataFrame | None = None
+    for run in study.runs:
+        folder = inputs.of_run(run).embeddings_folder
+        for checkpoint in (*checkpoints_of(folder), None):
+            images = read_images(folder, run, study, inputs.sources[0], settings.sets, checkpoint)
+            rows = images.rows if rows is None else rows
+            if not images.rows.equals(rows):
+                raise DataError(f"{folder} is of other images than the run before it", remake=folder)
+            found = _score(images, study, settings)
+            models += model_rows(run, checkpoint, images, study, found)
+            if checkpoint is None:
+                scores[run] = found
+    known, groups = images.known(study), images.groups(study)  # the same of all
+    measured = measure(scores, known, groups, settings)
+    parts = {
+        "metrics": metric_rows(scores, known, groups, measured, confidence),
+        "differences": difference_rows(study, measured, confidence),
+        "flags": flag_rows(scores, images, known, cells, study, confidence),
+        "classes": class_rows(scores, images, known, groups),
+        "models": models,
+        "correlations": correlation_rows(
+            pd.DataFrame(models), confidence, resamples=settings.resamples, seed=settings.seed
+        ),
+    }
+    return Findings({name: _table(name, part) for name, part in parts.items()})
+
+
+def _score(images: StudyImages, study: Study, settings: Settings) -> dict[str, Floats]:
+    """Return every score of all images [N]."""
+    known: Flags = images.known(study)
+    if known.sum() < settings.folds:
+        raise DataError(
+            f"{int(known.sum())} {study.natural_domain} images of classes that are no test classes are too few to be"
+            f" the known ones, which are dealt into {settings.folds} parts: name fewer test_classes, or leave"
+            " analyses.ood out"
+        )
+    part = deal_parts(images.rows["label"].to_numpy()[known], settings.folds, seed=settings.seed)
+    scores = {}
+    for name, options in settings.scores.items():
+        try:
+            scores[name] = score_images(images, known, name, options, logit_scale=settings.logit_scale, part=part)
+        except DomixError as error:
+            raise error.prefixed(f"the score {name}") from error
+    return scores
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    columns = ANALYSIS.joint_tables[name].columns
+    table = pd.DataFrame(rows, columns=[column.name for column in columns])
+    return table.astype({column.name: column.dtype for column in columns})

@@ -1,0 +1,51 @@
+"""The figure of flagged images: a row a domain, two kinds of classes in each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from domix.figures.charts import Line, curve, markers, rings
+from domix.figures.look import Drawing, Look
+from domix.figures.panel import gutter, panel, percent_labels
+from domix.runtime.wording import percent
+
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+APART = 0.17  # of a row, of what stands above and below its middle
+
+
+def draw_flags(
+    table: pd.DataFrame, domains: list[str], kinds: tuple[str, str], hot: str, at: float, look: Look
+) -> Drawing:
+    """Draw which share of each domain's images is flagged, dots of the first kind above rings of the second.
+
+    Args:
+        table: `domain, cells, share, low, high`.
+        domains: in order, from above.
+        kinds: two cells.
+        hot: the test domain.
+        at: what the threshold flags of the known images.
+        look: of the figure.
+    """
+    row, size = 2.9 * look.small, look.small
+    left = gutter(domains, size)
+    made = panel(look, look.panel, row * len(domains) + 4.6 * size, (left, size, 1.6 * size, 3.6 * size))
+    made.limits((0.0, 1.0), (len(domains), 0))
+    made.mark_across(list(TICKS), percent_labels(TICKS), "flagged, %", lines=True)
+    dashed = Line(look.mute, 0.75 * look.stroke, (0, (4, 2.7)))
+    curve(made, [at, at], [0, len(domains)], dashed, f"of the known images: {percent(at)}")
+    for place, domain in enumerate(domains):
+        colour = look.hot if domain == hot else look.accent
+        made.label(place + 0.5, domain, **({"color": look.hot, "fontweight": 700} if domain == hot else {}))
+        for number, kind in enumerate(kinds):
+            mine = table[(table["domain"] == domain) & (table["cells"] == kind)]
+            if mine.empty:
+                continue
+            values, y = mine.iloc[0], place + 0.5 + (APART if number else -APART)
+            if np.isfinite(values["low"]):
+                curve(made, [values["low"], values["high"]], [y, y], Line(colour, 1.5 * look.stroke, alpha=0.45))
+            if number:
+                rings(made, [values["share"]], [y], colour, 3.2 * look.stroke)
+            else:
+                markers(made, [values["share"]], [y], Line(colour, look.stroke, marker="o"), 3.6 * look.stroke)
+    return made.figure

@@ -1,0 +1,160 @@
+"""The images of a study that one run has embedded, and which of them are known, foreign, or only drawn otherwise.
+
+Shapes: N images, D embedding width, K seen classes, M known images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from domix.embed.embeddings import Scored, load_scored, ood_sets_of
+from domix.ood.scores import registry
+from domix.runtime.errors import DataError
+from domix.runtime.seeds import numpy_generator
+from domix.study import Run, Study
+
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Group = tuple[str, str]  # group and set, as in the tables
+
+
+@dataclass(frozen=True)
+class StudyImages:
+    """Test images of the study's source, and then those of sets of foreign images.
+
+    Attributes:
+        rows: `set, domain, class, label, cells` of each; label is its place among the seen classes, -1 of others, and
+            cells are seen, test, near or far.
+        features: [N, D].
+        prototypes: text embeddings of the seen classes [K, D].
+        source: name of the study's source.
+    """
+
+    rows: pd.DataFrame
+    features: NDArray[np.float32]
+    prototypes: NDArray[np.float32]
+    source: str
+
+    def known(self, study: Study) -> Flags:
+        """Tell which are known: seen classes in the natural domain, which every mixture holds [N]."""
+        return self._cell(study.natural_domain, "seen")
+
+    def groups(self, study: Study) -> dict[Group, Flags]:
+        """Return which images [N] make each group that is told from the known ones; those without images are left out.
+
+        Held-out classes are foreign to what knows the seen classes alone, the nearest that there are; `seen` are known
+        classes in the test domain.
+        """
+        found = {
+            ("seen", self.source): self._cell(study.test_domain, "seen"),
+            ("held_out", self.source): self._cell(study.test_domain, "test"),
+            ("tested", self.source): self._cell(study.natural_domain, "test"),
+        }
+        foreign = self.rows[self.rows["cells"].isin(["near", "far"])]
+        for name, cells in foreign[["set", "cells"]].drop_duplicates().itertuples(index=False):
+            found[cells, name] = ((self.rows["set"] == name) & (self.rows["cells"] == cells)).to_numpy()
+        return {group: images for group, images in found.items() if images.any()}
+
+    def _cell(self, domain: str, cells: str) -> Flags:
+        here = (self.rows["set"] == self.source) & (self.rows["domain"] == domain) & (self.rows["cells"] == cells)
+        return here.to_numpy(dtype=np.bool_)
+
+
+def read_images(
+    folder: Path, run: Run, study: Study, source: str, sets: Sequence[str] | None, checkpoint: int | None = None
+) -> StudyImages:
+    """Read what a run, or one of its checkpoints, has embedded.
+
+    Args:
+        folder: of the run's embeddings.
+        run: whose they are.
+        study: of the run.
+        source: name of the study's source.
+        sets: of foreign images; None: all that are embedded.
+        checkpoint: epochs; None: the last weights.
+
+    Raises:
+        DataError: a file is missing or damaged, or of other classes than the study's.
+    """
+    own = load_scored(folder, run.kind, checkpoint=checkpoint)
+    study.require_same(own.meta["domains"], own.classes, own.folder)
+    seen = np.flatnonzero(study.class_subsets()["seen"])
+    place = np.full(len(study.classes), -1, np.int64)
+    place[seen] = np.arange(len(seen))
+    label = place[own.rows["label"].to_numpy()]
+    cells = np.where(label >= 0, "seen", "test")
+    parts = [own.rows.assign(set=source, label=label, cells=cells)]
+    found: list[Scored] = [own]
+    embedded = ood_sets_of(folder)
+    for name in embedded if sets is None else sets:
+        if name not in embedded:
+            raise DataError(
+                f"{folder} holds no foreign images of {name}, but of {', '.join(embedded) or 'no set'}", argument="sets"
+            )
+        foreign = load_scored(folder, run.kind, checkpoint=checkpoint, source=name)
+        study.require_same(study.domains, foreign.classes, foreign.folder)
+        parts.append(foreign.rows.assign(set=name, label=-1, cells=foreign.rows["group"]))
+        found.append(foreign)
+    rows = pd.concat(parts, ignore_index=True)[["set", "row", "domain", "class", "label", "cells"]]
+    assert own.text is not None  # a study's runs are CLIP models
+    features = np.concatenate([np.asarray(each.image_embeddings, np.float32) for each in found])
+    return StudyImages(rows, features, own.text[seen], source)
+
+
+def deal_parts(labels: Ints, parts: int, *, seed: int) -> Ints:
+    """Deal images into parts by seed [M]: those of one class into as many parts as they can, parts of one size."""
+    shuffled = numpy_generator(seed, "ood parts").permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    part = np.empty(len(labels), np.int64)
+    part[order] = np.arange(len(labels)) % parts
+    return part
+
+
+def score_images(
+    images: StudyImages, known: Flags, name: str, options: Mapping[str, Any], *, logit_scale: float, part: Ints
+) -> Floats:
+    """Score all images [N]; none is compared with itself.
+
+    What is fitted on known images is fitted on all parts but one: an image of that part gets its score from this fit,
+    an image of no part the mean over all fits, so that both come from as much.
+
+    Args:
+        images: all.
+        known: which of them are known [N].
+        name: of the score.
+        options: its hyper-parameters.
+        logit_scale: cosines times this are the logits.
+        part: of the known images [M], in their order.
+
+    Raises:
+        DataError: the score cannot be computed of these images.
+        ParameterError: a hyper-parameter is out of range.
+    """
+    needs = registry.find_score(name).needs
+    given: dict[str, Any] = {"features": images.features, "prototypes": images.prototypes}
+    if "logits" in needs:
+        given["logits"] = logit_scale * (images.features @ images.prototypes.T)
+    if "bank" not in needs:
+        return registry.compute_score(name, given, **options)
+    part_of = np.full(len(images.rows), -1, np.int64)
+    part_of[known] = part
+    labels = images.rows["label"].to_numpy()
+    parts = np.unique(part)
+    scores = np.zeros(len(part_of))
+    for number in parts:
+        bank = known & (part_of != number)
+        here = (part_of == number) | ~known
+        queries = {what: given[what][here] for what in given if what in registry.QUERIES}
+        found = registry.compute_score(
+            name, given | queries | {"bank": images.features[bank], "labels": labels[bank]}, **options
+        )
+        scores[here] += found / np.where(known[here], 1, len(parts))
+    return scores

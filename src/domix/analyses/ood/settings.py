@@ -1,0 +1,65 @@
+"""The block `analyses.ood` of the parameters."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from domix.runtime import settings
+from domix.runtime.errors import ParameterError
+from domix.runtime.settings import require
+
+GIVEN = ("features", "logits", "prototypes", "bank", "labels")  # what a study's embeddings have: domix.ood.scores
+SCORES: dict[str, dict[str, float | int | str | bool]] = {
+    "mcm": {"temperature": 1.0},
+    "max_cosine": {},
+    "energy": {"temperature": 1.0},
+    "knn": {"k": 1},
+    "mahalanobis": {"weights": "size", "shrinkage": 0.1},
+    "relative_mahalanobis": {"weights": "size", "shrinkage": 0.1},
+}
+
+
+class Settings(settings.Settings):
+    """Which images a model takes for foreign: held-out classes, other objects, another style."""
+
+    scores: dict[str, dict[str, float | int | str | bool]] = Field(
+        SCORES,
+        min_length=1,
+        description=(
+            "scores by name, each with its hyper-parameters (docs/ood.md); they are fixed here, and not fitted to any"
+            " images that are tested"
+        ),
+    )
+    shown: str = Field("mcm", description="the one of them in the page's figures and the numbers")
+    logit_scale: float = Field(
+        100.0, gt=0, description="cosines times this are the logits of scores that need some; CLIP's own is at most 100"
+    )
+    sets: list[str] | None = Field(
+        None, description="sets of foreign images, of those in `embed.ood`; null = all that are embedded"
+    )
+    folds: int = Field(
+        5, ge=2, description="parts of the known images, each scored by what was fitted on the other parts"
+    )
+    convention: Literal["plp", "mcm", "openood"] = Field("plp", description="of the FPR at 95 % TPR (docs/ood.md)")
+    resamples: int = Field(2000, ge=1, description="resamples of the bootstrap")
+    seed: int = Field(0, description="seed of parts and resamples")
+
+    @model_validator(mode="after")
+    def _scores_are_known(self) -> Self:
+        from domix.ood.scores import registry
+
+        for name, options in self.scores.items():
+            try:
+                found = registry.find_score(name)
+            except ParameterError as error:
+                raise ParameterError(f"scores: {error}") from error
+            lacking = [need for need in found.needs if need not in GIVEN]
+            require(not lacking, f"scores: {name} needs {', '.join(lacking)}, which a study's embeddings do not have")
+            own = [option for option in found.options if option != "exclude_self"]  # parts see to that
+            unknown = [option for option in options if option not in own]
+            known = ", ".join(own) or "none"
+            require(not unknown, f"scores: {name} has no hyper-parameter {', '.join(unknown)}; its own: {known}")
+        require(self.shown in self.scores, f"shown is {self.shown!r}, which is not among scores")
+        return self
