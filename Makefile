@@ -111,6 +111,8 @@ bench: scm ## measure the data side at real size, then training (ARGS='--only ba
 	@$(BIN)/domix bench evaluate
 	@echo "Measuring the linear probe with made-up features."
 	@$(BIN)/domix bench probe
+	@echo "Measuring circuits beside the reference's loop."
+	@$(BIN)/domix bench circuits
 	@echo "Measuring the study view with made-up tables."
 	@$(BIN)/domix bench study
 	@echo "Bringing the packed data up to date, then measuring training."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,11 +17,12 @@ from torch.nn import functional as F
 
 from domix.analyses.circuits.attribution import AT_ONCE, cosine_with, edge_scores, node_scores, select
 from domix.analyses.circuits.graphs import Circuit, build_circuit, wl_kernel
+from domix.encoders.clip_resnet import ResNetSegments
 from domix.encoders.segments import INPUT, Segments
 from domix.encoders.sites import site_modules
+from tools.circuits_loop import STEPS, literal_edges, literal_nodes, positions, whole_pass
 
-CLASSES, DIM, IMAGES, STEPS = 5, 6, 3, 10
-Runner = Callable[[Tensor], Tensor]
+CLASSES, DIM, IMAGES = 5, 6, 3
 
 
 class Block(nn.Module):
@@ -76,11 +76,11 @@ def vit() -> tuple[nn.Module, dict[str, nn.Module]]:
     return model, site_modules(model)
 
 
-TOWERS = {"toy": toy, "resnet": resnet, "vit": vit}
+TOWERS = {"toy": toy, "resnet": resnet, "chain": resnet, "vit": vit}  # chain: CLIP's ResNet as encoders cut it
 
 
-def prepare(kind: str) -> tuple[nn.Module, dict[str, nn.Module], Tensor, Tensor]:
-    """Return a tower in float64 with sites, images, and the text of their class for each."""
+def prepare(kind: str) -> tuple[nn.Module, Segments, Tensor, Tensor]:
+    """Return a tower in float64, cut at its sites, images, and the text of their class for each."""
     torch.manual_seed(3)
     model, sites = TOWERS[kind]()
     for name, buffer in model.named_buffers():
@@ -88,74 +88,16 @@ def prepare(kind: str) -> tuple[nn.Module, dict[str, nn.Module], Tensor, Tensor]
             buffer.uniform_(0.5, 1.5)
     text = F.normalize(torch.randn(CLASSES, DIM, dtype=torch.float64), dim=-1)
     images = torch.randn(IMAGES, 3, 32, 32, dtype=torch.float64)
-    return model.double().eval(), sites, images, text[[2] * IMAGES]
-
-
-def whole_pass(
-    model: nn.Module, sites: Mapping[str, nn.Module], images: Tensor, edits: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Run the whole model with some activations replaced; return those of all sites and the output."""
-    found, handles = {}, []
-    for name, module in sites.items():
-
-        def hook(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> Tensor:
-            found[name] = edits.get(name, output)
-            return found[name].clone()  # what follows may change it in place
-
-        handles.append(module.register_forward_hook(hook))
-    found["result"] = model(edits.get(INPUT, images))
-    for handle in handles:
-        handle.remove()
-    return found | {INPUT: images}
-
-
-def positions(activation: Tensor) -> Tensor:
-    """As the reference study views activations: [B, P, C]."""
-    if activation.ndim == 4:
-        return activation.flatten(2).transpose(1, 2)
-    return activation[:, None, :] if activation.ndim == 2 else activation
-
-
-def literal_nodes(model: nn.Module, sites: Mapping[str, nn.Module], images: Tensor, text: Tensor) -> dict[str, Tensor]:
-    """Integrated gradients towards zero, a pass a site and step (captum's riemann_right with as many steps)."""
-    clean, scores = whole_pass(model, sites, images, {}), {}
-    for name in [INPUT, *sites]:
-        z, gradients = clean[name].detach(), []
-        for step in range(STEPS):
-            f = ((1 - step / STEPS) * z).requires_grad_()
-            embeddings = F.normalize(whole_pass(model, sites, images, {name: f})["result"], dim=-1)
-            metric = (embeddings * text).sum(dim=-1).sum()
-            gradients.append(torch.autograd.grad(metric, f)[0])
-        effect = torch.stack(gradients).mean(dim=0) * (0 - z)
-        scores[name] = positions(effect).sum(dim=1).mean(dim=0)
-    return scores
-
-
-def literal_edges(
-    model: nn.Module, sites: Mapping[str, nn.Module], images: Tensor, selected: Mapping[str, Tensor]
-) -> dict[tuple[str, str], Tensor]:
-    """The reference's loop: every downstream channel, every step, the whole model."""
-    clean, found = whole_pass(model, sites, images, {}), {}
-    for u, v in pairwise(selected):
-        rows = []
-        for d in selected[v]:
-            gradients, z = [], clean[u].detach()
-            for step in range(STEPS):
-                f = ((1 - step / STEPS) * z).requires_grad_()
-                now = positions(whole_pass(model, sites, images, {u: f})[v])[..., d]
-                q = F.mse_loss(now, positions(clean[v])[..., d].detach())
-                gradients.append(torch.autograd.grad(q, f)[0])
-            effect = torch.stack(gradients).mean(dim=0) * (0 - z)
-            rows.append(positions(effect).sum(dim=1).mean(dim=0)[selected[u]])
-        found[u, v] = torch.stack(rows)
-    return found
+    model = model.double().eval()
+    segments = ResNetSegments(model, model) if kind == "chain" else Segments(model, sites)  # ty: ignore[invalid-argument-type]
+    return model, segments, images, text[[2] * IMAGES]
 
 
 @pytest.mark.parametrize("kind", TOWERS)
 def test_node_scores_are_the_references(kind: str) -> None:
-    model, sites, images, text = prepare(kind)
-    expected = literal_nodes(model, sites, images, text)
-    found = node_scores(Segments(model, sites), images, cosine_with(text), [INPUT, *sites], steps=STEPS)
+    model, segments, images, text = prepare(kind)
+    expected = literal_nodes(model, segments.modules, images, text)
+    found = node_scores(segments, images, cosine_with(text), [INPUT, *segments.modules], steps=STEPS)
     assert list(found) == list(expected) and all(value.abs().sum() > 0 for value in list(expected.values())[:-1])
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12)
@@ -163,19 +105,32 @@ def test_node_scores_are_the_references(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TOWERS)
 def test_edge_scores_are_the_references(kind: str) -> None:
-    model, sites, images, _ = prepare(kind)
+    model, segments, images, _ = prepare(kind)
+    sites = segments.modules
     widths = {name: positions(value).shape[-1] for name, value in whole_pass(model, sites, images, {}).items()}
     selected = {name: torch.randperm(widths[name])[: min(4, math.ceil(widths[name] / 3))] for name in sites}
     expected = literal_edges(model, sites, images, selected)
-    found = edge_scores(Segments(model, sites), images, selected, steps=STEPS)
+    found = edge_scores(segments, images, selected, steps=STEPS)
     assert list(found) == list(expected) and all(value.abs().sum() > 0 for value in expected.values())
     for pair, value in expected.items():
         torch.testing.assert_close(found[pair], value, rtol=1e-10, atol=1e-14)
 
 
-def test_small_parts_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, sites, images, text = prepare("toy")
-    segments, names = Segments(model, sites), list(sites)
+def test_edges_that_pass_over_sites_are_the_references() -> None:
+    model, segments, images, text = prepare("chain")
+    sites = {name: segments.modules[name] for name in ("act1", "act3", "layer1.1", "layer4.0")}
+    selected = {name: torch.tensor([1, 0]) for name in sites}
+    found = edge_scores(segments, images, selected, steps=STEPS)
+    for pair, value in literal_edges(model, sites, images, selected).items():
+        torch.testing.assert_close(found[pair], value, rtol=1e-10, atol=1e-14)
+    nodes = node_scores(segments, images, cosine_with(text), ["act3"])  # without avgpool, to which all is linear
+    torch.testing.assert_close(nodes["act3"], literal_nodes(model, sites, images, text)["act3"], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["toy", "chain"])
+def test_small_parts_give_the_same_numbers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, segments, images, text = prepare(kind)
+    names = list(segments.modules)
     whole = node_scores(segments, images, cosine_with(text), names)
     selected = {name: select(values) for name, values in whole.items()}
     edges = edge_scores(segments, images, selected)

@@ -9,9 +9,11 @@ import torch
 from open_clip.timm_model import TimmModel
 from torch import nn
 
+from domix.encoders.clip_resnet import ResNetSegments
 from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.preprocess import square
 from domix.encoders.segments import INPUT, Segments
+from domix.encoders.sites import site_modules
 from domix.model.clip import build
 from domix.runtime.errors import DataError
 from tests.tiny import CONFIG
@@ -29,14 +31,21 @@ def encoder_of(kind: str) -> ImageEncoder:
     return ImageEncoder(timm, timm, square(32), output="features")
 
 
+def modules_of(encoder: ImageEncoder) -> Segments:
+    """Cut a model as one is cut of which nothing is known."""
+    return Segments(encoder._module, site_modules(encoder._tower))
+
+
 def images() -> torch.Tensor:
     return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("kind", ["resnet", "vit", "resnet18"])
+@pytest.mark.parametrize("kind", ["resnet", "modules", "vit", "resnet18"])
 def test_a_segment_gives_what_the_whole_model_gives(kind: str) -> None:
-    encoder, pixels = encoder_of(kind), images()
+    encoder, pixels = encoder_of("resnet" if kind == "modules" else kind), images()
     segments, names = encoder.segments(), [site.name for site in encoder.sites]
+    assert isinstance(segments, ResNetSegments) == (kind in ("resnet", "modules"))
+    segments = modules_of(encoder) if kind == "modules" else segments
     with torch.no_grad():
         output, clean = segments.record(pixels, [INPUT, *names])
     torch.testing.assert_close(output, encoder.forward(pixels).output)
@@ -52,7 +61,7 @@ def test_a_segment_gives_what_the_whole_model_gives(kind: str) -> None:
 
 def test_nothing_before_or_behind_a_segment_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = encoder_of("resnet")
-    segments, computed = encoder.segments(), list[str]()
+    segments, computed = modules_of(encoder), list[str]()
     names = {module: name for name, module in segments.model.named_modules()}
     own = nn.Conv2d.forward
     with torch.no_grad():
@@ -64,7 +73,7 @@ def test_nothing_before_or_behind_a_segment_is_computed(monkeypatch: pytest.Monk
 
 def test_the_model_is_left_as_it_was() -> None:
     encoder = encoder_of("resnet")
-    segments = encoder.segments()
+    segments = modules_of(encoder)
     before = encoder.forward(images()).output
     with torch.no_grad():
         _, clean = segments.record(images(), ["act1"])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from domix.encoders.clip_resnet import ResNetSegments
 from domix.encoders.preprocess import Preprocess
 from domix.encoders.segments import Segments
 from domix.encoders.sites import (
@@ -127,6 +128,10 @@ class ImageEncoder:
 
     def segments(self) -> Segments:
         """Return the model cut at its sites, to run a part of it alone."""
+        from open_clip.modified_resnet import ModifiedResNet
+
+        if isinstance(self._module, _ImageSide) and isinstance(self._tower, ModifiedResNet):
+            return ResNetSegments(self._module, self._tower)
         return Segments(self._module, site_modules(self._tower), nhwc=self._nhwc)
 
     @contextmanager

@@ -6,16 +6,19 @@ computed before the one site or after the other, whatever the modules between th
 the site carries clean activations, as if the whole model ran. Models whose modules are called in another order for
 other images cannot be cut so.
 
-Shapes: B images of the clean pass, R repeats (values for R passes at once), P positions, C channels.
+A model of which more is known (domix.encoders.clip_resnet) is cut likewise, and does the same with fewer operations.
+
+Shapes: B images of the clean pass, R repeats (values for R passes at once), P positions, C channels of a site, k
+channels selected of the site before (k of u) or behind (k of v).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +27,29 @@ from torch.utils._pytree import tree_map
 from domix.encoders.sites import first_of, require_site
 
 INPUT = "input"  # the site of the images themselves
+
+Entered = tuple[Tensor, ...]
+"""What linear maps behind a site, without shifts, make of its activation: scaled as it is."""
+
+Push = Callable[[Tensor, Tensor], Tensor]
+"""Moves single channels [B, k of u] of an activation [B, C, H, W], each by itself, and returns how much each channel of
+the site behind moves along, [B, k of u, P, k of v]."""
+
+
+class Link(Protocol):
+    """The way from a site to the next, for a model of which more is known: it can be differentiated forwards."""
+
+    def enter(self, x: Tensor) -> Entered:
+        """Return what the linear maps with which it begins make of the activation [B, C, H, W] of the site before."""
+        ...
+
+    def leave(self, entered: Sequence[Tensor]) -> Tensor:
+        """Return the activation of the site behind."""
+        ...
+
+    def linearise(self, entered: Sequence[Tensor], of_v: Tensor) -> tuple[Tensor, Push]:
+        """Return the channels `of_v` [B, k of v] of the site behind, [B, P, k of v], and how they move from there."""
+        ...
 
 
 @dataclass
@@ -115,6 +141,22 @@ class Segments:
             except _Reached as reached:
                 return first_of(reached.output)
 
+    def enter(self, start: str, value: Tensor) -> Entered:
+        """Return what linear maps behind a site make of its activation: nothing is known of any, so that it stays."""
+        return (value,)
+
+    def run_entered(self, start: str, entered: Sequence[Tensor], end: str | None = None) -> Tensor:
+        """Run on from what `enter` gave to another site, or to the output."""
+        return self.run(start, entered[0], end)
+
+    def linear_to(self, site: str) -> str | None:
+        """Return the next site, where the way to it is linear altogether: its activation is all that `enter` gives."""
+        return None
+
+    def link(self, u: str, v: str) -> Link | None:
+        """Return the way between two sites, where it can be differentiated forwards."""
+        return None
+
     def by_channel(self, activation: Tensor) -> Tensor:
         """Return an activation [B, ...] as [B, P, C]; a vector has one position."""
         if activation.ndim == 4 and not self.nhwc:
@@ -168,6 +210,11 @@ def _earlier(calls: list[_Call], site: nn.Module, found: list[_Call]) -> bool:
             return True
         found[before:] = [call]
     return False
+
+
+def chosen(values: Tensor, channels: Tensor) -> Tensor:
+    """Return each image's own channels [B, k] of an activation [B, P, C]: [B, P, k]."""
+    return values.gather(2, channels[:, None, :].expand(-1, values.shape[1], -1))
 
 
 @contextmanager

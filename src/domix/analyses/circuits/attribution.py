@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from domix.encoders.segments import Segments
+from domix.encoders.segments import Link, Segments, chosen
 from domix.runtime.errors import DataError
 
 AT_ONCE = {"cpu": 2**21, "cuda": 2**28}  # numbers in the largest tensor: on a processor they should fit its cache
@@ -66,19 +66,41 @@ def image_effects(
     with torch.enable_grad():
         output, at = segments.record(images, sites)
         first = torch.autograd.grad(metric(output).sum(), [at[site] for site in sites])
-    sums = {site: gradient.detach() for site, gradient in zip(sites, first, strict=True)}
-    for site in sites if steps > 1 else ():
-        clean = at[site].detach()
-        for some in _shares(range(1, steps), clean):
-            at_steps = _scaled(clean, some, steps)
-            with torch.enable_grad():
-                score = metric(segments.run(site, at_steps)).sum()
-            (gradient,) = torch.autograd.grad(score, at_steps)
-            sums[site] = sums[site] + gradient.unflatten(0, (len(some), -1)).sum(dim=0)
+    behind: dict[str, Tensor] = {}
+    for site in reversed(sites) if steps > 1 else ():
+        behind[site] = _behind(segments, site, at[site], metric, behind, steps)
+    sums = {site: gradient + behind.get(site, 0) for site, gradient in zip(sites, first, strict=True)}
     effects = {site: segments.by_channel(-at[site].detach() * sums[site] / steps).sum(dim=1) for site in sites}
     for site, values in effects.items():
         _require_finite(values, f"an effect at the site {site}")
     return effects
+
+
+def _behind(
+    segments: Segments, site: str, clean: Tensor, metric: Metric, known: Mapping[str, Tensor], steps: int
+) -> Tensor:
+    """Return the sum of the metric's gradients at a site's activation scaled towards zero, without the clean one.
+
+    Linear maps with which what lies behind the site begins run once for all steps, forwards and backwards. Where all is
+    linear to the next site, its sum, if `known`, serves here.
+    """
+    with torch.enable_grad():
+        start = clean.detach().requires_grad_()
+        entered = segments.enter(site, start)
+    to = segments.linear_to(site)
+    if to is not None:
+        sums = (known[to] if to in known else _behind(segments, to, entered[0], metric, known, steps),)
+    else:
+        sums = tuple(torch.zeros_like(part) for part in entered)
+        for some in _shares(range(1, steps), max(start, *entered, key=torch.numel)):
+            at_steps = tuple(_scaled(part, some, steps) for part in entered)
+            with torch.enable_grad():
+                score = metric(segments.run_entered(site, at_steps)).sum()
+            gradients = torch.autograd.grad(score, at_steps)
+            sums = tuple(
+                total + one.unflatten(0, (len(some), -1)).sum(dim=0) for total, one in zip(sums, gradients, strict=True)
+            )
+    return torch.autograd.grad(entered, start, sums)[0]
 
 
 def node_scores(
@@ -117,14 +139,16 @@ def image_weights(
     with torch.no_grad():
         _, at = segments.record(images, selected)
     found = {}
-    with sdpa_kernel(SDPBackend.MATH):  # whose backward pass goes over many channels at once
-        for u, v in pairwise(selected):
-            weights = sum(
-                _between(segments, (u, v), (at[u], at[v]), (selected[u], selected[v]), some, steps)
-                for some in _shares(range(1, steps), max(at[u], at[v], key=torch.numel))
-            )
-            found[u, v] = weights if isinstance(weights, Tensor) else _no_weights(selected[u], selected[v], at[u])
-            _require_finite(found[u, v], f"a weight from the site {u} to {v}")
+    for u, v in pairwise(selected):
+        clean, channels = (at[u], at[v]), (selected[u], selected[v])
+        weights = _no_weights(*channels, at[u])
+        for some in _shares(range(1, steps), max(*clean, key=torch.numel)):
+            if (link := segments.link(u, v)) is not None:
+                weights = weights + _pushed(link, segments, clean, channels, some, steps)
+            else:
+                weights = weights + _pulled(segments, (u, v), clean, channels, some, steps)
+        _require_finite(weights, f"a weight from the site {u} to {v}")
+        found[u, v] = weights
     return found
 
 
@@ -141,32 +165,55 @@ def edge_scores(
     return {pair: values.sum(dim=0) / len(images) ** 2 for pair, values in weights.items()}
 
 
-def _between(
+def _pushed(
+    link: Link,
     segments: Segments,
-    names: tuple[str, str],
     clean: tuple[Tensor, Tensor],
-    chosen: tuple[Tensor, Tensor],
+    channels: tuple[Tensor, Tensor],
     some: range,
     steps: int,
 ) -> Tensor:
-    """Return the part of some steps in the weights between two sites, [B, k of v, k of u]."""
+    """Return the part of some steps in the weights of a link, [B, k of v, k of u], differentiating forwards."""
+    x, of_u, of_v = (part.repeat(len(some), *[1] * (part.ndim - 1)) for part in (clean[0], *channels))
+    with torch.no_grad():
+        entered = tuple(_scaled(part, some, steps) for part in link.enter(clean[0]))
+        end, push = link.linearise(entered, of_v)
+        before = chosen(segments.by_channel(clean[1]), channels[1]).repeat(len(some), 1, 1)
+        slopes = 2 * (end - before) / end.shape[1]  # dq / dv, but for the mean over images
+        few = at_once(max(x, *entered, key=torch.numel))
+        weights = torch.cat(
+            [torch.einsum("bpd,bcpd->bdc", slopes, -push(x, part) / steps) for part in of_u.split(few, dim=1)], dim=2
+        )
+    return weights.unflatten(0, (len(some), -1)).sum(dim=0)
+
+
+def _pulled(
+    segments: Segments,
+    names: tuple[str, str],
+    clean: tuple[Tensor, Tensor],
+    channels: tuple[Tensor, Tensor],
+    some: range,
+    steps: int,
+) -> Tensor:
+    """Return the part of some steps in the weights between two sites, differentiating backwards, however they hang
+    together."""
     at_steps = _scaled(clean[0], some, steps)
-    with torch.enable_grad():
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # whose backward pass goes over many channels at once
         end = segments.by_channel(segments.run(names[0], at_steps, names[1]))
-        reached = _taken(end, chosen[1].repeat(len(some), 1))  # [S B, P, k of v]
-    before = _taken(segments.by_channel(clean[1]), chosen[1]).repeat(len(some), 1, 1)
+        reached = chosen(end, channels[1].repeat(len(some), 1))  # [S B, P, k of v]
+    before = chosen(segments.by_channel(clean[1]), channels[1]).repeat(len(some), 1, 1)
     slopes = 2 * (reached.detach() - before) / reached.shape[1]  # dq / dv, but for the mean over images
-    start = _taken(segments.by_channel(clean[0]), chosen[0])
+    start = chosen(segments.by_channel(clean[0]), channels[0])
     parts = []
-    for channels in torch.arange(slopes.shape[2], device=slopes.device).split(
+    for few in torch.arange(slopes.shape[2], device=slopes.device).split(
         at_once(max(at_steps, reached, key=torch.numel))
     ):
-        alone = slopes.new_zeros(len(channels), *slopes.shape)  # one channel's slopes, and zeros
-        alone[torch.arange(len(channels), device=slopes.device), :, :, channels] = slopes[:, :, channels].movedim(-1, 0)
+        alone = slopes.new_zeros(len(few), *slopes.shape)  # one channel's slopes, and zeros
+        alone[torch.arange(len(few), device=slopes.device), :, :, few] = slopes[:, :, few].movedim(-1, 0)
         (gradients,) = torch.autograd.grad(reached, at_steps, alone, retain_graph=True, is_grads_batched=True)
         for gradient in gradients:
             summed = segments.by_channel(gradient.unflatten(0, (len(some), -1)).sum(dim=0))
-            parts.append((-start * _taken(summed, chosen[0])).sum(dim=1) / steps)
+            parts.append((-start * chosen(summed, channels[0])).sum(dim=1) / steps)
     return torch.stack(parts, dim=1)
 
 
@@ -174,11 +221,6 @@ def _scaled(clean: Tensor, some: range, steps: int) -> Tensor:
     """Return an activation [B, ...] at some steps towards zero, [S B, ...], with gradients."""
     kept = 1 - torch.tensor(list(some), dtype=clean.dtype, device=clean.device) / steps
     return (kept.view(-1, *[1] * clean.ndim) * clean.detach()).flatten(0, 1).requires_grad_()
-
-
-def _taken(values: Tensor, channels: Tensor) -> Tensor:
-    """Return each image's own channels [B, k] of an activation [B, P, C]: [B, P, k]."""
-    return values.gather(2, channels[:, None, :].expand(-1, values.shape[1], -1))
 
 
 def _shares(all_steps: range, largest: Tensor) -> list[range]:
