@@ -12,7 +12,7 @@ from domix.runtime.tables import Column, TableSchema
 UNIT = Column("unit", "int64", "its number")
 DOMAIN = Column("domain", "str", "domain of the images")
 VARIANCE = Column("explained_variance", "float64", "share of the activations' variance that it reconstructs")
-FIRING = Column("l0", "float64", "units that fire on an image, mean")
+FIRING = Column("l0", "float64", "units that fire on an activation (of an image, or of a position), mean")
 
 ANALYSIS = Analysis(
     name="sae",
@@ -29,8 +29,8 @@ ANALYSIS = Analysis(
                 Column("n", "int64", "test images"),
                 VARIANCE,
                 FIRING,
-                Column("dead", "float64", "share of units that fire on no test image"),
-                Column("dense", "float64", "share of units that fire on more than a tenth of them"),
+                Column("dead", "float64", "share of units that fire on no test image's activations"),
+                Column("dense", "float64", "share of units that fire on more than a tenth of these"),
             ),
             "how good an autoencoder is on the test images",
         ),
