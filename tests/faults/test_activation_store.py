@@ -108,9 +108,7 @@ def test_a_store_of_positions_goes_on_where_it_was_and_is_another_than_that_of_m
 
 def test_images_of_other_sizes_are_refused(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path, ["a"], 2, key=KEY, positions={"a": 4})
-    with pytest.raises(
-        DataError, match=r"site a has 5 positions in an image, and 4 in others: a store is of"
-    ):
+    with pytest.raises(DataError, match=r"site a has 5 positions in an image, and 4 in others: a store is of"):
         writer.update(Activations(torch.empty(0), {"a": torch.zeros(2, 5, 3)}), np.arange(2))
 
 
