@@ -93,6 +93,10 @@ def test_tables_and_section_of_the_autoencoder(inputs: RunInputs) -> None:
     section = find("sae").section(found, inputs.study)
     assert {"tiny.explained_variance", "tiny.l0", "tiny.dead", "tiny.dense"} <= set(section.metrics)
     assert "With the sum in place" in section.parts[0].text
+    plot = section.plots["reconstruction"].set_index("domain")
+    test = domains[domains["cells"] == "test"].set_index("domain")
+    for name in ("explained_variance", "l0", "accuracy", "accuracy_reconstructed"):
+        assert plot[name].to_dict() == pytest.approx(test[name].to_dict())
     assert all("svg" in svg(figure) for part in section.parts for figure in part.figures.values())
 
 
@@ -145,6 +149,10 @@ def test_sharing_has_all_pairs_and_a_section(inputs: RunInputs) -> None:
     assert {"tiny.score", "tiny.null", "tiny.p"} <= set(section.metrics)
     assert all("svg" in svg(figure) for part in section.parts for figure in part.figures.values())
     assert "Sketch has" in section.parts[0].text
+    plot = section.plots["shared_features"]
+    pair = found.tables["pairs"].query("cells == 'test'")["value"].item()
+    assert plot[["domain_a", "domain_b"]].values.tolist() == [["real", "sketch"], ["sketch", "real"]]
+    assert plot["likeness"].tolist() == [pair, pair]
     scores = section.scores["features"].set_index("class")["score"]
     rows = found.tables["classes"].query("domain_a == 'sketch' or domain_b == 'sketch'")
     assert scores.to_dict() == pytest.approx(rows.groupby("class")["value"].mean().to_dict())

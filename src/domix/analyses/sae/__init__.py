@@ -19,6 +19,20 @@ ANALYSIS = Analysis(
     package=__name__,
     Settings=Settings,
     needs="activations",
+    plots={
+        "reconstruction": TableSchema(
+            "reconstruction",
+            (
+                Column("mixture", "str", "of the runs"),
+                DOMAIN,
+                VARIANCE,
+                FIRING,
+                Column("accuracy", "float64", "balanced zero-shot accuracy on the test classes"),
+                Column("accuracy_reconstructed", "float64", "the same with the reconstruction in place"),
+            ),
+            "what a model loses to its sparse autoencoder, mean over seeds",
+        )
+    },
     tables={
         "quality": TableSchema(
             "quality",
