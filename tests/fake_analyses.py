@@ -86,3 +86,29 @@ def write_ood(folder: Path, mixtures: Sequence[str], seeds: Sequence[int], domai
     for name, schema in schemas.items():
         frame = pd.DataFrame(rows[name], columns=schema.names)
         schema.write(frame.astype({c.name: c.dtype for c in schema.columns}), home / f"{name}.parquet")
+
+
+def write_features(folder: Path, runs: Sequence[tuple[str, int]], domains: Sequence[str]) -> None:
+    """Write what domains share and what autoencoders explain, in place of tables without rows: test classes alone."""
+    sae, sharing = folder / "analysis/sae", folder / "analysis/sharing"
+    head = {"mixture": "str", "seed": "int64"}
+    frame = pd.DataFrame(runs, columns=list(head)).astype(head)
+    quality = frame.assign(site="attnpool", channels=8, units=16, n=40, explained_variance=0.9, l0=3.0, dead=0.1)
+    write_table(sae / "quality.parquet", quality.assign(dense=0.2))
+    parts = [
+        frame.assign(domain=name, cells="test", n=20, explained_variance=0.9 - 0.1 * place, l0=3.0, accuracy=0.6)
+        for place, name in enumerate(domains)
+    ]
+    losses = {"loss": 1.0, "loss_reconstructed": 1.2, "loss_ablated": 2.0, "recovered": 0.8}
+    by_domain = pd.concat(parts, ignore_index=True).assign(accuracy_reconstructed=0.5, **losses)
+    write_table(sae / "domains.parquet", by_domain)
+    spread = {"value": 0.5, "low": 0.4, "high": 0.6, "null": 0.55, "p_value": 0.03}
+    tested = frame.assign(cells="test")
+    scores = [tested.assign(domain=name, **spread, n=6) for name in domains]
+    write_table(sharing / "scores.parquet", pd.concat(scores, ignore_index=True))
+    pairs = [
+        tested.assign(domain_a=a, domain_b=b, **spread, n=6, units=18.0)
+        for place, a in enumerate(domains)
+        for b in domains[place + 1 :]
+    ]
+    write_table(sharing / "pairs.parquet", pd.concat(pairs, ignore_index=True))

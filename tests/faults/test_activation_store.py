@@ -16,6 +16,7 @@ import torch
 from domix.activations.store import ActivationStore, StoreWriter, open_or_make
 from domix.encoders.encoder import Activations
 from domix.runtime.errors import DataError
+from domix.runtime.files import write_json
 
 COUNT, SHARD = 53, 10
 KEY = {"weights": "abc"}
@@ -63,6 +64,82 @@ def test_quantiles_are_numpys_over_all_images(tmp_path: Path, channels: int) -> 
     shares = [0.0, 0.05, 0.5, 0.999, 1.0]
     found = made(tmp_path / "store").quantiles("b", shares, channels=channels)
     np.testing.assert_array_equal(found, np.quantile(VALUES["b"].astype(np.float16).astype(float), shares, axis=0))
+
+
+POSITIONS = {"a": 4, "b": 1}
+MAPS = {"a": np.random.default_rng(7).normal(size=(COUNT, 4, 3)).astype(np.float32), "b": VALUES["b"][:, None]}
+
+
+def feed_positions(writer: StoreWriter, batch: int = 7) -> None:
+    for start in range(0, COUNT, batch):
+        rows = np.arange(start, min(start + batch, COUNT))
+        writer.update(Activations(torch.empty(0), {n: torch.from_numpy(v[rows]) for n, v in MAPS.items()}), rows)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 53])
+def test_every_position_is_a_row_of_its_image(tmp_path: Path, batch: int) -> None:
+    store = open_or_make(
+        tmp_path, list("ab"), COUNT, key=KEY, make=lambda w: feed_positions(w, batch), shard=SHARD, positions=POSITIONS
+    )
+    assert (store.positions, store.size("a"), store.size("b"), store.shards) == (POSITIONS, 4 * COUNT, COUNT, 6)
+    expected = MAPS["a"].astype(np.float16).reshape(-1, 3)
+    np.testing.assert_array_equal(np.concatenate(list(store.rows("a"))), expected)
+    assert [len(rows) for rows in store.rows("a")] == [40] * 5 + [12]
+    rows = np.array([4 * 52 + 3, 0, 41, 4 * 19 + 2])
+    np.testing.assert_array_equal(store.take("a", rows), MAPS["a"].astype(np.float16)[rows // 4, rows % 4])
+    drawn = np.concatenate(list(store.batches("a", size=16, seed=0, mixed=2)))
+    assert sorted(map(tuple, drawn.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
+def test_a_store_of_positions_goes_on_where_it_was_and_is_another_than_that_of_means(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path, list("ab"), COUNT, key=KEY, shard=SHARD, positions=POSITIONS)
+    rows = np.arange(25)
+    writer.update(Activations(torch.empty(0), {n: torch.from_numpy(v[rows]) for n, v in MAPS.items()}), rows)
+    again = StoreWriter(tmp_path, list("ab"), COUNT, key=KEY, shard=SHARD, positions=POSITIONS)
+    assert again.begin == 20
+    feed_positions(again)
+    again.result()
+    np.testing.assert_array_equal(
+        np.concatenate(list(ActivationStore(tmp_path).rows("a"))), MAPS["a"].astype(np.float16).reshape(-1, 3)
+    )
+    with pytest.raises(DataError, match="of another encoder, images or sites"):
+        StoreWriter(tmp_path, list("ab"), COUNT, key=KEY, shard=SHARD)
+
+
+def test_images_of_other_sizes_are_refused(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path, ["a"], 2, key=KEY, positions={"a": 4})
+    with pytest.raises(DataError, match=r"site a has 5 positions in an image, and 4 in others: a store is of"):
+        writer.update(Activations(torch.empty(0), {"a": torch.zeros(2, 5, 3)}), np.arange(2))
+
+
+def test_batches_larger_than_shards_are_cut(tmp_path: Path) -> None:
+    store = open_or_make(tmp_path, ["a"], COUNT, key=KEY, make=lambda w: feed(w, COUNT), shard=4)
+    assert store.shards == 14 and [len(rows) for rows in store.rows("a")] == [4] * 13 + [1]
+    np.testing.assert_array_equal(np.concatenate(list(store.rows("a"))), VALUES["a"].astype(np.float16))
+
+
+def test_rows_behind_two_to_the_31_bytes_and_elements_are_found(tmp_path: Path) -> None:
+    """Shards of 4.3 GB with nothing in them but some rows: files with holes, which take no room."""
+    images, positions, width, shards = 2**19, 4, 1024, 3
+    places = np.array([3 * 2**21 - 1, 2**21, 2**21 - 1, 2**22 + 1, 5])
+    values = np.arange(len(places) * width).reshape(-1, width) % 199
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for shard in range(shards):
+        shape = (images * positions, width)
+        array = np.lib.format.open_memmap(folder / f"{shard:05d}.npy", mode="w+", dtype=np.float16, shape=shape)
+        here = places // len(array) == shard
+        array[places[here] % len(array)] = values[here]
+        array.flush()
+        (tmp_path / f"{shard:05d}.done").touch()
+    about = {"count": shards * images, "shard": images, "widths": {"a": width}, "positions": {"a": positions}}
+    write_json(tmp_path / "about.json", about | {"key": {}})
+    store = ActivationStore(tmp_path)
+    assert store.array("a", 0).nbytes > 2**31 and store.size("a") * width > 2**32
+    np.testing.assert_array_equal(store.take("a", places), values)
+    np.testing.assert_array_equal(store.take("a", places.astype(np.int32)), values)
+    held = sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+    assert held < 2**24
 
 
 def test_a_kill_costs_no_more_than_a_shard(tmp_path: Path) -> None:
@@ -128,3 +205,5 @@ def test_too_few_images_and_values_that_are_not_finite_make_no_store(tmp_path: P
     writer = StoreWriter(tmp_path / "nan", ["a"], 2, key=KEY)
     with pytest.raises(DataError, match="the activations of site a are not finite"):
         writer.update(Activations(torch.empty(0), {"a": torch.full((2, 3), torch.nan)}), np.arange(2))
+    with pytest.raises(DataError, match="of site a reach 7e\\+04, and half precision 65504: read another site"):
+        writer.update(Activations(torch.empty(0), {"a": torch.tensor([[1.0, 2.0], [-7e4, 0]])}), np.arange(2))

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
+from domix.activations.store import ActivationStore
 from domix.analyses.contract import AnalysisResults, Images, RunInputs, Shared
 from domix.analyses.registry import find
 from domix.analyses.runner import join_runs
 from domix.analyses.sae import trained as sae_trained
 from domix.analyses.sae import units as sae_units
-from domix.analyses.sae.quality import edited_embeddings, measure, reconstruction_edit
+from domix.analyses.sae.quality import cross_entropy, edited_embeddings, measure, reconstruction_edit
+from domix.analyses.sae.reconstruction import decode, encode, explained_variance
 from domix.analyses.sae.settings import Autoencoder, Settings
 from domix.analyses.sae.trained import train_for
 from domix.analyses.sharing.settings import Settings as Sharing
@@ -24,7 +26,7 @@ from domix.data.store.index import read_index, write_index
 from domix.embed.clip import embed_clip, open_subject
 from domix.embed.passes import ComputeContext
 from domix.figures.page import svg
-from domix.model.checkpoint import save_weights
+from domix.model.checkpoint import load_tensors, save_weights
 from domix.model.clip import build
 from domix.runs import Run
 from domix.runtime.errors import DataError, ParameterError
@@ -91,6 +93,10 @@ def test_tables_and_section_of_the_autoencoder(inputs: RunInputs) -> None:
     section = find("sae").section(found, inputs.study)
     assert {"tiny.explained_variance", "tiny.l0", "tiny.dead", "tiny.dense"} <= set(section.metrics)
     assert "With the sum in place" in section.parts[0].text
+    plot = section.plots["reconstruction"].set_index("domain")
+    test = domains[domains["cells"] == "test"].set_index("domain")
+    for name in ("explained_variance", "l0", "accuracy", "accuracy_reconstructed"):
+        assert plot[name].to_dict() == pytest.approx(test[name].to_dict())
     assert all("svg" in svg(figure) for part in section.parts for figure in part.figures.values())
 
 
@@ -143,6 +149,10 @@ def test_sharing_has_all_pairs_and_a_section(inputs: RunInputs) -> None:
     assert {"tiny.score", "tiny.null", "tiny.p"} <= set(section.metrics)
     assert all("svg" in svg(figure) for part in section.parts for figure in part.figures.values())
     assert "Sketch has" in section.parts[0].text
+    plot = section.plots["shared_features"]
+    pair = found.tables["pairs"].query("cells == 'test'")["value"].item()
+    assert plot[["domain_a", "domain_b"]].values.tolist() == [["real", "sketch"], ["sketch", "real"]]
+    assert plot["likeness"].tolist() == [pair, pair]
     scores = section.scores["features"].set_index("class")["score"]
     rows = found.tables["classes"].query("domain_a == 'sketch' or domain_b == 'sketch'")
     assert scores.to_dict() == pytest.approx(rows.groupby("class")["value"].mean().to_dict())
@@ -176,6 +186,58 @@ def test_an_inner_site_is_edited_and_its_units_have_no_names(inputs: RunInputs) 
     assert np.isfinite(tables["domains"][["loss_reconstructed", "loss_ablated"]]).all().all()
     found = results("sae", inputs, settings)
     assert find("sae").section(found, inputs.study).parts
+
+
+def test_every_position_of_an_inner_site_is_learnt_from_and_replaced(inputs: RunInputs) -> None:
+    """Against the encoder's own maps, position by position; layer1.0 has 8 x 8 of them."""
+    settings = changed(SETTINGS, site="layer1.0", positions="every", images=4, passes=2)
+    one, encoder = train_for(inputs, settings), inputs.model.encoder
+    stores = {
+        store.count: store.positions["layer1.0"]
+        for store in map(ActivationStore, (inputs.cache / "activations").iterdir())
+    }
+    assert stores == {8: 64}
+    maps = torch.cat(
+        [
+            encoder.forward(batch, ["layer1.0"]).sites["layer1.0"]
+            for batch in inputs.model.batches("emoji", inputs.test_images())
+        ]
+    )
+    rows = torch.nn.functional.normalize(maps.half().float().permute(0, 2, 3, 1).flatten(0, 2), dim=1).numpy()
+    codes = encode(one.autoencoder, rows).reshape(24, 64, -1)
+    np.testing.assert_allclose(one.codes, codes.mean(axis=1), rtol=1e-3, atol=1e-5)
+    quality, domains = measure(one)
+    made = decode(one.autoencoder, codes.reshape(24 * 64, -1))
+    assert quality["explained_variance"].item() == pytest.approx(explained_variance(rows, made), rel=1e-3)
+    assert quality["l0"].item() == pytest.approx((codes > 0).sum(axis=2).mean(), rel=1e-3)
+
+    def edit(activation: torch.Tensor) -> torch.Tensor:
+        last = activation.permute(0, 2, 3, 1)
+        length = last.norm(dim=-1, keepdim=True)
+        units = one.autoencoder.encode((last / length).reshape(-1, last.shape[-1]))
+        return (one.autoencoder.decode(units).reshape(last.shape) * length).permute(0, 3, 1, 2)
+
+    batches = inputs.model.batches("emoji", one.rows)
+    embeddings = edited_embeddings(encoder, batches, "layer1.0", edit)
+    label = inputs.embeddings.rows["label"].to_numpy()
+    scale = float(load_tensors(inputs.model_folder / "model.safetensors")["logit_scale"].exp())
+    loss = cross_entropy(embeddings, inputs.embeddings.text, label, scale)
+    here = (inputs.embeddings.rows["domain"] == "real").to_numpy()
+    found = domains[(domains["domain"] == "real") & (domains["cells"] == "all")].iloc[0]
+    assert found["loss_reconstructed"] == pytest.approx(loss[here].mean(), rel=1e-4)
+    assert set(find("sharing").run(inputs, changed(SHARING, **settings.model_dump(include={"site", "positions"})))) == {
+        "classes",
+        "pairs",
+        "scores",
+    }
+
+
+def test_a_site_without_positions_has_one(inputs: RunInputs) -> None:
+    pooled, every = (train_for(inputs, changed(SETTINGS, positions=each)) for each in ("pooled", "every"))
+    assert not every.every_position
+    for name, tensor in pooled.autoencoder.state_dict().items():
+        assert torch.equal(tensor, every.autoencoder.state_dict()[name]) or tensor.isnan(), name
+    pd.testing.assert_frame_equal(measure(pooled)[1], measure(every)[1])
 
 
 def test_at_the_embedding_the_edit_is_what_is_computed_without_a_pass(inputs: RunInputs) -> None:

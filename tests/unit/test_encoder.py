@@ -45,8 +45,11 @@ def test_every_model_is_one_function_with_named_sites(kind: str) -> None:
     assert list(found.sites) == names and found.output.dtype == torch.float32
     pooled = encoder.forward(make_images(), names, pooled=True)
     assert torch.equal(pooled.output, found.output)
+    flat = encoder.forward(make_images(), names, flat=True)
     for site in encoder.sites:
         assert pooled.sites[site.name].shape == (5, site.width)
+        assert flat.sites[site.name].numel() == found.sites[site.name].numel()
+        torch.testing.assert_close(flat.sites[site.name].mean(dim=1), pooled.sites[site.name])
     assert torch.equal(encoder.forward(make_images()).output, found.output)  # reading changes nothing
 
 

@@ -82,6 +82,15 @@ def test_each_run_has_a_square_and_each_other_run_a_line_a_domain(tmp_path: Path
     assert "cg-high-s0.same_site" not in section.metrics
 
 
+def test_the_plot_has_the_same_site_of_other_runs_by_whose_images(tmp_path: Path) -> None:
+    plot = section_of(tmp_path).plots["same_site"]
+    assert set(plot["mixture"]) == {"leave-out-domain-s0"}
+    found = plot.set_index(["layer", "images"])["value"]
+    assert found["attnpool", "test domain"] == pytest.approx(0.65)
+    assert found["attnpool", "other domains"] == pytest.approx(0.75)
+    assert plot.loc[plot["layer"] == "attnpool", "depth"].unique().tolist() == [5]
+
+
 def test_without_images_of_single_domains_the_squares_remain(tmp_path: Path) -> None:
     assert [len(part.figures) for part in section_of(tmp_path, keep=("all",)).parts] == [2]
 

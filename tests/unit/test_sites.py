@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from open_clip.modified_resnet import ModifiedResNet
@@ -9,7 +11,14 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
-from domix.encoders.sites import channels_last, find_sites, pool_positions, require_site, site_modules
+from domix.encoders.sites import (
+    channels_last,
+    find_sites,
+    pool_positions,
+    position_rows,
+    require_site,
+    site_modules,
+)
 from domix.runtime.errors import DataError
 
 
@@ -79,9 +88,23 @@ def test_positions_are_averaged() -> None:
     torch.testing.assert_close(pool_positions((tokens[:, 0], maps)), tokens[:, 0])
 
 
-def test_other_shapes_are_refused() -> None:
+def test_positions_are_rows_of_channels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps, tokens = torch.rand(2, 5, 3, 4, generator=generator), torch.rand(2, 7, 5, generator=generator)
+    rows = position_rows(maps)
+    assert rows.shape == (2, 12, 5)
+    for y in range(3):
+        for x in range(4):
+            assert torch.equal(rows[:, 4 * y + x], maps[:, :, y, x])
+    assert torch.equal(position_rows(maps.permute(0, 2, 3, 1), nhwc=True), rows)
+    assert torch.equal(position_rows((tokens, maps)), tokens)
+    assert torch.equal(position_rows(tokens[:, 0]), tokens[:, :1])
+
+
+@pytest.mark.parametrize("read", [pool_positions, position_rows])
+def test_other_shapes_are_refused(read: Callable[[torch.Tensor], torch.Tensor]) -> None:
     with pytest.raises(DataError, match=r"outputs of shape \(1, 1, 1, 1, 1\)"):
-        pool_positions(torch.zeros(1, 1, 1, 1, 1))
+        read(torch.zeros(1, 1, 1, 1, 1))
 
 
 def test_sites_have_depth_width_and_kind() -> None:

@@ -273,6 +273,20 @@ def test_stores_feed_all_their_activations_once_a_pass_in_another_order(
     np.testing.assert_allclose(lengths, 1, rtol=1e-5)
 
 
+def test_stores_of_positions_feed_every_row(activations: NDArray[np.float32], tmp_path: Path) -> None:
+    maps = torch.from_numpy(activations.reshape(150, 4, CHANNELS))
+
+    def put(writer: StoreWriter) -> None:
+        writer.update(Activations(maps, {"site": maps}), np.arange(150))
+
+    store = open_or_make(tmp_path, ["site"], 150, key={}, make=put, shard=16, positions={"site": 4})
+    feed = StoreFeed([store], "site", 32, 1)
+    rows = np.concatenate(list(feed.batches(0)))
+    assert feed.count == len(rows) == 600
+    expected = activations.astype(np.float16).astype(np.float32)
+    assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_files_hold_what_was_saved(activations: NDArray[np.float32], tmp_path: Path, activation: Activation) -> None:
     one = trained(activations, activation, passes=2)
@@ -338,6 +352,7 @@ def test_saelens_layout_computes_the_same(
     torch.testing.assert_close(one.encode(batch).detach(), values)
     torch.testing.assert_close(one(batch)[1].detach(), values @ weights["W_dec"] + weights["b_dec"])
     assert (config["d_in"], config["d_sae"]) == (CHANNELS, UNITS) and config["apply_b_dec_to_input"] is True
+    assert config["metadata"] == {"model_name": "tiny", "hook_name": "attnpool", "sae_lens_version": "6.0.0"}
 
 
 def test_replaced_units_keep_the_rest(activations: NDArray[np.float32]) -> None:

@@ -29,7 +29,7 @@ class Reducer(Protocol):
     sites: Sequence[str]  # that it reads
 
     def update(self, activations: Activations, rows: NDArray[np.int64]) -> None:
-        """Take in a batch: its activations (pooled, [B, C]) and the numbers of its images, from 0."""
+        """Take in a batch: its activations (pooled, [B, C], unless it asks for all) and its images' numbers, from 0."""
         ...
 
     def result(self) -> Arrays:

@@ -347,7 +347,10 @@ def plots(
 def bench(
     context: typer.Context,
     what: Annotated[
-        str, typer.Argument(help="circuits, data, embed, evaluate, study or train; its own options follow.")
+        str,
+        typer.Argument(
+            help="circuits, data, embed, evaluate, mechanisms, probe, study or train; its own options follow."
+        ),
     ],
 ) -> None:
     """Measure a clone of Domix.

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from domix.activations.encode import encode, unit_embeddings
-from domix.activations.store import ActivationStore, StoreWriter, open_or_make
+from domix.activations.store import SHARD, ActivationStore, StoreWriter, open_or_make
 from domix.data.loading.image_cache import digest_of_images
 from domix.data.loading.samples import Reader
 from domix.data.mixtures.mixture import read_mixture
@@ -106,11 +107,18 @@ class RunModel:
         """
         return unit_embeddings(self.encoder, self.batches(source, rows))
 
-    def activations(self, source: str, rows: pd.DataFrame, sites: Sequence[str]) -> ActivationStore:
-        """Return the activations float16 [N, C] of some sites over a source's images, averaged over positions.
+    def activations(
+        self, source: str, rows: pd.DataFrame, sites: Sequence[str], *, every_position: bool = False
+    ) -> ActivationStore:
+        """Return the activations float16 of some sites over a source's images.
 
         They are kept in the context's cache by all that they depend on: made once, and gone on with after a kill.
-        `rows` has the index's columns `row` and those of samples.IDENTITY.
+
+        Args:
+            source: whose images.
+            rows: of them, with the index's columns `row` and those of samples.IDENTITY.
+            sites: where they are read.
+            every_position: a row a position, [N P, C]; else a row an image, averaged over positions, [N, C].
 
         Raises:
             DataError: the model lacks a site, gives values that are not finite, or an image cannot be read.
@@ -122,12 +130,23 @@ class RunModel:
             "images": digest_of_images(rows),
             "preprocess": str(self.encoder.preprocess),
             "sites": list(sites),
+            "every_position": every_position,
             "code": code_digest(__name__),
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
 
         def make(writer: StoreWriter) -> None:
-            encode(self.encoder, self.batches(source, rows.iloc[writer.begin :]), [writer], first=writer.begin)
+            images = self.batches(source, rows.iloc[writer.begin :])
+            encode(self.encoder, images, [writer], first=writer.begin, pooled=not every_position)
 
         home = self.context.cache / "activations" / digest_of(**key)
-        return open_or_make(home, sites, len(rows), key=key, make=make)
+        if not every_position:
+            return open_or_make(home, sites, len(rows), key=key, make=make)
+        positions = self._positions(sites)
+        shard = max(1, SHARD // max(positions.values()))
+        return open_or_make(home, sites, len(rows), key=key, make=make, shard=shard, positions=positions)
+
+    def _positions(self, sites: Sequence[str]) -> dict[str, int]:
+        """Return how many positions each site has in an image, by a pass of an empty one."""
+        empty = torch.zeros(1, 3, *self.encoder.preprocess.size)
+        return {name: rows.shape[1] for name, rows in self.encoder.forward(empty, sites, flat=True).sites.items()}

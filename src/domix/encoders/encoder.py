@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -26,6 +26,7 @@ from domix.encoders.sites import (
     find_sites,
     first_of,
     pool_positions,
+    position_rows,
     require_site,
     site_modules,
 )
@@ -45,7 +46,7 @@ class Activations:
     """What a model computes of a batch."""
 
     output: Tensor  # [B, D], float32: embeddings not yet of length one, or logits
-    sites: Mapping[str, Tensor]  # of each site asked for, [B, ...] as the model has it, or [B, C] if pooled
+    sites: Mapping[str, Tensor]  # of each asked for, [B, ...]; pooled: [B, C]; flat: [B, P, C]
 
 
 class Encoder(Protocol):
@@ -66,13 +67,21 @@ class Encoder(Protocol):
         edits: Mapping[str, Edit] | None = None,
         grad: bool = False,
         pooled: bool = False,
+        flat: bool = False,
     ) -> Activations:
         """Return the model's output for images, and the activations of some sites."""
         ...
 
 
 class ImageEncoder:
-    """A model that is there as a module."""
+    """A model that is there as a module.
+
+    Attributes:
+        preprocess: of its images.
+        device: of its weights.
+        what: its output is, in the plural, for messages.
+        nhwc: its feature maps have the shape [B, H, W, C].
+    """
 
     def __init__(
         self, module: nn.Module, tower: nn.Module, preprocess: Preprocess, *, output: str, device: str = "cpu"
@@ -88,7 +97,7 @@ class ImageEncoder:
         """
         self.preprocess, self.device, self.what = preprocess, device, output
         self._module, self._tower = module.to(memory_format=torch.channels_last).to(device).eval(), tower
-        self._nhwc = channels_last(tower)
+        self.nhwc = channels_last(tower)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -103,6 +112,7 @@ class ImageEncoder:
         edits: Mapping[str, Edit] | None = None,
         grad: bool = False,
         pooled: bool = False,
+        flat: bool = False,
     ) -> Activations:
         """Return the model's output for images, and the activations of some sites.
 
@@ -112,6 +122,7 @@ class ImageEncoder:
             edits: functions that change the activation of a site, before it is read and before the model goes on.
             grad: keep what gradients need; images (float), sites and weights then have theirs.
             pooled: give activations as [B, C], averaged over positions, so that maps need no memory.
+            flat: give them as [B, P, C], a vector a position.
 
         Raises:
             DataError: the model has no such site, or an edit changes an activation's shape.
@@ -122,7 +133,7 @@ class ImageEncoder:
             inputs = images.to(self.device)
             if not inputs.is_floating_point():
                 inputs = self.preprocess.normalise(inputs)
-            with self._hooks(wanted, edits, found, pooled):
+            with self._hooks(wanted, edits, found, self._form(pooled, flat)):
                 output = self._module(inputs).float()
         return Activations(output, {name: found[name] for name in wanted if name in found})
 
@@ -132,11 +143,20 @@ class ImageEncoder:
 
         if isinstance(self._module, _ImageSide) and isinstance(self._tower, ModifiedResNet):
             return ResNetSegments(self._module, self._tower)
-        return Segments(self._module, site_modules(self._tower), nhwc=self._nhwc)
+        return Segments(self._module, site_modules(self._tower), nhwc=self.nhwc)
+
+    def _form(self, pooled: bool, flat: bool) -> Callable[[Any], Tensor]:
+        if pooled or flat:
+            return partial(pool_positions if pooled else position_rows, nhwc=self.nhwc)
+        return first_of
 
     @contextmanager
     def _hooks(
-        self, wanted: Mapping[str, None], edits: Mapping[str, Edit], found: dict[str, Tensor], pooled: bool
+        self,
+        wanted: Mapping[str, None],
+        edits: Mapping[str, Edit],
+        found: dict[str, Tensor],
+        form: Callable[[Any], Tensor],
     ) -> Generator[None]:
         modules = site_modules(self._tower)
         handles = []
@@ -147,7 +167,7 @@ class ImageEncoder:
                 def hook(module: nn.Module, inputs: Any, output: Any, name: str = name) -> Any:
                     changed = _edited(output, edits[name], name) if name in edits else output
                     if name in wanted:
-                        found[name] = pool_positions(changed, nhwc=self._nhwc) if pooled else first_of(changed)
+                        found[name] = form(changed)
                     return changed if name in edits else None
 
                 handles.append(modules[name].register_forward_hook(hook))

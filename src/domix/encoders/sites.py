@@ -136,4 +136,27 @@ def pool_positions(activation: Any, *, nhwc: bool = False) -> Tensor:
         return activation.mean(dim=1)
     if activation.ndim == 2:
         return activation
-    raise DataError(f"a layer gives outputs of shape {tuple(activation.shape)}; known are [B,C], [B,L,C] and [B,C,H,W]")
+    raise _unknown(activation)
+
+
+def position_rows(activation: Any, *, nhwc: bool = False) -> Tensor:
+    """Return a layer's output as one vector a position, [B, P, C]; see pool_positions, which averages them.
+
+    Positions of feature maps come row by row (P = H W), tokens as they stand (P = L); a vector is one position.
+
+    Raises:
+        DataError: the output has another number of axes.
+    """
+    activation = first_of(activation)
+    if activation.ndim == 4:
+        return activation.flatten(1, 2) if nhwc else activation.flatten(2).transpose(1, 2)
+    if activation.ndim == 3:
+        return activation
+    if activation.ndim == 2:
+        return activation[:, None]
+    raise _unknown(activation)
+
+
+def _unknown(activation: Tensor) -> DataError:
+    shape = tuple(activation.shape)
+    return DataError(f"a layer gives outputs of shape {shape}; known are [B,C], [B,L,C] and [B,C,H,W]")

@@ -13,6 +13,19 @@ ANALYSIS = Analysis(
     package=__name__,
     Settings=Settings,
     needs="activations",
+    plots={
+        "same_site": TableSchema(
+            "same_site",
+            (
+                Column("mixture", "str", "the run that is compared with the reference"),
+                Column("layer", "str", "site of both"),
+                Column("depth", "int64", "its place, from 0"),
+                Column("images", "str", "of the test domain, or of the other domains"),
+                Column("value", "float64", "CKA; of other domains their mean"),
+            ),
+            "how alike a run is to the reference at the same site",
+        )
+    },
     joint_tables={
         "run_cka": TableSchema(
             "run_cka",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -31,8 +32,9 @@ PLACES = 4
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show every run against the reference over all images, then layer by layer of single domains."""
     table = results.tables["run_cka"]
+    plots = {"same_site": plot(table, study)}
     if table.empty:
-        return Section("CKA between models", ())
+        return Section("CKA between models", (), plots=plots)
     everywhere = table[table["images"] == "all"]
     reference, n = str(table["reference"].iloc[0]), int(everywhere["n"].max())
     tested = {f"On {study.test_domain} images alone": site_panels(table[table["images"] == study.test_domain])}
@@ -51,7 +53,21 @@ def section(results: AnalysisResults, study: Study) -> Section:
     ]
     same = everywhere[everywhere["site_a"] == everywhere["site_b"]].groupby("run", sort=False)["value"].mean()
     metrics = {f"{run}.same_site": round(float(value), PLACES) for run, value in same.items() if run != reference}
-    return Section("CKA between models", [part for part in parts if part.figures], metrics=metrics)
+    return Section("CKA between models", [part for part in parts if part.figures], plots=plots, metrics=metrics)
+
+
+def plot(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return each other run's CKA with the reference at the same site, on the test domain's images and the others'."""
+    same = same_sites(table)
+    images = np.where(same["images"] == study.test_domain, "test domain", "other domains")
+    same = same.assign(images=images).rename(columns={"run": "mixture", "site_a": "layer", "depth_a": "depth"})
+    return same.groupby(["mixture", "layer", "depth", "images"], sort=False, as_index=False)["value"].mean()
+
+
+def same_sites(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of runs other than the reference, at the same site of both, on the images of one domain."""
+    other = table[(table["images"] != "all") & (table["run"] != table["reference"])]
+    return other[other["site_a"] == other["site_b"]]
 
 
 def site_panels(table: pd.DataFrame) -> dict[str, Figure]:
@@ -74,9 +90,7 @@ def site_panels(table: pd.DataFrame) -> dict[str, Figure]:
 
 def domain_panels(table: pd.DataFrame, study: Study) -> dict[str, Figure]:
     """Return CKA at the same site by layer, a line a domain, a figure a run other than the reference."""
-    same = table[
-        (table["site_a"] == table["site_b"]) & (table["images"] != "all") & (table["run"] != table["reference"])
-    ]
+    same = same_sites(table)
     if same.empty:
         return {}
     limits = (float(same["value"].min()), float(same["value"].max()))

@@ -12,13 +12,27 @@ from domix.runtime.tables import Column, TableSchema
 UNIT = Column("unit", "int64", "its number")
 DOMAIN = Column("domain", "str", "domain of the images")
 VARIANCE = Column("explained_variance", "float64", "share of the activations' variance that it reconstructs")
-FIRING = Column("l0", "float64", "units that fire on an image, mean")
+FIRING = Column("l0", "float64", "units that fire on an activation (of an image, or of a position), mean")
 
 ANALYSIS = Analysis(
     name="sae",
     package=__name__,
     Settings=Settings,
     needs="activations",
+    plots={
+        "reconstruction": TableSchema(
+            "reconstruction",
+            (
+                Column("mixture", "str", "of the runs"),
+                DOMAIN,
+                VARIANCE,
+                FIRING,
+                Column("accuracy", "float64", "balanced zero-shot accuracy on the test classes"),
+                Column("accuracy_reconstructed", "float64", "the same with the reconstruction in place"),
+            ),
+            "what a model loses to its sparse autoencoder, mean over seeds",
+        )
+    },
     tables={
         "quality": TableSchema(
             "quality",
@@ -29,8 +43,8 @@ ANALYSIS = Analysis(
                 Column("n", "int64", "test images"),
                 VARIANCE,
                 FIRING,
-                Column("dead", "float64", "share of units that fire on no test image"),
-                Column("dense", "float64", "share of units that fire on more than a tenth of them"),
+                Column("dead", "float64", "share of units that fire on no test image's activations"),
+                Column("dense", "float64", "share of units that fire on more than a tenth of these"),
             ),
             "how good an autoencoder is on the test images",
         ),

@@ -25,6 +25,7 @@ from domix.runtime.files import read_json, write_json
 
 WEIGHTS, ABOUT = "autoencoder.safetensors", "autoencoder.json"
 SAELENS_WEIGHTS, SAELENS_CONFIG = "sae_weights.safetensors", "cfg.json"
+SAELENS_FORMAT = "6.0.0"  # whose layout it is; without a version SAELens takes an older one, and forgets the metadata
 # What the reference study calls the weights; its tensors have an axis of length one in front.
 REFERENCE = {
     "tied_bias": "tied_bias",
@@ -118,7 +119,7 @@ def export_saelens(autoencoder: SparseAutoencoder, folder: Path, *, site: str = 
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"model_name": model, "hook_name": site},
+        "metadata": {"model_name": model, "hook_name": site, "sae_lens_version": SAELENS_FORMAT},
     }
     if autoencoder.activation == "topk":
         config |= {"k": autoencoder.k, "rescale_acts_by_decoder_norm": False}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from domix.analyses.sae.reconstruction import ImageReconstruction, shares
 from domix.analyses.sae.trained import Trained
 from domix.encoders.encoder import Edit, Encoder
 from domix.encoders.sites import pool_positions
@@ -30,7 +31,6 @@ from domix.runtime.arrays import BLOCK
 if TYPE_CHECKING:
     from domix.analyses.sae.autoencoder import SparseAutoencoder
 
-DENSE = 0.1  # share of images from which on a unit that fires on them is dense
 DOMAIN_COLUMNS = (
     "domain",
     "cells",
@@ -47,40 +47,29 @@ DOMAIN_COLUMNS = (
 Floats = NDArray[np.float32]
 
 
-def explained_variance(activations: Floats, reconstructed: Floats) -> float:
-    """Return 1 - sum (x - x')^2 / sum (x - mean)^2 of activations [N, C]; NaN where these do not vary."""
-    left = ((activations - reconstructed).astype(np.float64) ** 2).sum()
-    varied = ((activations - activations.mean(axis=0, dtype=np.float64)) ** 2).sum()
-    return float(1 - left / varied) if varied > 0 else float("nan")
-
-
-def sparsity(codes: Floats) -> dict[str, float]:
-    """Return of codes [N, F] the mean number of units that fire (l0), and the shares of dead and dense units."""
-    firing = (codes > 0).mean(axis=0, dtype=np.float64)
-    return {"l0": float(firing.sum()), "dead": float((firing == 0).mean()), "dense": float((firing > DENSE).mean())}
-
-
-@torch.inference_mode()
-def decode(autoencoder: SparseAutoencoder, codes: Floats) -> Floats:
-    """Return the activations [N, C] that codes [N, F] stand for."""
-    device = autoencoder.tied_bias.device
-    return np.concatenate(
-        [autoencoder.decode(some.to(device)).cpu().numpy() for some in torch.from_numpy(codes).split(BLOCK)]
-    )
-
-
-def reconstruction_edit(autoencoder: SparseAutoencoder, *, unit_length: bool) -> Edit:
+def reconstruction_edit(
+    autoencoder: SparseAutoencoder, *, unit_length: bool, every_position: bool = False, nhwc: bool = False
+) -> Edit:
     """Return the edit that puts the reconstruction in the place of a site's activation.
 
-    Of a site with positions the autoencoder knows the mean alone: that is replaced, and what the positions differ by
-    stays.
+    An autoencoder of images knows the mean over positions alone: that is replaced, and what the positions differ by
+    stays. One of positions replaces each of them.
+
+    Args:
+        autoencoder: of the site's activations.
+        unit_length: it reads them scaled to length one.
+        every_position: it reads positions one by one.
+        nhwc: the site's maps have the shape [B, H, W, C].
     """
 
     def edit(activation: Tensor) -> Tensor:
-        nhwc = activation.ndim == 4 and activation.shape[1] != autoencoder.channels
+        if every_position:
+            last = activation.movedim(1, -1) if activation.ndim == 4 and not nhwc else activation
+            rows = last.reshape(-1, last.shape[-1]).float().split(BLOCK)
+            made = torch.cat([_reconstructed(autoencoder, some, unit_length) for some in rows]).reshape(last.shape)
+            return (made.movedim(-1, 1) if last is not activation else made).to(activation.dtype)
         mean = pool_positions(activation, nhwc=nhwc).float()
-        length = mean.norm(dim=-1, keepdim=True) if unit_length else torch.ones_like(mean[:, :1])
-        change = autoencoder(mean / length.clamp_min(1e-12))[1] * length - mean
+        change = _reconstructed(autoencoder, mean, unit_length) - mean
         if activation.ndim == 4:
             change = change[:, None, None] if nhwc else change[:, :, None, None]
         elif activation.ndim == 3:
@@ -88,6 +77,12 @@ def reconstruction_edit(autoencoder: SparseAutoencoder, *, unit_length: bool) ->
         return activation + change.to(activation.dtype)
 
     return edit
+
+
+def _reconstructed(autoencoder: SparseAutoencoder, activations: Tensor, unit_length: bool) -> Tensor:
+    """Return what an autoencoder makes of activations [B, C], at the length that they have."""
+    length = activations.norm(dim=-1, keepdim=True) if unit_length else torch.ones_like(activations[:, :1])
+    return autoencoder(activations / length.clamp_min(1e-12))[1] * length
 
 
 def edited_embeddings(encoder: Encoder, batches: Iterable[Tensor], site: str, edit: Edit) -> Floats:
@@ -115,19 +110,18 @@ def measure(trained: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         DataError: embeddings are missing or damaged, or of another study.
     """
-    embeddings, codes, activations = trained.inputs.embeddings, trained.codes, trained.activations
-    reconstructed = decode(trained.autoencoder, codes)
+    embeddings, reconstruction = trained.inputs.embeddings, trained.reconstruction
+    label = embeddings.rows["label"].to_numpy()
     whole = {
         "site": trained.site.name,
         "channels": trained.autoencoder.channels,
         "units": trained.autoencoder.units,
-        "n": len(codes),
-        "explained_variance": explained_variance(activations, reconstructed),
-        **sparsity(codes),
+        "n": len(label),
+        "explained_variance": reconstruction.variance(np.ones(len(label), dtype=bool)),
+        **shares(reconstruction.firing),
     }
-    label = embeddings.rows["label"].to_numpy()
     scale = float(load_tensors(trained.inputs.model_folder / WEIGHTS)["logit_scale"].exp())
-    versions = {"": embeddings.image_embeddings, **_embeddings(trained, reconstructed)}
+    versions = {"": embeddings.image_embeddings, **_embeddings(trained)}
     loss = {name: cross_entropy(made, embeddings.text, label, scale) for name, made in versions.items()}
     right = {name: rank_true(made, embeddings.text, label)[1] == 1 for name, made in versions.items()}
     rows, domains = [], embeddings.rows["domain"].to_numpy(dtype=object)
@@ -143,8 +137,8 @@ def measure(trained: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
                     domain,
                     cells,
                     int(here.sum()),
-                    explained_variance(activations[here], reconstructed[here]),
-                    float((codes[here] > 0).sum(axis=1).mean()),
+                    reconstruction.variance(here),
+                    reconstruction.l0(here),
                     balanced(right[""][here], label[here]),
                     balanced(right["_reconstructed"][here], label[here]),
                     *means.values(),
@@ -159,16 +153,22 @@ def balanced(right: NDArray[np.bool_], label: NDArray[np.int64]) -> float:
     return float(pd.Series(right).groupby(label).mean().mean())
 
 
-def _embeddings(trained: Trained, reconstructed: Floats) -> dict[str, Floats]:
+def _embeddings(trained: Trained) -> dict[str, Floats]:
     """Return the unit embeddings [N, D] with the reconstruction in place, and with zeros.
 
     At the last site, which is the embedding, no image has to be read again.
     """
-    model, site = trained.inputs.model, trained.site.name
-    if site == model.encoder.sites[-1].name:
+    model, site, reconstruction = trained.inputs.model, trained.site.name, trained.reconstruction
+    if site == model.encoder.sites[-1].name and isinstance(reconstruction, ImageReconstruction):
+        reconstructed = reconstruction.reconstructed
         length = np.maximum(np.linalg.norm(reconstructed, axis=1, keepdims=True), 1e-12)
         return {"_reconstructed": reconstructed / length, "_ablated": np.zeros_like(reconstructed)}
-    edit = reconstruction_edit(trained.autoencoder, unit_length=trained.settings.unit_length)
+    edit = reconstruction_edit(
+        trained.autoencoder,
+        unit_length=trained.settings.unit_length,
+        every_position=trained.every_position,
+        nhwc=model.encoder.nhwc,
+    )
     edits: dict[str, Edit] = {"_reconstructed": edit, "_ablated": torch.zeros_like}
     source = trained.inputs.sources[0]
     return {

@@ -33,8 +33,9 @@ have in common. Per cent of each mixture's units.</p>"""
 def section(results: AnalysisResults, study: Study) -> Section:
     """Say how good the autoencoders are, and show units; nothing where no run was chosen."""
     quality = results.tables["quality"]
+    plots = {"reconstruction": plot(results.tables["domains"])}
     if quality.empty:
-        return Section("Sparse autoencoders", ())
+        return Section("Sparse autoencoders", (), plots=plots)
     rows = quality_rows(results, study)
     parts = [
         Subsection(
@@ -56,7 +57,14 @@ def section(results: AnalysisResults, study: Study) -> Section:
         for name in METRICS
         if not np.isnan(row[name])
     }
-    return Section("Sparse autoencoders", parts, metrics=metrics)
+    return Section("Sparse autoencoders", parts, plots=plots, metrics=metrics)
+
+
+def plot(domains: pd.DataFrame) -> pd.DataFrame:
+    """Return the quality of each mixture's autoencoders by domain, on the test classes, mean over seeds."""
+    names = ["explained_variance", "l0", "accuracy", "accuracy_reconstructed"]
+    tested = domains[domains["cells"] == "test"]
+    return tested.groupby(["mixture", "domain"], sort=False, as_index=False)[names].mean()
 
 
 def quality_rows(results: AnalysisResults, study: Study) -> pd.DataFrame:

@@ -16,6 +16,9 @@ class Autoencoder(settings.Settings):
         ["cg-high", "leave-out-domain"], description="mixtures whose runs have one; null: all"
     )
     site: str | None = Field(None, description="where the activations are read; null: the last, the image embedding")
+    positions: Literal["pooled", "every"] = Field(
+        "pooled", description="what an activation is: the mean over an image's positions, or that of every position"
+    )
     unit_length: bool = Field(True, description="scale each activation to length one, as the embedding is")
     images: int | None = Field(
         500, ge=1, description="training images a domain and source that it learns from, drawn by seed; null: all"

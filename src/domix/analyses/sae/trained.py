@@ -7,32 +7,35 @@ It learns from the training images of the multi-domain source and of the corpora
 shows of them, as the reference study's do, so that the runs' autoencoders have seen the same images. Test images it
 sees when it is measured.
 
-Shapes: N images, C channels, F units.
+An activation is an image's, averaged over its positions, or that of one position. Of every position, a unit's value on
+an image is the mean over them, as the pooled activation is, so that what is said of images means the same either way.
+
+Shapes: N images, P positions, C channels, F units.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from domix.activations.store import ActivationStore
 from domix.analyses.sae.autoencoder import SparseAutoencoder
 from domix.analyses.sae.files import load, save
+from domix.analyses.sae.reconstruction import ImageReconstruction, Reconstruction, decode, encode, reconstruct_positions
 from domix.analyses.sae.settings import Autoencoder
 from domix.analyses.sae.training import StoreFeed, Training, unit_rows
 from domix.analyses.sampling import draw_rows
 from domix.data.mixtures.mixture import read_mixture
 from domix.data.store.index import read_index
 from domix.encoders.sites import Site, require_site
-from domix.runtime.arrays import BLOCK
 from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import digest_of, explain
@@ -66,35 +69,46 @@ class Trained:
         """The test images, N rows of the index, in the order of all that is computed of them."""
         return self.inputs.test_images()
 
+    @property
+    def every_position(self) -> bool:
+        """Whether an activation is that of one position."""
+        return every_position(self.settings, self.site)
+
     @cached_property
     def activations(self) -> NDArray[np.float32]:
-        """The test images' activations as the autoencoder reads them, [N, C].
+        """The test images' activations as an autoencoder of images reads them, [N, C].
 
         Raises:
             DataError: an image cannot be read, or an activation is not finite.
         """
         if self.settings.unit_length and self.site == self.inputs.model.encoder.sites[-1]:
             return self.inputs.embeddings.image_embeddings  # are just that
-        store = _store(self.inputs, self.inputs.sources[0], self.rows, self.site.name)
-        found = np.concatenate([shard.astype(np.float32) for shard in store.rows(self.site.name)])
-        return unit_rows(found) if self.settings.unit_length else found
+        return np.concatenate([images[:, 0] for images in self._images()])
 
     @cached_property
     def codes(self) -> NDArray[np.float32]:
-        """The units' values of the test images, [N, F]."""
-        return encode(self.autoencoder, self.activations)
+        """The units' values of the test images, [N, F]; of every position their mean."""
+        return self.reconstruction.codes if self.every_position else encode(self.autoencoder, self.activations)
+
+    @cached_property
+    def reconstruction(self) -> Reconstruction:
+        """What the autoencoder makes of the test images' activations."""
+        if self.every_position:
+            return reconstruct_positions(self.autoencoder, self._images())
+        return ImageReconstruction(self.activations, self.codes, decode(self.autoencoder, self.codes))
+
+    def _images(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the test images' activations as the autoencoder reads them, some images at a time: [n, P, C]."""
+        store = _store(self.inputs, self.inputs.sources[0], self.rows, self.site.name, self.every_position)
+        for shard in store.rows(self.site.name):
+            rows = shard.astype(np.float32)
+            rows = unit_rows(rows) if self.settings.unit_length else rows
+            yield rows.reshape(-1, store.positions[self.site.name], rows.shape[1])
 
 
-@torch.inference_mode()
-def encode(autoencoder: SparseAutoencoder, activations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the units' values [N, F] of activations [N, C]."""
-    autoencoder.eval()
-    device = autoencoder.tied_bias.device
-    codes = np.empty((len(activations), autoencoder.units), np.float32)
-    for start in range(0, len(activations), BLOCK):
-        part = torch.from_numpy(np.ascontiguousarray(activations[start : start + BLOCK])).to(device)
-        codes[start : start + BLOCK] = autoencoder.encode(part).cpu().numpy()
-    return codes
+def every_position(settings: Autoencoder, site: Site) -> bool:
+    """Tell whether an activation is that of one position: as asked for, if the site has any."""
+    return settings.positions == "every" and site.kind != "vector"
 
 
 def train_for(inputs: RunInputs, settings: Autoencoder) -> Trained:
@@ -113,7 +127,7 @@ def train_for(inputs: RunInputs, settings: Autoencoder) -> Trained:
         home.mkdir(parents=True, exist_ok=True)
     name = digest_of(run=str(inputs.model_folder.resolve()), settings=_asked(settings))
     with alone(home / f"{name}.training.lock", "training the same sparse autoencoder"):
-        stores = _training_stores(inputs, settings, site.name)
+        stores = _training_stores(inputs, settings, site)
         key = {
             "stores": [store.folder.name for store in stores],  # a digest of weights, images, site and code
             "settings": _asked(settings),
@@ -171,7 +185,7 @@ def _site(inputs: RunInputs, name: str | None) -> Site:
     return sites[name]
 
 
-def _training_stores(inputs: RunInputs, settings: Autoencoder, site: str) -> list[ActivationStore]:
+def _training_stores(inputs: RunInputs, settings: Autoencoder, site: Site) -> list[ActivationStore]:
     mixture = read_mixture(inputs.artifacts / "mixtures" / f"{inputs.run.mixture}.parquet")
     sources = [name for name in inputs.sources if name == inputs.sources[0] or name in mixture.samples]
     stores = []
@@ -181,11 +195,12 @@ def _training_stores(inputs: RunInputs, settings: Autoencoder, site: str) -> lis
         if settings.images is not None and len(rows):
             rows = rows.iloc[draw_rows(rows["domain"].to_numpy(dtype=object), settings.images, seed=settings.seed)]
         if len(rows):
-            stores.append(_store(inputs, source, rows.reset_index(drop=True), site))
+            rows = rows.reset_index(drop=True)
+            stores.append(_store(inputs, source, rows, site.name, every_position(settings, site)))
     if not stores:
         raise DataError(f"none of {', '.join(sources)} has training images for a sparse autoencoder")
     return stores
 
 
-def _store(inputs: RunInputs, source: str, rows: pd.DataFrame, site: str) -> ActivationStore:
-    return inputs.model.activations(source, rows, [site])
+def _store(inputs: RunInputs, source: str, rows: pd.DataFrame, site: str, every: bool) -> ActivationStore:
+    return inputs.model.activations(source, rows, [site], every_position=every)

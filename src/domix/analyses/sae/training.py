@@ -74,8 +74,8 @@ class StoreFeed:
 
     @property
     def count(self) -> int:
-        """Images in all stores."""
-        return sum(store.count for store in self.stores)
+        """Rows in all stores."""
+        return sum(store.size(self.site) for store in self.stores)
 
     def batches(self, number: int) -> Iterator[NDArray[np.float32]]:
         """Yield those of all stores in one order, see ActivationStore.batches."""

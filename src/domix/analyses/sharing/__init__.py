@@ -23,6 +23,13 @@ ANALYSIS = Analysis(
     package=__name__,
     Settings=Settings,
     needs="activations",
+    plots={
+        "shared_features": TableSchema(
+            "shared_features",
+            (Column("mixture", "str", "of the runs"), *PAIR, Column("likeness", "float64", "sharing, 0 to 1")),
+            "what every ordered pair of domains shares, mean over test classes and seeds",
+        )
+    },
     tables={
         "classes": TableSchema(
             "classes",

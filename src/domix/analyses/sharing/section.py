@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
-from domix.analyses.pairs import class_scores, square
+from domix.analyses.pairs import KEYS, both_ways, class_scores, square
 from domix.figures import embedding
 from domix.figures.charts import Line, curve, markers, rings
 from domix.figures.figure import Figure
@@ -36,8 +36,9 @@ column for <span class="hot">{test_domain}</span> means that the model reads it 
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show the scores and the matrices on the test classes; other classes are folded away."""
     scores, pairs = mean_over_seeds(results.tables["scores"]), mean_over_seeds(results.tables["pairs"])
+    plots = {"shared_features": plot(pairs)}
     if scores.empty:
-        return Section("Shared features", ())
+        return Section("Shared features", (), plots=plots)
     text = SCORES.format(confidence=100 * results.shared.confidence, verdict=verdict(scores, study))
     matrices = {cells: _matrices(pairs, study, cells) for cells in CELLS}
     own = scores[(scores["domain"] == study.test_domain) & (scores["cells"] == "test")]
@@ -56,9 +57,14 @@ def section(results: AnalysisResults, study: Study) -> Section:
             {f"Sharing, {cells} classes": matrices[cells] for cells in CELLS[1:] if matrices[cells]},
         ),
     ]
-    return Section(
-        "Shared features", parts, metrics=metrics, scores={"features": class_scores(study, results.tables["classes"])}
-    )
+    by_class = {"features": class_scores(study, results.tables["classes"])}
+    return Section("Shared features", parts, plots=plots, metrics=metrics, scores=by_class)
+
+
+def plot(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return what every ordered pair of domains shares on the test classes."""
+    known = pairs[(pairs["cells"] == "test") & pairs["value"].notna()]
+    return both_ways(known[[*KEYS, "value"]]).rename(columns={"value": "likeness"})
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
