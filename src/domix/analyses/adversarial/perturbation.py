@@ -25,7 +25,7 @@ from domix.encoders.encoder import DIVERGED, ImageEncoder
 from domix.runtime.errors import DataError
 
 NOISE = 1e-3  # deviation of what delta begins with
-AVERAGED = 16  # images of a batch of the reference
+AVERAGED = 16  # images of a batch of the authors' code
 LEVELS = 255  # grey levels of an 8 bit image, less one
 
 Embed = Callable[[Tensor], Tensor]
