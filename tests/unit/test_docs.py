@@ -38,7 +38,8 @@ def test_there_are_such_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "printed"), [("encoders", "attnpool"), ("sae", "tensor("), ("sharing", "mpct_shared@20")]
+    ("page", "printed"),
+    [("encoders", "attnpool"), ("sae", "tensor("), ("sharing", "mpct_shared@20"), ("signatures", "2.658")],
 )
 def test_the_example_of_a_page_runs(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
