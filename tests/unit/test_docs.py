@@ -47,6 +47,7 @@ def test_there_are_such_blocks() -> None:
         ("ood-probes", "(400, 5)"),
         ("sae", "tensor("),
         ("sharing", "mpct_shared@20"),
+        ("signatures", "2.658"),
     ],
 )
 def test_the_example_of_a_page_runs(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,128 @@
+"""The controlled test: does a number of a model move with the domains that it was trained on, at equal ID accuracy?
+
+Among public models, training data, architecture and accuracy differ all at once. The models of a study differ in their
+training mixtures alone: so a signature of robustness is held against the number of training domains, and against
+accuracy on the held-out cells, in both cases with accuracy on natural images held fixed (partial rank correlation).
+
+Models are the units: those of one mixture with several seeds resemble each other and are no independent draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+
+from domix.analyses.association import LEAST, Association, associate
+from domix.analyses.keys import series_key
+from domix.figures.charts import dots
+from domix.figures.figure import Figure
+from domix.figures.look import Drawing, Look
+from domix.figures.panel import panel, round_ticks
+from domix.runtime.wording import MINUS
+from domix.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TESTS = {"domains": "the number of training domains", "held_out": "accuracy on the held-out cells"}
+FEW = 10  # models: fewer say little
+RESAMPLES = 2000
+SEED = 0
+
+
+def controlled_tests(models: pd.DataFrame, signature: str, confidence: float) -> dict[str, Association]:
+    """Hold a number of models against each of TESTS, at equal accuracy on natural images.
+
+    Args:
+        models: a row a model: the columns of model_facts.MODELS, and `signature`.
+        confidence: of the intervals.
+
+    Returns:
+        By the names of TESTS; nothing where fewer than association.LEAST models have all numbers.
+    """
+    units = models.assign(test_domain="", mixture="", seed=0, **{"class": range(len(models))})
+    found = {}
+    for test in TESTS:
+        columns = [signature, test, "natural"]
+        if np.isfinite(models[columns].to_numpy(dtype=np.float64)).all(axis=1).sum() < LEAST:
+            continue
+        found[test] = associate(
+            units,
+            score=signature,
+            accuracy=test,
+            control="natural",
+            confidence=confidence,
+            resamples=RESAMPLES,
+            seed=SEED,
+        )
+    return found
+
+
+def say_controlled(
+    tests: Mapping[str, Mapping[str, Association]], models: pd.DataFrame, study: Study, confidence: float
+) -> Markup:
+    """Say what the tests of several signatures, by the words for each, found; with the key of `against_domains`."""
+    key = series_key(study.mixtures)
+    count, mixtures = len(models), models["mixture"].nunique()
+    if not any(tests.values()):
+        needs = f"There are {count} models: too few for a correlation."
+        return Markup("<p>{}</p>{}").format(needs, key)
+    lines = [
+        Markup("<li>{}: {}.</li>").format(
+            name[:1].upper() + name[1:], "; ".join(_said(test, each) for test, each in found.items())
+        )
+        for name, found in tests.items()
+        if found
+    ]
+    few = f"{count} points say little: take this for a question, not for an answer. " if count < FEW else ""
+    text = (
+        f"Rank correlation over {count} models of {mixtures} mixtures, with accuracy on natural images held fixed"
+        f" ({100 * confidence:g} % intervals over models, p of a permutation test). {few}"
+    )
+    return Markup("<p>{}</p><ul>{}</ul>{}").format(text, Markup("").join(lines), key)
+
+
+def controlled_metrics(tests: Mapping[str, Mapping[str, Association]]) -> dict[str, float]:
+    """Return the correlations of signatures, by short names, that are known: `controlled.<signature>.<test>`."""
+    return {
+        f"controlled.{name}.{test}": round(found.estimate, 4)
+        for name, each in tests.items()
+        for test, found in each.items()
+        if np.isfinite(found.estimate)
+    }
+
+
+def against_domains(name: str, models: pd.DataFrame, signature: str, words: str, study: Study) -> Figure:
+    """Return a figure of a number of models by how many domains they were trained on, a dot a model."""
+    values = "; ".join(
+        f"{mixture} {rows[signature].mean():.3g}" for mixture, rows in models.groupby("mixture", sort=False)
+    )
+    title = f"{words[:1].upper()}{words[1:]} by the number of training domains"
+    points = models.rename(columns={"domains": "x", signature: "y", "mixture": "group"})[["x", "y", "group"]]
+    draw = partial(_draw, points=points, mixtures=study.mixtures, words=words)
+    return Figure(name, title, "A dot a model, its colour the mixture.", f"{title}: {values}.", draw)
+
+
+def _draw(look: Look, points: pd.DataFrame, mixtures: list[str], words: str) -> Drawing:
+    size = look.small
+    made = panel(look, look.panel, 0.72 * look.panel, (5.2 * size, 0.9 * size, 1.1 * size, 3.6 * size))
+    across, up = (round_ticks(float(points[axis].min()), float(points[axis].max())) for axis in "xy")
+    made.limits((across[0] - 0.3, across[-1] + 0.3), (up[0], up[-1]))
+    made.mark_across(across, [f"{tick:g}" for tick in across], "training domains")
+    made.mark_up(up, [f"{tick:g}".replace("-", MINUS) for tick in up], words)
+    for place, mixture in enumerate(mixtures):
+        mine = points[points["group"] == mixture]
+        dots(made, mine["x"], mine["y"], look.series[place % len(look.series)], 4 * look.stroke)
+    return made.figure
+
+
+def _said(test: str, found: Association) -> str:
+    if not np.isfinite(found.estimate):
+        return f"nothing to say of {TESTS[test]}, since one of the numbers does not vary"
+    low, estimate, high = (f"{value:.2f}".replace("-", MINUS) for value in (found.low, found.estimate, found.high))
+    ends = f" [{low}, {high}]" if np.isfinite(found.low) else ""
+    return f"{estimate}{ends}, p = {found.p:.2g}, with {TESTS[test]}"
