@@ -42,9 +42,10 @@ def main(params: Params) -> None:
     check_same_images(outcomes)
     metrics = tables.metric_table(outcomes, plan)
     mixtures, comparisons = seeds_tables(runs, metrics, plan)
+    told_apart = [name for name in params.embed.sets if name not in params.embed.ood]
     with passing(view=SETS):
-        further = set_curves(runs, params.embed.sets, plan)
-        robustness = robustness_table(models, params.embed.sets, plan)
+        further = set_curves(runs, told_apart, plan)
+        robustness = robustness_table(models, told_apart, plan)
     curves = pd.concat([*(course.curve for course in courses), further], ignore_index=True)
     made = {
         "metrics": metrics,

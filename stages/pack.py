@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from domix.data.archives.manifests import check_unchanged, read_files
 from domix.data.classes.imagenet_subsets import ANSWERS
+from domix.data.classes.ood_groups import GROUPS
 from domix.data.pack.drivers import get_driver
 from domix.data.pack.packing import PackStats, Settings, pack
-from domix.data.sources.contract import Answering
+from domix.data.sources.contract import Answering, Grouped
 from domix.data.sources.registry import get_source
 from domix.project.common import ARTIFACTS, STATE, naming_files, original_root, run, source_root
 from domix.runtime.code_digest import code_digest
@@ -77,6 +78,8 @@ def _pack(params: Params, name: str, raw: Path, out: Path) -> None:
         )
         if isinstance(source, Answering):
             write_json(folder / ANSWERS, source.answers(root))
+        if isinstance(source, Grouped):
+            write_json(folder / GROUPS, source.groups(root))
     shutil.rmtree(staging.parent)  # what other settings have left half-done goes, too
     print(f"pack: {stats.packed:,} of {stats.read:,} pictures of {name}", file=sys.stderr)
 

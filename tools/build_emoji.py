@@ -1,6 +1,6 @@
-"""Build the bundled image set `emoji` from the packages that its artists' drawings are published in.
+"""Build the bundled image sets `emoji` and `emoji-ood` from the packages that their artists' drawings are published in.
 
-    python -m tools.build_emoji --packages FOLDER            write bundled/emoji and the lists of test classes
+    python -m tools.build_emoji --packages FOLDER            write bundled/ and the lists of test classes
     python -m tools.build_emoji --packages FOLDER --check    draw everything, compare with what is there, write nothing
 
 Needs the packages of requirements/tools.txt. FOLDER holds npm tarballs; one that is missing is fetched with `npm pack`.
@@ -15,19 +15,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tools.emoji import layout, notice, testclasses
 from tools.emoji.artists import ARTISTS, DOMAINS, Artist
-from tools.emoji.drawings import Package, open_drawings
-from tools.emoji.objects import Object, load_objects
+from tools.emoji.drawings import Drawings, Package, open_drawings
+from tools.emoji.objects import OUTSIDE, Object, load_objects
 from tools.emoji.render import SIDE, render
 
 ROOT = Path(__file__).parents[1]
-BUNDLED = Path("bundled/emoji")
+BUNDLED, BUNDLED_OOD = Path("bundled/emoji"), Path("bundled/emoji-ood")
 TEST_CLASSES = Path("src/domix/data/classes/resources/test_classes")
-LARGEST = 15_000_000  # bytes that the set may take in Git
+LARGEST = {BUNDLED: 15_000_000, BUNDLED_OOD: 2_000_000}  # bytes that a set may take in Git
 BATCH = 50  # drawings that a process renders at a time
 
 
@@ -42,50 +43,62 @@ def main() -> int:
     started = time.perf_counter()
     options.packages.mkdir(parents=True, exist_ok=True)
     files = build(options.packages, options.workers)
-    size = sum(len(content) for name, content in files.items() if name.is_relative_to(BUNDLED))
-    print(f"{len(files)} files, {size:,} bytes in {BUNDLED}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    if size > LARGEST:
-        print(f"the set takes more than {LARGEST:,} bytes", file=sys.stderr)
-        return 1
+    print(f"{len(files)} files, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    for folder, largest in LARGEST.items():
+        size = sum(len(content) for name, content in files.items() if name.is_relative_to(folder))
+        print(f"{size:,} bytes in {folder}", file=sys.stderr)
+        if size > largest:
+            print(f"{folder} takes more than {largest:,} bytes", file=sys.stderr)
+            return 1
     return check(files, options.out) if options.check else write(files, options.out)
 
 
 def build(packages: Path, workers: int | None = None) -> dict[Path, bytes]:
-    """Draw the whole set: path relative to the repository -> content."""
-    objects = load_objects()
+    """Draw both sets: path relative to the repository -> content."""
+    objects, outside = load_objects(), load_objects(OUTSIDE)
+    licences, drawings = dict(_own_licences()), {}
+    for artist in ARTISTS:
+        package = Package(artist, packages)
+        drawings[artist] = open_drawings(artist, package)
+        licences |= _package_licence(artist, package)
+    with ProcessPoolExecutor(workers) as pool:
+        drawn, files = _draw_set(objects, drawings, pool)
+        drawn_ood, files_ood = _draw_set(outside, drawings, pool)
+
+    shared = sum(bool(o.domainnet) for o in objects)
+    counts, counts_ood = ({a.name: _count(d[a.domain], a.name) for a in ARTISTS} for d in (drawn, drawn_ood))
+    files["NOTICE.md"] = notice.notice(counts, classes=len(objects), shared=shared, side=SIDE).encode()
+    files_ood["NOTICE.md"] = notice.notice_ood(counts_ood, outside, side=SIDE).encode()
+    made = _test_class_lists(objects, drawn)
+    for folder, content in {BUNDLED: files, BUNDLED_OOD: files_ood}.items():
+        content |= licences
+        content["manifest.json"] = layout.manifest_json(content).encode()
+        made |= {folder / name: data for name, data in content.items()}
+    return made
+
+
+def _count(cells: Mapping[str, set[str]], artist: str) -> int:
+    return sum(artist in artists for artists in cells.values())
+
+
+def _draw_set(
+    objects: list[Object], drawings: Mapping[Artist, Drawings], pool: ProcessPoolExecutor
+) -> tuple[dict[str, dict[str, set[str]]], dict[str, bytes]]:
+    """Draw a set's objects: domain -> class directory -> who has drawn it, and the archives, lists and classes."""
     members: dict[str, dict[str, bytes]] = {domain: {} for domain in DOMAINS}
     drawn = {domain: {o.directory: set() for o in objects} for domain in DOMAINS}
-    counts, licences = {}, dict(_own_licences())
-    with ProcessPoolExecutor(workers) as pool:
-        for artist in ARTISTS:
-            package = Package(artist, packages)
-            images = _draw(artist, package, objects, pool)
-            for thing, image in images:
-                members[artist.domain][layout.member_name(artist.domain, thing, artist.name)] = image
-                drawn[artist.domain][thing.directory].add(artist.name)
-            counts[artist.name] = len(images)
-            licences |= _package_licence(artist, package)
-            print(f"{artist.domain:10} {artist.name:28} {len(images)} drawings", file=sys.stderr)
-
-    files = {f"{domain}.zip": layout.zip_bytes(members[domain]) for domain in DOMAINS} | licences
+    for artist, drawing in drawings.items():
+        found = [(thing, svg) for thing in objects if (svg := drawing(thing)) is not None]
+        images = pool.map(render, [svg for _, svg in found], chunksize=BATCH)
+        for (thing, _), image in zip(found, images, strict=True):
+            members[artist.domain][layout.member_name(artist.domain, thing, artist.name)] = image
+            drawn[artist.domain][thing.directory].add(artist.name)
+        print(f"{artist.domain:10} {artist.name:28} {len(found)} drawings", file=sys.stderr)
+    files = {f"{domain}.zip": layout.zip_bytes(members[domain]) for domain in DOMAINS}
     for domain in DOMAINS:
         lines = layout.split_list(domain, objects, drawn[domain]).encode()
         files |= {f"{domain}_train.txt": lines, f"{domain}_test.txt": lines}
-    files["classes.csv"] = layout.classes_csv(objects).encode()
-    shared = sum(bool(o.domainnet) for o in objects)
-    files["NOTICE.md"] = notice.notice(counts, classes=len(objects), shared=shared, side=SIDE).encode()
-    files["manifest.json"] = layout.manifest_json(files).encode()
-    return {BUNDLED / name: content for name, content in files.items()} | _test_class_lists(objects, drawn)
-
-
-def _draw(
-    artist: Artist, package: Package, objects: list[Object], pool: ProcessPoolExecutor
-) -> list[tuple[Object, bytes]]:
-    """Render what the artist has drawn of the objects."""
-    drawing = open_drawings(artist, package)
-    found = [(thing, svg) for thing in objects if (svg := drawing(thing)) is not None]
-    images = pool.map(render, [svg for _, svg in found], chunksize=BATCH)
-    return list(zip((thing for thing, _ in found), images, strict=True))
+    return drawn, files | {"classes.csv": layout.classes_csv(objects).encode()}
 
 
 def _own_licences() -> dict[str, bytes]:
@@ -108,10 +121,9 @@ def _test_class_lists(objects: list[Object], drawn: dict[str, dict[str, set[str]
 
 
 def write(files: dict[Path, bytes], root: Path) -> int:
-    """Write the files below `root`, and remove what an earlier build left in the set's folder."""
-    for path in sorted((root / BUNDLED).glob("*")):
-        if path.relative_to(root) not in files:
-            path.unlink()
+    """Write the files below `root`, and remove what an earlier build left in the sets' folders."""
+    for path in sorted(_there(root) - set(files)):
+        (root / path).unlink()
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
@@ -120,8 +132,7 @@ def write(files: dict[Path, bytes], root: Path) -> int:
 
 def check(files: dict[Path, bytes], root: Path) -> int:
     """Say which files below `root` differ from `files`; return 1 if any does."""
-    there = {path.relative_to(root) for path in (root / BUNDLED).glob("*")}
-    wrong = [f"{path}: not part of the set" for path in sorted(there - set(files))]
+    wrong = [f"{path}: not part of the set" for path in sorted(_there(root) - set(files))]
     for path, content in sorted(files.items()):
         if not (root / path).exists():
             wrong.append(f"{path}: missing")
@@ -129,6 +140,11 @@ def check(files: dict[Path, bytes], root: Path) -> int:
             wrong.append(f"{path}: differs")
     print("\n".join(wrong) or f"all {len(files)} files are as built, byte for byte", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _there(root: Path) -> set[Path]:
+    """Return the files in the sets' folders, relative to the repository."""
+    return {path.relative_to(root) for folder in LARGEST for path in (root / folder).glob("*")}
 
 
 if __name__ == "__main__":

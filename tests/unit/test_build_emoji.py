@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import functools
 import io
@@ -17,9 +18,10 @@ from tools import build_emoji
 from tools.emoji import layout, notice, testclasses
 from tools.emoji.artists import ARTISTS, DOMAINS
 from tools.emoji.drawings import iconify_svg, outline_svg, single_code_point
-from tools.emoji.objects import label_objects, load_objects
+from tools.emoji.objects import OUTSIDE, TABLE, label_objects, load_objects
 
-BUNDLED = Path(__file__).parents[2] / build_emoji.BUNDLED
+ROOT = Path(__file__).parents[2]
+BUNDLED, BUNDLED_OOD = ROOT / build_emoji.BUNDLED, ROOT / build_emoji.BUNDLED_OOD
 
 COLLECTION = {
     "width": 32,
@@ -168,18 +170,18 @@ def test_classes_come_first_that_more_domains_have_of_every_artist():
 # What is bundled ------------------------------------------------------------------------------------
 
 
-def test_bundled_files_are_those_of_the_manifest():
-    entries = read_manifest(BUNDLED)
-    assert {path.name for path in BUNDLED.iterdir()} == {entry.file for entry in entries} | {"manifest.json"}
-    assert [e.file for e in entries if sha256_file(BUNDLED / e.file) != e.sha256] == []
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= build_emoji.LARGEST
+@pytest.mark.parametrize(("folder", "largest"), build_emoji.LARGEST.items())
+def test_bundled_files_are_those_of_the_manifest(folder, largest):
+    entries = read_manifest(ROOT / folder)
+    assert {path.name for path in (ROOT / folder).iterdir()} == {entry.file for entry in entries} | {"manifest.json"}
+    assert [e.file for e in entries if sha256_file(ROOT / folder / e.file) != e.sha256] == []
+    assert sum(path.stat().st_size for path in (ROOT / folder).iterdir()) <= largest <= 15_000_000
 
 
 @functools.cache
-def bundled_drawings() -> dict[str, dict[str, set[str]]]:
+def bundled_drawings(folder: Path = BUNDLED) -> dict[str, dict[str, set[str]]]:
     """Return domain -> class -> artists, from the archives themselves."""
-    drawn = {domain: {o.text: set() for o in load_objects()} for domain in DOMAINS}
-    files = DomainNetLayout(BUNDLED)
+    files, drawn = DomainNetLayout(folder), {d: collections.defaultdict(set) for d in DOMAINS}
     assert files.domains == list(DOMAINS)
     for domain in DOMAINS:
         for entry in files.entries(domain, "test"):
@@ -187,25 +189,28 @@ def bundled_drawings() -> dict[str, dict[str, set[str]]]:
     return drawn
 
 
-def test_bundled_lists_follow_the_rule():
-    objects, drawn = load_objects(), bundled_drawings()
-    assert len(objects) == 850
+@pytest.mark.parametrize(("folder", "table", "count"), [(BUNDLED, TABLE, 850), (BUNDLED_OOD, OUTSIDE, 48)])
+def test_bundled_lists_follow_the_rule(folder, table, count):
+    objects, drawn = load_objects(table), bundled_drawings(folder)
+    assert len(objects) == count
+    assert (folder / "classes.csv").read_text(encoding="utf-8") == layout.classes_csv(objects)
     for domain in DOMAINS:
+        assert all(drawn[domain][o.text] for o in objects)
         expected = layout.split_list(domain, objects, {o.directory: drawn[domain][o.text] for o in objects})
         for split in ("train", "test"):
-            assert (BUNDLED / f"{domain}_{split}.txt").read_text(encoding="utf-8") == expected
-        with ZipReader(BUNDLED / f"{domain}.zip") as archive:
+            assert (folder / f"{domain}_{split}.txt").read_text(encoding="utf-8") == expected
+        with ZipReader(folder / f"{domain}.zip") as archive:
             assert all(line.split()[0] in archive for line in expected.splitlines())
 
 
-def test_every_object_is_drawn_in_every_domain():
-    assert [
-        (d, name) for d, cells in bundled_drawings().items() for name, artists in cells.items() if not artists
-    ] == []
+def test_emoji_that_show_no_object_share_no_class_with_those_that_do():
+    outside, objects = load_objects(OUTSIDE), load_objects()
+    assert not {o.text for o in outside} & {o.text for o in objects}
+    assert not {o.code_points for o in outside} & {o.code_points for o in objects}
+    assert {group: sum(o.group == group for o in outside) for group in ("near", "far")} == {"near": 24, "far": 24}
 
 
-def test_bundled_table_of_classes_and_test_classes_follow_the_rules():
-    assert (BUNDLED / "classes.csv").read_text(encoding="utf-8") == layout.classes_csv(load_objects())
+def test_bundled_test_classes_follow_the_rule():
     lists = {}
     for name, count in {"emoji": 150, "emoji-550": 550}.items():
         lists[name] = testclasses.choose_test_classes(bundled_drawings(), count)
@@ -217,22 +222,28 @@ def test_bundled_table_of_classes_and_test_classes_follow_the_rules():
     assert set(lists["emoji"]) < set(lists["emoji-550"])
 
 
-def test_notice_names_every_artist_and_counts_as_bundled():
-    drawn = bundled_drawings()
+@pytest.mark.parametrize("folder", [BUNDLED, BUNDLED_OOD])
+def test_notice_names_every_artist_and_counts_as_bundled(folder):
+    drawn, outside = bundled_drawings(folder), load_objects(OUTSIDE)
     counts = {a.name: sum(a.name in artists for artists in drawn[a.domain].values()) for a in ARTISTS}
     shared = sum(bool(o.domainnet) for o in load_objects())
-    expected = notice.notice(counts, classes=850, shared=shared, side=build_emoji.SIDE)
-    assert (BUNDLED / "NOTICE.md").read_text(encoding="utf-8") == expected
+    expected = {
+        BUNDLED: notice.notice(counts, classes=850, shared=shared, side=build_emoji.SIDE),
+        BUNDLED_OOD: notice.notice_ood(counts, outside, side=build_emoji.SIDE),
+    }[folder]
+    assert (folder / "NOTICE.md").read_text(encoding="utf-8") == expected
     assert all(f"| `{a.name}` |" in expected for a in ARTISTS)
+    assert folder == BUNDLED or all(o.text in expected for o in outside)
 
 
-def test_check_names_what_differs(tmp_path, capsys):
-    files = {build_emoji.BUNDLED / "a.txt": b"one", build_emoji.BUNDLED / "b.txt": b"two"}
+@pytest.mark.parametrize("folder", list(build_emoji.LARGEST))
+def test_check_names_what_differs(tmp_path, capsys, folder):
+    files = {folder / "a.txt": b"one", folder / "b.txt": b"two"}
     assert build_emoji.write(files, tmp_path) == 0
     assert build_emoji.check(files, tmp_path) == 0
-    (tmp_path / build_emoji.BUNDLED / "a.txt").write_bytes(b"other")
-    (tmp_path / build_emoji.BUNDLED / "b.txt").unlink()
-    (tmp_path / build_emoji.BUNDLED / "c.txt").write_bytes(b"")
+    (tmp_path / folder / "a.txt").write_bytes(b"other")
+    (tmp_path / folder / "b.txt").unlink()
+    (tmp_path / folder / "c.txt").write_bytes(b"")
     capsys.readouterr()
     assert build_emoji.check(files, tmp_path) == 1
     assert [line.rsplit("/", 1)[1] for line in capsys.readouterr().err.splitlines()] == [
@@ -242,10 +253,11 @@ def test_check_names_what_differs(tmp_path, capsys):
     ]
 
 
-def test_writing_removes_what_an_earlier_build_left(tmp_path):
-    build_emoji.write({build_emoji.BUNDLED / "old.txt": b""}, tmp_path)
-    build_emoji.write({build_emoji.BUNDLED / "new.txt": b""}, tmp_path)
-    assert [path.name for path in (tmp_path / build_emoji.BUNDLED).iterdir()] == ["new.txt"]
+@pytest.mark.parametrize("folder", list(build_emoji.LARGEST))
+def test_writing_removes_what_an_earlier_build_left(tmp_path, folder):
+    build_emoji.write({folder / "old.txt": b""}, tmp_path)
+    build_emoji.write({folder / "new.txt": b""}, tmp_path)
+    assert [path.name for path in (tmp_path / folder).iterdir()] == ["new.txt"]
 
 
 def test_table_of_objects_is_what_csv_readers_expect():

@@ -59,6 +59,26 @@ def test_underscores_of_directories_become_blanks_and_hyphens_stay(tmp_path):
     assert found[0].key == "real/ice_cream/artist0-pose1"
 
 
+def write_classes(root, *rows):
+    (root / "classes.csv").write_text("".join(f"{row}\n" for row in ("label,directory,group", *rows)))
+    return root
+
+
+def test_emoji_that_show_no_object_are_for_testing_alone_whatever_the_poses(tmp_path):
+    root = make_domainnet_set(tmp_path, domains=["real", "sketch"], classes=["ice cream", "bed"])
+    found = samples_of("emoji-ood", root, poses=3)
+    assert found == [sample for sample in samples_of("emoji", root, poses=3) if sample.split == "test"]
+    source = get_source("emoji-ood")
+    assert source.listing(root, poses=3)["key"].tolist() == [sample.key for sample in found]
+    assert source.groups(write_classes(root, "0,bed,near", "1,ice_cream,far")) == {"bed": "near", "ice cream": "far"}
+
+
+@pytest.mark.parametrize("rows", [["0,bed,middling"], ["0,,near"], ["0"], []])
+def test_a_table_of_classes_without_groups(tmp_path, rows):
+    with pytest.raises(DataError, match=r"classes\.csv does not give every class a directory and a group, near or far"):
+        get_source("emoji-ood").groups(write_classes(tmp_path, *rows))
+
+
 @pytest.mark.parametrize("name", ["emoji", "domainnet"])
 def test_listing_and_parts_name_the_same_samples_in_one_order(tmp_path, name):
     root = make_domainnet_set(tmp_path, domains=["sketch", "real"], apart=name == "domainnet")

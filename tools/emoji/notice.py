@@ -1,8 +1,9 @@
-"""The notice of the bundled set: who drew it, under which licence, what stands for what, and what to know about it."""
+"""The notices of the bundled sets: who drew them, under which licence, what stands for what, and what to know."""
 
 from __future__ import annotations
 
 from tools.emoji.artists import ARTISTS, DOMAINS
+from tools.emoji.objects import Object
 
 STANDS_FOR = {
     "clipart": "flat coloured pictures with outlines",
@@ -61,12 +62,6 @@ artists as it can.
 
 **Labels** 0 .. {last}: classes sorted by directory name, lower case. `classes.csv` lists them with DomainNet's names.
 
-## Who drew it
-Rendered from the vector drawings in these packages at {side} pixels on white and saved without loss; glyphs of the
-font are centred and fitted to the picture; nothing else was changed.
-
-| artist (file name) | package | drawings | author | licence | project |
-|---|---|---|---|---|---|
 """
 
 LICENCES = """\
@@ -80,6 +75,41 @@ Pictures under CC-BY-SA-4.0 may be passed on, changed or not, under that licence
 provided by EmojiOne (now JoyPixels) and is continued by EmojiTwo; "Twemoji" is by Twitter, Inc and other
 contributors; all emojis named `openmoji` were designed by OpenMoji, the open-source emoji and icon project. None of
 them endorses this work.
+"""
+
+
+HEAD_OOD = """\
+# The picture set `emoji-ood`
+
+{classes} emoji that show no object, by the artists and in the styles of the set `emoji`: {pictures} drawings of
+{side} x {side} pixels on white. None of `emoji`'s classes is right for any of them: models of `emoji` should find them
+foreign. Made by `tools/build_emoji.py`, byte for byte, from the packages below. The pictures are other people's work:
+each keeps its artist's licence, whatever the licence of the code beside it.
+
+## What it holds
+| group | emoji |
+|---|---|
+"""
+
+CARD_OOD = """\
+
+**near** are things drawn as objects are, with bodies, limbs and features; **far** are signs and plain figures. Emoji
+that resemble a class of `emoji` were left out: hearts and diamonds (suits of cards), circles (moons, which two artists
+draw the same), no-entry signs (stop sign), stars, monkeys. No country's flag is here: Microsoft and the font draw none.
+
+The layout is that of [`emoji`](../emoji/NOTICE.md), where it also stands what each domain stands in for, and which
+artists share outlines. Both lists of a domain name every drawing; Domix reads them for testing alone. Labels 0 ..
+{last}: classes sorted by directory name. `classes.csv` lists them with their groups.
+
+"""
+
+WHO = """\
+## Who drew it
+Rendered from the vector drawings in these packages at {side} pixels on white and saved without loss; glyphs of the
+font are centred and fitted to the picture; nothing else was changed.
+
+| artist (file name) | package | drawings | author | licence | project |
+|---|---|---|---|---|---|
 """
 
 
@@ -101,7 +131,21 @@ def notice(counts: dict[str, int], *, classes: int, shared: int, side: int) -> s
     for domain in DOMAINS:
         artists = ", ".join(f"`{a.name}`" for a in ARTISTS if a.domain == domain)
         parts.append(f"| {domain} | {STANDS_FOR[domain]} | {artists} |\n")
-    parts.append(CARD.format(last=classes - 1, side=side))
+    parts.append(CARD.format(last=classes - 1))
+    return "".join(parts) + _credits(counts, side)
+
+
+def notice_ood(counts: dict[str, int], outside: list[Object], *, side: int) -> str:
+    """Write NOTICE.md of the emoji that show no object; as `notice`."""
+    head = HEAD_OOD.format(classes=len(outside), pictures=f"{sum(counts.values()):,}", side=side)
+    groups = {group: ", ".join(o.text for o in outside if o.group == group) for group in ("near", "far")}
+    rows = [f"| {group} | {names} |\n" for group, names in groups.items()]
+    return head + "".join(rows) + CARD_OOD.format(last=len(outside) - 1) + _credits(counts, side)
+
+
+def _credits(counts: dict[str, int], side: int) -> str:
+    """Write who drew how much, and under which licence."""
+    parts = [WHO.format(side=side)]
     for a in ARTISTS:
         package = f"`{a.package}` {a.version}"
         parts.append(f"| `{a.name}` | {package} | {counts[a.name]} | {a.author} | {a.licence} | {a.project} |\n")

@@ -1,4 +1,4 @@
-"""The 850 objects of the bundled set, their class names, labels and code points."""
+"""The 850 objects of the bundled set, and 48 emoji that show none: their class names, labels and code points."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-TABLE = Path(__file__).with_name("objects.csv")
+TABLE, OUTSIDE = (Path(__file__).with_name(name) for name in ("objects.csv", "outside.csv"))
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Object:
         directory: the class as DomainNet writes directories, `_` for blanks.
         emoji: its name in the emoji packages.
         domainnet: DomainNet's class, or empty where DomainNet has none.
-        group: kind of object.
+        group: kind of object; of those that show none, near or far.
         code_points: its Unicode code points in hexadecimal, as OpenMoji names files.
     """
 

@@ -27,7 +27,7 @@ from domix.runtime.tables import Column, TableSchema
 if TYPE_CHECKING:
     import pandas as pd
 
-    from domix.embed.embeddings import Embeddings
+    from domix.embed.embeddings import Embeddings, Scored
     from domix.embed.run_model import RunModel
     from domix.figures.figure import Figure
     from domix.study import Run, Study
@@ -92,6 +92,29 @@ class RunInputs:
 
         found = load_embeddings(self.embeddings_folder)
         self.study.require_same(found.domains, found.classes, found.folder)
+        return found
+
+    @property
+    def ood_sets(self) -> list[str]:
+        """The out-of-distribution sets whose images were embedded with the run's model (embed.ood), by name."""
+        from domix.embed.embeddings import ood_sets_of
+
+        return ood_sets_of(self.embeddings_folder)
+
+    def set_embeddings(self, name: str) -> Scored:
+        """Return the embeddings of a further set's images; the rows of an out-of-distribution one have a `group`, too.
+
+        An analysis that reads them declares `reads_sets`.
+
+        Raises:
+            DataError: they are missing or damaged, or an out-of-distribution set was scored by other classes than the
+                study's.
+        """
+        from domix.embed.embeddings import load_scored
+
+        found = load_scored(self.embeddings_folder, self.run.kind, source=name)
+        if "groups" in found.meta:
+            self.study.require_same(self.study.domains, found.classes, found.folder)
         return found
 
     @cached_property
@@ -220,8 +243,8 @@ class Analysis:
         joint_tables: the tables of all runs together.
         plots: the tables behind `dvc plots`.
         section_settings: those that the section alone reads: a change of them computes nothing.
+        reads_sets: its computation reads the embeddings of further sets (RunInputs.set_embeddings), too.
         one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
-        sets: from the settings, the evaluation sets whose images a run's computation reads (`artifacts/shards/sets`).
 
     Settings with a field `mixtures` (names, or None for all) choose the runs: those of other mixtures have no rows, and
     mixtures that the study lacks are left out.
@@ -236,8 +259,8 @@ class Analysis:
     joint_tables: Mapping[str, TableSchema] = field(default_factory=dict)
     plots: Mapping[str, TableSchema] = field(default_factory=dict)
     section_settings: tuple[str, ...] = ()
+    reads_sets: bool = False
     one_thread: bool = False
-    sets: Callable[[Any], Sequence[str]] = lambda settings: ()
 
     @property
     def computation(self) -> str:

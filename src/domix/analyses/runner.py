@@ -19,7 +19,6 @@ import pandas as pd
 
 from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings, RunInputs, StudyInputs
 from domix.analyses.results import FACTS
-from domix.data.store.index import digest_of_source
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
 from domix.runtime.kept import Kept
@@ -65,9 +64,7 @@ def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs,
     if not runs:
         return {Path(schema.path).stem: schema.empty() for schema in analysis.written()[: len(analysis.tables)]}
     common = _common_key(analysis, settings)
-    sets = {name: inputs.artifacts / "shards" / "sets" / name for name in analysis.sets(settings)}
-    images = {name: digest_of_source(shards) for name, shards in sets.items() if shards.is_dir()}
-    work = [(run, common | _run_key(run) | ({"sets": images} if images else {})) for run in runs]
+    work = [(run, common | _run_key(run, sets=analysis.reads_sets)) for run in runs]
     make = partial(_kept_run, analysis, settings, kept)
     missing = [(run, key) for run, key in work if not kept.has(key)]
     if analysis.one_thread and len(missing) > 1:
@@ -104,13 +101,15 @@ def _common_key(analysis: Analysis, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _run_key(inputs: RunInputs) -> dict[str, Any]:
+def _run_key(inputs: RunInputs, *, sets: bool) -> dict[str, Any]:
     """Return what a run's tables hang on: the study without its other runs, and the embeddings' files.
 
-    These name the model and the images by digest, so they stand for the encoder and its activations as well.
+    These name the model and the images by digest, so they stand for the encoder and its activations as well. With
+    `sets` the files of further sets count, too.
     """
-    files = sorted(path for path in inputs.embeddings_folder.glob("*") if path.is_file())
-    digests = {path.name: sha256_file(path) for path in files}
+    folder = inputs.embeddings_folder
+    found = [*folder.glob("*"), *(folder.glob("sets/*/*") if sets else ())]
+    digests = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(found) if path.is_file()}
     return {"study": _facts_of(inputs.study), "embeddings": digests}
 
 

@@ -30,6 +30,7 @@ def embed_classifier(
     *,
     study: Path,
     sets: Sequence[Path] = (),
+    ood: Mapping[Path, str | None] | None = None,
     checkpoints: Mapping[int, Path] | None = None,
     epochs: int | None = None,
 ) -> None:
@@ -43,6 +44,8 @@ def embed_classifier(
         means: to do it.
         study: the packed multi-domain source: its test images, of every domain.
         sets: other packed sources, whose images only the last weights read.
+        ood: packed out-of-distribution sets, scored by the study's classes -> near, far, or None
+            (domix.data.classes.ood_groups).
         checkpoints: epochs -> a file with the weights after as many.
         epochs: after how many the last weights came, if that is known.
 
@@ -58,7 +61,7 @@ def embed_classifier(
         raise DataError(f"{model} tells other classes apart than {study} has", remake=model)
     passes = _ClassifierPasses(classifier, config, sha256_file(model / WEIGHTS), means)
     told = [shards for shards in sets if passes.tells(further_set(shards).classes, shards.name)]
-    passes.run(folder, study=study, sets=told, checkpoints=checkpoints or {}, epochs=epochs)
+    passes.run(folder, study=study, sets=told, ood=ood or {}, checkpoints=checkpoints or {}, epochs=epochs)
 
 
 class _ClassifierPasses(Passes):
@@ -81,7 +84,9 @@ class _ClassifierPasses(Passes):
         first, dtype = self.about["first_class"], "float32" if weights.last else "float16"
         classes, count = opened.what.classes, len(opened.what.rows)
         own = list(range(first, first + len(classes)))
-        outputs = own if of_study else outputs_of(self.about["classes"], first, classes)
+        outputs = (
+            own if of_study or opened.what.groups is not None else outputs_of(self.about["classes"], first, classes)
+        )
         assert outputs is not None, "sets that the classifier cannot tell are left out"
 
         def scores(path: Path, advance: Advance) -> None:
@@ -98,6 +103,8 @@ class _ClassifierPasses(Passes):
     def meta(self, opened: Opened, out: Path, *, of_study: bool) -> dict[str, Any]:
         """Return the classes; of a set, how its answers are judged and which of its classes were never learned."""
         what = opened.what
+        if what.groups is not None:
+            return {"classes": what.classes}
         if of_study:
             return {"domains": what.domains, "classes": what.classes}
         outputs = outputs_of(self.about["classes"], self.about["first_class"], what.classes) or []

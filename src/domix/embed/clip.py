@@ -69,6 +69,7 @@ def embed_clip(
     templates: str | Sequence[str],
     study: Path,
     sets: Sequence[Path] = (),
+    ood: Mapping[Path, str | None] | None = None,
     checkpoints: Mapping[int, Path] | None = None,
     epochs: int | None = None,
 ) -> None:
@@ -83,6 +84,7 @@ def embed_clip(
         templates: see domix.embed.prompts.
         study: the packed multi-domain source: its test images, of every domain.
         sets: other packed sources, whose images are embedded as well.
+        ood: packed out-of-distribution sets, embedded likewise -> near, far, or None (domix.data.classes.ood_groups).
         checkpoints: epochs -> a file with the weights after as many.
         epochs: after how many the last weights came, if that is known.
 
@@ -92,7 +94,7 @@ def embed_clip(
         DomixError: there is no room on the disk.
     """
     passes = _ClipPasses(subject, means, templates)
-    passes.run(folder, study=study, sets=sets, checkpoints=checkpoints or {}, epochs=epochs)
+    passes.run(folder, study=study, sets=sets, ood=ood or {}, checkpoints=checkpoints or {}, epochs=epochs)
 
 
 class _ClipPasses(Passes):
@@ -118,12 +120,16 @@ class _ClipPasses(Passes):
         def image(path: Path, advance: Advance) -> None:
             self.hold(weights)
             outputs = Outputs(path / "image.npy", len(what.rows), dtype=dtype, advance=advance)
-            counts = {"domains": len(what.domains), "classes": len(what.classes)}
-            sites = list(site_modules(self.model.visual)) if with_layers else []
-            means = ClassMeans(sites, what.cells, **counts)
-            encode(self.encoder, opened.images.batches(self.means.batch), [outputs, means])
-            outputs.result()
-            if with_layers:
+            images = opened.images.batches(self.means.batch)
+            if not with_layers:
+                encode(self.encoder, images, [outputs])
+                outputs.result()
+            else:
+                counts = {"domains": len(what.domains), "classes": len(what.classes)}
+                sites = list(site_modules(self.model.visual))
+                means = ClassMeans(sites, what.cells, **counts)
+                encode(self.encoder, images, [outputs, means])
+                outputs.result()
                 write_layers(path, found := means.result())
                 for name in (name for name in sites if name not in found):
                     logger.warning("site %s of the image tower is never computed; it is left out", name)

@@ -8,7 +8,8 @@ Shapes: N images, D embedding width, K classes, G domains, C channels of a layer
     layers.safetensors   float32 [G, K, C] for each layer: class means; NaN where a domain has no image of a class
     meta.json            model_sha256, source, templates, domains, classes, layers (in order of depth), ...
     checkpoints/NNN/     the same images after NNN epochs: image.npy float16, text.npy
-    sets/<source>/       other images: image.npy, rows.parquet, text.npy, meta.json
+    sets/<source>/       other images: image.npy, rows.parquet, text.npy, meta.json; of an out-of-distribution set the
+                         prototypes are the study's, every label is -1, and the meta has `groups`: class -> near or far
 
 A supervised classifier has no text: `scores.npy` [N, K], its logits of the K classes, stands in place of image.npy and
 text.npy, float32 (of checkpoints float16), and there are no layers.
@@ -146,7 +147,7 @@ class Scored:
     """What one model says of one set of images: a score for each image and class, computed a block at a time."""
 
     folder: Path
-    rows: pd.DataFrame  # N rows: ROW_COLUMNS
+    rows: pd.DataFrame  # N rows: ROW_COLUMNS; of an out-of-distribution set also `group`, near or far
     classes: list[str]  # the K classes that have scores
     meta: dict[str, Any]
     image_embeddings: NDArray[np.floating[Any]]  # [N, D], mapped from its file; of a classifier its scores, [N, K]
@@ -197,6 +198,8 @@ def load_scored(folder: Path, kind: str, *, checkpoint: int | None = None, sourc
         raise DataError(f"{where} is missing", remake=where)
     rows, meta = ROWS.read(home / "rows.parquet"), read_json(home / "meta.json")
     meta = meta if isinstance(meta, dict) else {}
+    if (groups := meta.get("groups")) is not None:
+        rows = rows.assign(group=rows["class"].map(groups))
     names = ("scores.npy", None) if kind == SUPERVISED else ("image.npy", "text.npy")
     scored = Scored(
         folder=where,
@@ -227,6 +230,11 @@ def sets_of(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in (folder / SETS).glob("*/meta.json"))
 
 
+def ood_sets_of(folder: Path) -> list[str]:
+    """List those of `sets_of` that are out-of-distribution sets."""
+    return [name for name in sets_of(folder) if "groups" in read_json(folder / SETS / name / "meta.json")]
+
+
 def check_index(folder: Path, index: Path) -> None:
     """Check that a run's embeddings are of the images that the index of their packed source lists.
 
@@ -254,8 +262,12 @@ def _check_scored(s: Scored, path: Path) -> None:
         widths = (array.shape[1], s.text.shape[1])
         _require(widths[0] == widths[1], f"{s.folder}: image.npy is {widths[0]} wide, but text.npy {widths[1]}")
     labels = len(s.classes if s.answers is None else s.answers)
-    known = s.rows["label"].between(0, labels - 1).all()
-    _require(bool(known), f"{s.folder}: rows.parquet has labels that meta.json does not know")
+    if "group" in s.rows:
+        grouped = s.rows["group"].notna().all()
+        _require(bool(grouped), f"{s.folder}: rows.parquet has classes whose group meta.json does not know")
+    else:
+        known = s.rows["label"].between(0, labels - 1).all()
+        _require(bool(known), f"{s.folder}: rows.parquet has labels that meta.json does not know")
 
 
 def _check(e: Embeddings) -> None:

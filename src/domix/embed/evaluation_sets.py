@@ -5,6 +5,7 @@ Shapes: N images, G domains, K classes.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +13,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.data.classes.ood_groups import groups_of
 from domix.data.loading.samples import IDENTITY
 from domix.data.mixtures.cells import count_cells
+from domix.data.mixtures.overlap import shared_classes
 from domix.data.store.index import INDEX, read_index
 from domix.embed.embeddings import ROW_COLUMNS
 from domix.embed.label_spaces import label_space
 from domix.runtime.errors import DataError, passing
 
+NONE_OF_THEM = -1  # label of images that show none of the classes
+logger = logging.getLogger(__name__)
 COLUMNS = [*ROW_COLUMNS, "split", *(name for name in IDENTITY if name not in ROW_COLUMNS)]
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images with labels."""
+    """Images, and the classes that models say of them; of an out-of-distribution set, none of these is right."""
 
     shards: Path  # of the packed source
     rows: pd.DataFrame  # N rows of the index: COLUMNS
@@ -32,6 +37,7 @@ class EvaluationSet:
     domains: list[str]  # that the images' source has
     subset: list[int] | None = None  # see domix.embed.label_spaces
     answers: list[list[int]] | None = None
+    groups: dict[str, str] | None = None  # of an out-of-distribution set: each class of its own -> near or far
 
     @property
     def source(self) -> str:
@@ -72,6 +78,40 @@ def further_set(shards: Path) -> EvaluationSet:
     if rows["label"].min() < 0 or rows["label"].max() >= len(space.answers or space.classes):
         raise DataError(f"{shards / INDEX} has images without a known class: leave the set out", argument="sets")
     return EvaluationSet(shards, rows, space.classes, sorted(rows["domain"].unique()), space.subset, space.answers)
+
+
+def ood_set(shards: Path, study: EvaluationSet, group: str | None = None) -> EvaluationSet:
+    """Return the images of an out-of-distribution set, of which models say how much they are of the study's classes.
+
+    Its rows keep the classes that the set gives them; images without any are one class, named as the set. Classes of
+    the study among them are told by a warning.
+
+    Args:
+        shards: the packed set.
+        study: the study's own images.
+        group: see domix.data.classes.ood_groups.
+
+    Raises:
+        DataError: the index is missing or damaged, holds no image to evaluate on, or a class of some of them alone; or
+            nothing says how near the set is.
+    """
+    index = read_index(shards, COLUMNS)
+    rows = _some(index[index["split"] == "test"], shards)
+    unnamed = rows["class"].isna()
+    if unnamed.any() and not unnamed.all():
+        raise DataError(f"{shards / INDEX} has images with a class and {unnamed.sum():,} without: give all of them one")
+    rows = rows.assign(**{"class": rows["class"].fillna(shards.name), "label": NONE_OF_THEM})
+    groups = groups_of(shards, rows["class"].unique(), study=study.source, group=group)
+    if shared := shared_classes(groups, study.classes):
+        logger.warning(
+            "%d of the %d classes of %s are classes of %s, too, so that they are not out of distribution: %s",
+            len(shared),
+            len(groups),
+            shards.name,
+            study.source,
+            ", ".join(shared),
+        )
+    return EvaluationSet(shards, rows, study.classes, sorted(rows["domain"].unique()), groups=groups)
 
 
 def _some(rows: pd.DataFrame, shards: Path) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from domix.data.store.index import INDEX
 from domix.data.store.shards import ShardReader
 from domix.embed.embeddings import CHECKPOINTS, SETS, checkpoint_name, write_about
 from domix.embed.evaluation_images import EvaluationImages, open_images
-from domix.embed.evaluation_sets import EvaluationSet, further_set, study_set
+from domix.embed.evaluation_sets import EvaluationSet, further_set, ood_set, study_set
 from domix.encoders.preprocess import Preprocess
 from domix.model.checkpoint import fill, load_tensors
 from domix.runtime.arrays import new_array
@@ -119,6 +119,7 @@ class Passes(ABC):
         *,
         study: Path,
         sets: Sequence[Path],
+        ood: Mapping[Path, str | None],
         checkpoints: Mapping[int, Path],
         epochs: int | None,
     ) -> None:
@@ -129,6 +130,7 @@ class Passes(ABC):
         """
         main = self._open(study_set(study))
         others = [self._open(further_set(shards)) for shards in sets]
+        others += [self._open(ood_set(shards, main.what, group)) for shards, group in ood.items()]
         with atomic_folder(folder) as temporary:
             places = [(main, temporary)] + [(other, temporary / SETS / other.what.source) for other in others]
             last = Weights(self.sha256, None, last=True)
@@ -142,7 +144,7 @@ class Passes(ABC):
                     jobs += [_from_the_last(job, home) for job in more] if weights.sha256 == self.sha256 else more
             self._do(jobs, folder.name)
             for opened, out in places:
-                about = {
+                about: dict[str, Any] = {
                     "model_sha256": self.sha256,
                     "index_sha256": sha256_file(opened.what.shards / INDEX),
                     "source": opened.what.source,
@@ -150,6 +152,7 @@ class Passes(ABC):
                 }
                 meta = about | ({"epochs": epochs} if opened is main else {})
                 meta |= self.meta(opened, out, of_study=opened is main)
+                meta |= {"groups": opened.what.groups} if opened.what.groups is not None else {}
                 write_about(out, opened.what.rows, meta)
 
     def _open(self, what: EvaluationSet) -> Opened:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -41,6 +41,14 @@ class Embed(Settings):
         description="further sources whose test images are embedded and classified: ImageNet and its variants"
     )
 
+    ood: dict[str, Literal["near", "far"] | None] = Field(
+        default={},
+        description=(
+            "those of the sets that hold no class of the study, to be told from its images: set -> near, far (to its"
+            " classes), or null for what the set itself or OpenOOD's convention says"
+        ),
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         own = [self.templates] if isinstance(self.templates, str) else self.templates
@@ -50,4 +58,8 @@ class Embed(Settings):
             known = ", ".join(TEMPLATE_SETS)
             require(bad is None, f"templates must be one of {known}, or sentences that hold {{}}, not {bad!r}")
         require(len(set(self.sets)) == len(self.sets), f"sets names something twice: {self.sets}")
+        for name in self.ood:
+            require(
+                name in self.sets, f"ood names {name!r}, which is not among the sets: add it there, or remove it here"
+            )
         return self

@@ -1,5 +1,6 @@
 """The project: params.yaml, working directory, environment, exit codes; what stages and commands share.
 
-May import: data.classes, data.loading, data.mixtures, embed, runs, runtime, runtime.tracking, settings, train.
+May import: data.classes, data.loading, data.mixtures, data.store, embed, runs, runtime, runtime.tracking,
+settings, train.
 Must not import: open_clip, lightning, dvc, matplotlib.
 """

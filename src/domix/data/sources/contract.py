@@ -102,6 +102,18 @@ class Answering(Protocol):
         """
 
 
+@runtime_checkable
+class Grouped(Protocol):
+    """A source made to be foreign to another, whose classes are nearer to that one's or farther from them."""
+
+    def groups(self, root: Path) -> dict[str, str]:
+        """Return the group of each class, near or far (see data/classes/ood_groups.py).
+
+        Raises:
+            DataError: the list of classes is missing or damaged.
+        """
+
+
 _UNFIT = re.compile(r"[^\w/\- ]")
 
 

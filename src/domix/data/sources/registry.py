@@ -6,11 +6,15 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 
+from domix.data.sources.cifar import LAYOUTS as CIFAR
+from domix.data.sources.cifar import Cifar
 from domix.data.sources.contract import Source
 from domix.data.sources.corpus import Corpus
 from domix.data.sources.domainnet import DomainNet
-from domix.data.sources.emoji import Emoji
+from domix.data.sources.emoji import Emoji, EmojiOod
 from domix.data.sources.folder import Tree
+from domix.data.sources.image_sets import LAYOUTS as IMAGE_SETS
+from domix.data.sources.image_sets import ImageSet
 from domix.data.sources.imagenet import ImageNet
 from domix.data.sources.imagenet_captions import ImageNetCaptions
 from domix.data.sources.imagenet_sketch import ImageNetSketch
@@ -23,12 +27,15 @@ def registry() -> dict[str, Callable[[], Source]]:
     """Return the sources that Domix knows by name. Adding one: docs/adding-a-source.md."""
     return {
         "emoji": Emoji,
+        "emoji-ood": EmojiOod,
         "domainnet": DomainNet,
         "imagenet": ImageNet,
         "imagenet-captions": ImageNetCaptions,
         "imagenet-sketch": ImageNetSketch,
         **{name: partial(ImageNetVariant, name) for name in LAYOUTS},
         "objectnet": ObjectNet,
+        **{name: partial(Cifar, name) for name in CIFAR},
+        **{name: partial(ImageSet, name) for name in IMAGE_SETS},
         "cc3m": partial(Corpus, "cc3m"),
         "cc12m": partial(Corpus, "cc12m"),
         "folder": Tree,
