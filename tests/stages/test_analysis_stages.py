@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import shutil
@@ -237,23 +236,6 @@ def test_other_embeddings_settings_or_code_are_computed_again(
     write_summary_of("sketch")
     analyse.main(one, "cka")
     assert len(counted) == 5
-
-
-def test_other_images_of_a_set_that_an_analysis_reads_are_computed_again(
-    params: Params, counted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = replace(params, mixtures=["cg-low"], seeds=[0])
-    reading = dataclasses.replace(find("cka"), sets=lambda settings: ["odd"])
-    analyse.main(one, "cka")
-    monkeypatch.setattr(analyse, "find", lambda name: reading)
-    analyse.main(one, "cka")
-    assert len(counted) == 1  # there is no such set, which the computation will say
-    index = Path("artifacts/shards/sets/odd/index.parquet")
-    index.parent.mkdir(parents=True)
-    for number, text in enumerate(("one", "one", "other"), start=2):
-        index.write_text(text)
-        analyse.main(one, "cka")
-        assert len(counted) == min(number, 2) + (text == "other")
 
 
 def test_a_study_of_three_classes_has_no_cka(params: Params) -> None:

@@ -199,6 +199,7 @@ def test_a_run_gives_pairs_detection_and_examples(inputs: RunInputs) -> None:
     smooth, patchy = (read(tables, variant) for variant in files.VARIANTS)
     assert (patchy["cosine_after"] > patchy["cosine_before"]).all()
     assert (patchy["l2"] > smooth["l2"]).all()
+    assert 0.03 < patchy["linf"].max() <= FEW.steps * FEW.lr + 0.01  # a step moves a pixel by no more than about lr
     assert (patchy["score_after"] >= patchy["cosine_after"] - 1e-5).all()  # the target is in the bank
     shown = tables["examples"]
     assert shown[["pair", "image"]].drop_duplicates().shape[0] == 2 * 4 and len(shown) == 8
@@ -228,6 +229,12 @@ def test_differences_are_of_the_same_draws() -> None:
     assert moved["low"] < moved["auroc"] < moved["high"]
     narrow = _detection(scores, of_settings.replace(FEW, resamples=400), 0.5).set_index(["variant", "images", "bank"])
     assert narrow.loc[("patchy", "difference", "without"), "low"] > moved["low"]
+    other = _detection(scores, of_settings.replace(FEW, resamples=400, seed=1), 0.9)["low"]
+    assert (other.to_numpy() != found["low"].to_numpy()).any()
+    one = _detection(scores, of_settings.replace(FEW, resamples=1), 0.9).set_index(["variant", "images", "bank"])
+    assert one.loc[("patchy", "difference", "without"), "low"] == pytest.approx(
+        moved["auroc"] - reach
+    )  # is alike itself
 
 
 def images_of(inputs: RunInputs, settings: Settings) -> dict[str, Tensor]:
@@ -244,6 +251,12 @@ def test_images_do_not_depend_on_the_batch_nor_on_further_pairs(inputs: RunInput
         assert (images.int() - again[what][:5].int()).abs().max() <= 1, what
     seeded = images_of(replace(inputs, cache=tmp_path / "third"), FEW)
     assert all(torch.equal(images, seeded[what]) for what, images in found.items())
+    drawn = draw_images(inputs, FEW)
+    assert drawn is not None
+    noisy = files.open_images(inputs.model, drawn, "emoji", of_settings.replace(FEW, seed=1))  # the same pairs
+    assert torch.equal(noisy["source"], found["source"]) and not torch.equal(noisy["patchy"], found["patchy"])
+    rough = files.open_images(inputs.model, drawn, "emoji", of_settings.replace(FEW, smoothness=1e-3))
+    assert torch.equal(rough["patchy"], found["patchy"]) and not torch.equal(rough["smooth"], found["smooth"])
 
 
 def test_what_was_made_before_a_kill_is_kept(
@@ -294,6 +307,7 @@ def test_a_set_of_its_own_is_foreign(inputs: RunInputs, tmp_path: Path) -> None:
     write_project(tmp_path / "other", count=24)
     home = inputs.artifacts / "shards/sets/odd"
     home.parent.mkdir()
+    (inputs.embeddings_folder / "sets/odd").mkdir(parents=True)  # where its embeddings lie
     (tmp_path / "other/artifacts/shards/emoji").rename(home)
     settings = of_settings.replace(FEW, ood="odd", bank=None)
     drawn = draw_images(inputs, settings)
@@ -310,7 +324,10 @@ def test_a_set_of_its_own_is_foreign(inputs: RunInputs, tmp_path: Path) -> None:
         draw_images(inputs, settings)
     with pytest.raises(ParameterError, match="there is no evaluation set 'even'"):
         draw_images(inputs, of_settings.replace(FEW, ood="even"))
-    assert find("adversarial").sets(settings) == ["odd"] and find("adversarial").sets(FEW) == []
+    (inputs.embeddings_folder / "sets/odd").rmdir()
+    with pytest.raises(ParameterError, match=r"there is no evaluation set 'odd': name it in embed\.sets, too"):
+        draw_images(inputs, settings)
+    assert find("adversarial").reads_sets  # so that other images of a set are computed again
 
 
 def results(tables: dict[str, pd.DataFrame], settings: Settings = FEW) -> AnalysisResults:

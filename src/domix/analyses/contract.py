@@ -255,7 +255,6 @@ class Analysis:
         section_settings: those that the section alone reads: a change of them computes nothing.
         reads_sets: its computation reads the embeddings of further sets (RunInputs.set_embeddings), too.
         one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
-        sets: from the settings, the evaluation sets whose images a run's computation reads (`artifacts/shards/sets`).
 
     Settings with a field `mixtures` (names, or None for all) choose the runs: those of other mixtures have no rows, and
     mixtures that the study lacks are left out.
@@ -272,7 +271,6 @@ class Analysis:
     section_settings: tuple[str, ...] = ()
     reads_sets: bool = False
     one_thread: bool = False
-    sets: Callable[[Any], Sequence[str]] = lambda settings: ()
 
     @property
     def computation(self) -> str:

@@ -19,7 +19,6 @@ import pandas as pd
 
 from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings, RunInputs, StudyInputs
 from domix.analyses.results import FACTS
-from domix.data.store.index import digest_of_source
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
 from domix.runtime.kept import Kept
@@ -55,7 +54,7 @@ def keep_run(analysis: Analysis, settings: Settings, inputs: StudyInputs, run: R
     """
     if analysis.tables and analysis.chosen(settings, [run]):
         mine = inputs.of_run(run)
-        _kept_run(analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(analysis, settings, mine))
+        _kept_run(analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(analysis, mine))
 
 
 def join_runs(parts: Sequence[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:
@@ -76,7 +75,7 @@ def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs,
     if not runs:
         return {Path(schema.path).stem: schema.empty() for schema in analysis.written()[: len(analysis.tables)]}
     common = _common_key(analysis, settings)
-    work = [(run, common | _run_key(analysis, settings, run)) for run in runs]
+    work = [(run, common | _run_key(analysis, run)) for run in runs]
     make = partial(_kept_run, analysis, settings, kept)
     missing = [(run, key) for run, key in work if not kept.has(key)]
     if analysis.one_thread and len(missing) > 1:
@@ -113,17 +112,15 @@ def _common_key(analysis: Analysis, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _run_key(analysis: Analysis, settings: Settings, inputs: RunInputs) -> dict[str, Any]:
-    """Return what a run's tables hang on: the study without its other runs, the embeddings' files, images of sets.
+def _run_key(analysis: Analysis, inputs: RunInputs) -> dict[str, Any]:
+    """Return what a run's tables hang on: the study without its other runs, and the embeddings' files.
 
-    Embeddings name the model and the images by digest, so they stand for the encoder and its activations as well.
+    These name the model and the images by digest, so they stand for the encoder and its activations as well.
     """
     folder = inputs.embeddings_folder
     found = [*folder.glob("*"), *(folder.glob("sets/*/*") if analysis.reads_sets else ())]
     digests = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(found) if path.is_file()}
-    shards = {name: inputs.artifacts / "shards" / "sets" / name for name in analysis.sets(settings)}
-    images = {name: digest_of_source(home) for name, home in shards.items() if home.is_dir()}
-    return {"study": _facts_of(inputs.study), "embeddings": digests} | ({"sets": images} if images else {})
+    return {"study": _facts_of(inputs.study), "embeddings": digests}
 
 
 def _joint_key(analysis: Analysis, settings: Settings, inputs: StudyInputs) -> dict[str, Any]:

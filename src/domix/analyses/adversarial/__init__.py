@@ -78,5 +78,5 @@ ANALYSIS = Analysis(
             "the images of a few pairs, for the report",
         ),
     },
-    sets=lambda settings: [settings.ood] if settings.ood else [],
+    reads_sets=True,
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LEAST = 2  # images of an interval
-SETS = "sets"  # folder of the packed sources that only evaluation reads
+SETS = "sets"  # folder of evaluation sets, among the packed sources and in the embeddings of a run
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def foreign_set(inputs: RunInputs, name: str) -> pd.DataFrame:
         DataError: its index is damaged, or holds fewer than two images.
     """
     home = inputs.artifacts / "shards" / SETS / name
-    if not home.is_dir():
+    if not (home.is_dir() and (inputs.embeddings_folder / SETS / name).is_dir()):
         raise ParameterError(f"there is no evaluation set {name!r}: name it in embed.sets, too", argument="ood")
     index = read_index(home)
     rows = index[index["split"] == "test"] if (index["split"] == "test").any() else index
