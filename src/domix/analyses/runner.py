@@ -54,7 +54,9 @@ def keep_run(analysis: Analysis, settings: Settings, inputs: StudyInputs, run: R
     """
     if analysis.tables and analysis.chosen(settings, [run]):
         mine = inputs.of_run(run)
-        _kept_run(analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(mine))
+        _kept_run(
+            analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(mine, sets=analysis.reads_sets)
+        )
 
 
 def join_runs(parts: Sequence[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:
