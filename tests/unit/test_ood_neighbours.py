@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from domix.ood import blocks as block_module
-from domix.ood import neighbours
+from domix.ood import quantised, search
 from domix.ood.gaussians import fit_gaussians, standardisation, whitening
-from domix.ood.neighbours import knn_graph, nearest, weighted_knn_accuracy
+from domix.ood.neighbours import knn_graph, weighted_knn_accuracy
+from domix.ood.search import nearest
 from domix.runtime.errors import DataError, ParameterError
 
 ROWS = np.random.default_rng(0).normal(0.4, 1, (150, 9))
@@ -19,7 +20,7 @@ COSINES = (ROWS @ ROWS.T) / np.linalg.norm(ROWS, axis=1) / np.linalg.norm(ROWS, 
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut queries and bank into blocks of several sizes."""
     for name, value in zip(("QUERIES", "BANK", "HELD"), request.param, strict=True):
-        monkeypatch.setattr(neighbours, name, value)
+        monkeypatch.setattr(search, name, value)
 
 
 @pytest.mark.usefixtures("sizes")
@@ -39,7 +40,7 @@ def test_a_bank_may_come_in_parts_and_in_half_precision() -> None:
     assert np.array_equal(whole.place, parts.place)
     assert np.array_equal(whole.place[:, 0], np.arange(40))  # itself, for it is not left out here
     half = nearest(ROWS[:40].astype(np.float32), ROWS.astype(np.float16), 1)
-    assert half.similarity.dtype == np.float32 and np.array_equal(half.place[:, 0], np.arange(40))
+    assert np.array_equal(half.place[:, 0], np.arange(40))
 
 
 @pytest.mark.usefixtures("sizes")
@@ -156,3 +157,55 @@ def test_what_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"^the labels are no whole numbers from 0: number the classes so$"):
         fit_gaussians(ROWS, np.full(150, -1))
     assert block_module.unit(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
+
+
+def clusters(count: int, kind: str) -> np.ndarray:
+    """Rows in single precision: of no structure, with one dimension far larger than the rest, or with twins."""
+    rng = np.random.default_rng(8)
+    rows = rng.normal(0, 1, (count, 24)) + rng.normal(0, 1, (7, 24))[np.arange(count) % 7]
+    rows[:, 5] += 300 if kind == "outlier" else 0
+    rows[count // 2 :] = rows[: count - count // 2] if kind == "twins" else rows[count // 2 :]
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("kind", ["plain", "outlier", "twins"])
+def test_products_of_8_bit_numbers_find_the_same_neighbours(
+    monkeypatch: pytest.MonkeyPatch, kind: str, k: int, exclude_self: bool
+) -> None:
+    for name, value in {"QUERIES": 16, "BANK": 32, "LARGE": 64, "HELD": 1 << 13}.items():
+        monkeypatch.setattr(search, name, value)
+    bank = clusters(300, kind)
+    queries = bank if exclude_self else clusters(100, "plain") + np.float32(0.1)
+    found = {}
+    for faster in (True, False):
+        monkeypatch.setattr(search, "quantised_is_faster", lambda faster=faster: faster)
+        found[faster] = nearest(queries, bank, k, exclude_self=exclude_self)
+    assert np.allclose(found[True].similarity, found[False].similarity, atol=1e-6)
+    x, y = (rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True) for rows in (queries, bank))
+    cosine = x @ y.T
+    if exclude_self:
+        np.fill_diagonal(cosine, -np.inf)
+    assert np.allclose(found[True].similarity, -np.sort(-cosine, axis=1)[:, :k], atol=1e-6)
+    assert np.allclose(np.take_along_axis(cosine, found[True].place, axis=1), found[True].similarity, atol=1e-12)
+
+
+@pytest.mark.parametrize("each_row", [True, False])
+def test_the_bound_on_8_bit_products_holds(each_row: bool) -> None:
+    rows, others = clusters(200, "outlier"), clusters(90, "plain")
+    turn = quantised.rotation(24)
+    assert np.allclose(turn @ turn.T, np.eye(24), atol=1e-6)
+    small, bank = quantised.Quantised(rows @ turn, each_row=True), quantised.Quantised(others @ turn, each_row=False)
+    products = rows.astype(float) @ others.T.astype(float)
+    none = (np.arange(0), np.arange(0))
+    for share in (0.0, 0.9, 1.0) if each_row else (0.5,):
+        least = np.quantile(products, share, axis=1)
+        at, columns = small.pairs_above(bank, least - 1e-3, leave_out=none)
+        kept = np.zeros(products.shape, bool)
+        kept[at, columns] = True
+        assert kept[products >= least[:, None]].all()
+        assert share < 0.9 or not kept.all()
+    left = small.pairs_above(bank, np.full(200, -np.inf), leave_out=(np.array([3]), np.array([4])))
+    assert len(left[0]) == 200 * 90 - 1
+    assert isinstance(quantised.quantised_is_faster(), bool)

@@ -387,7 +387,7 @@ def plots(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="data, embed, evaluate, study or train; its own options follow.")],
+    what: Annotated[str, typer.Argument(help="data, embed, evaluate, ood, study or train; its own options follow.")],
 ) -> None:
     """Measure a clone of Domix.
 

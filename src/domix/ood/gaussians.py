@@ -60,21 +60,19 @@ def standardisation(batches: Rows | Iterable[Array]) -> Standardisation:
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Class means with one covariance for all, and a global mean and covariance.
+    """Class means with one covariance for all.
 
     Attributes:
         classes: which have a mean, rising int64 [K].
         means: [K, D].
         covariance: [D, D] within classes.
         mean: [D] of all images.
-        background: [D, D] of all images.
     """
 
     classes: Ints
     means: Floats
     covariance: Floats
     mean: Floats
-    background: Floats
 
 
 def fit_gaussians(bank: Rows, labels: NDArray[np.int64], *, weights: str = "equal") -> Gaussians:
@@ -85,8 +83,7 @@ def fit_gaussians(bank: Rows, labels: NDArray[np.int64], *, weights: str = "equa
         labels: their classes; some may have no images.
         weights: `equal`, the mean over classes of their unbiased covariances (Adaloglou et al. 2024), in which classes
             of fewer than two images have no part, nor a mean; or `size`, the pooled scatter divided by the number of
-            images (Lee et al. 2018, Ren et al. 2021). The background's covariance is unbiased, or divided by the number
-            of images, alike.
+            images (Lee et al. 2018, Ren et al. 2021).
 
     Raises:
         ParameterError: there are no such weights.
@@ -110,15 +107,29 @@ def fit_gaussians(bank: Rows, labels: NDArray[np.int64], *, weights: str = "equa
     share = np.where(sizes > 1, 1.0 / np.maximum(sizes - 1, 1), 0.0) / (sizes > 1).sum()
     if weights == "size":
         share = np.full(len(sizes), 1.0 / count)
-    covariance, background = np.zeros((width, width)), np.zeros((width, width))
+    covariance = np.zeros((width, width))
     for start, block in blocks(bank, "the bank's features"):
         some = known[start : start + len(block)]
         within = (block - means[some]) * np.sqrt(share[some])[:, None]
         covariance += within.T @ within
-        around = block - mean
-        background += around.T @ around
     kept = np.flatnonzero(sizes > (1 if weights == "equal" else 0))
-    return Gaussians(kept, means[kept], covariance, mean, background / (count - 1 if weights == "equal" else count))
+    return Gaussians(kept, means[kept], covariance, mean)
+
+
+def fit_background(bank: Rows, mean: Floats, *, weights: str = "equal") -> Floats:
+    """Return the covariance [D, D] of all images of a bank around their mean: unbiased, or divided by their number.
+
+    It is the background to `fit_gaussians` of the same weights (`equal`: unbiased).
+
+    Raises:
+        DataError: a number is not finite.
+    """
+    count, width = shape_of(bank, "the bank's features")
+    scatter = np.zeros((width, width))
+    for _, block in blocks(bank, "the bank's features"):
+        around = block - mean
+        scatter += around.T @ around
+    return scatter / (count - 1 if weights == "equal" else count)
 
 
 def whitening(covariance: Floats, *, shrinkage: float = 0.0, ridge: float = 0.0) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domix.ood.blocks import Floats, Rows, blocks, shape_of
-from domix.ood.gaussians import fit_gaussians, whitening
+from domix.ood.gaussians import fit_background, fit_gaussians, whitening
 from domix.ood.scores.registry import score
 from domix.runtime.errors import DataError
 
@@ -61,7 +61,8 @@ def relative_mahalanobis(
     _check_widths(features, bank)
     fitted = fit_gaussians(bank, labels, weights=weights)
     white = whitening(fitted.covariance, shrinkage=shrinkage, ridge=ridge)
-    background = whitening(fitted.background, shrinkage=shrinkage, ridge=ridge)
+    everywhere = fit_background(bank, fitted.mean, weights=weights)
+    background = whitening(everywhere, shrinkage=shrinkage, ridge=ridge)
     return _least_distances(features, fitted.mean, fitted.means, white, background)
 
 

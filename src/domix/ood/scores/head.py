@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domix.ood.blocks import Array, Floats, Rows, blocks, check_labels, shape_of, unit
-from domix.ood.neighbours import nearest
 from domix.ood.quantiles import quantile
 from domix.ood.scores.logits import energy
 from domix.ood.scores.registry import score
+from domix.ood.search import Likeness, nearest
 from domix.runtime.errors import DataError, ParameterError
 
 BLOCK = 1024  # images whose logits are in memory at once
@@ -155,8 +155,8 @@ def nnguide(features: Rows, bank: Rows, weight: Array, bias: Array, *, k: int = 
     def weighed(rows: Array) -> Array:
         return unit(rows) * head.energies(rows)[:, None].astype(rows.dtype)
 
-    found = nearest(features, bank, k, prepare_bank=weighed)
-    return energies * found.similarity.astype(np.float64).mean(axis=1)
+    found = nearest(features, bank, k, likeness=Likeness(unit, weighed))
+    return energies * found.similarity.mean(axis=1)
 
 
 @score("she", source="Zhang et al. 2023, ICLR (SHE, openreview KkazG4lgKL)")
