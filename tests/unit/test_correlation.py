@@ -54,6 +54,7 @@ def test_intervals_are_the_bootstraps_over_models() -> None:
     wider = correlate(x, y, confidence=0.99, resamples=20_000).statistics["slope"].intervals["models"]
     narrow = found.statistics["slope"].intervals["models"]
     assert wider[0] < narrow[0] < 0.4 < narrow[1] < wider[1]
+    assert correlate(x, y) == correlate(x, y, confidence=0.95, resamples=10_000, seed=0)
     again = correlate(x, y, confidence=0.9, resamples=20_000)
     assert again == found and correlate(x, y, confidence=0.9, resamples=20_000, seed=1) != found
 
@@ -112,6 +113,7 @@ def test_the_band_is_that_of_lines_through_other_models() -> None:
     assert (low[0], high[0]) == pytest.approx(ends)
     assert high[1] - low[1] < 0.5 * (high[0] - low[0])
     assert low[1] < y.mean() < high[1]
+    assert band(x, y, [0.3]) == band(x, y, [0.3], confidence=0.95, resamples=10_000, seed=0)
 
 
 @pytest.mark.parametrize(

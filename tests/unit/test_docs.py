@@ -41,6 +41,7 @@ def test_there_are_such_blocks() -> None:
     ("page", "printed"),
     [
         ("encoders", "attnpool"),
+        ("adversarial", "psnr"),
         ("correlation", "0."),
         ("ood", "Interval("),
         ("sae", "tensor("),

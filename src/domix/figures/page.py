@@ -113,12 +113,12 @@ class _Writer:
         found = {name: element.attrib[name] for name in KEPT if name in element.attrib}
         if tag in ("path", "clipPath") and "id" in element.attrib:
             found["id"] = self._id(element.attrib["id"])
-        if tag == "image":
-            found["href"] = "".join(element.attrib[HREF].split())  # the image's own bytes
-        elif HREF in element.attrib:
-            found["href"] = f"#{self._id(element.attrib[HREF][1:])}"
-        if link := _LINK.match(element.get("clip-path", "")):
-            found["clip-path"] = f"url(#{self._id(link[1])})"
+        if (link := element.get(HREF, "")).startswith("data:"):
+            found["href"] = link
+        elif link:
+            found["href"] = f"#{self._id(link[1:])}"
+        if clip := _LINK.match(element.get("clip-path", "")):
+            found["clip-path"] = f"url(#{self._id(clip[1])})"
         if found.get("transform", "").startswith(("rotate(-0 ", "rotate(0 ")):
             del found["transform"]
         places = 2 if "id" in found else 1  # markers are small

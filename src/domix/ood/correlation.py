@@ -29,7 +29,7 @@ from domix.runtime.seeds import numpy_generator
 Floats = NDArray[np.float64]
 STATISTICS = ("r2", "slope", "intercept", "pearson", "spearman")
 LEAST = 3  # models: through two every line is perfect
-DRAWN = 5  # models of which resamples say something: of three or four most are the models themselves, or have no line
+DRAWN = 5  # models of which resamples say something: of four, a third has no line, the rest three points or all four
 
 
 @dataclass(frozen=True)
