@@ -73,6 +73,12 @@ def mixtures_here(incomplete: str) -> list[str]:
 Mixture = Annotated[
     str, typer.Argument(help="Name of a mixture, as in params.yaml.", autocompletion=mixtures_here, show_default=False)
 ]
+AnyModel = Annotated[
+    str, typer.Argument(help="A name of `models`, a tag of open_clip's, a file of weights, or a folder.")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="Of a tag or a file: an open_clip name, one of Domix's, or a JSON file.")
+]
 Domains = Annotated[str, typer.Option(help="Test domains, with commas between (default: that of params.yaml).")]
 
 
@@ -228,12 +234,8 @@ def compare(
 @app.command("evaluate-model")
 def evaluate_model(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(help="A name of `models`, a tag of open_clip's, a file of weights, or a folder.")
-    ],
-    architecture: Annotated[
-        str | None, typer.Option(help="Of a tag or a file: an open_clip name, one of Domix's, or a JSON file.")
-    ] = None,
+    model: AnyModel,
+    architecture: Architecture = None,
     source: Annotated[str | None, typer.Option(help="A packed source (default: the study's).")] = None,
 ) -> None:
     """Print the accuracy of any one model.
@@ -244,6 +246,45 @@ def evaluate_model(
     from domix.cli import evaluate_model as command
 
     command.main(params, model, architecture, source)
+
+
+@app.command("ood")
+def ood(
+    context: typer.Context,
+    model: AnyModel,
+    known: Annotated[str, typer.Option("--id", help="Known images: a packed source, or a folder <class>/<file>.")],
+    foreign: Annotated[
+        str,
+        typer.Option("--ood", help="Foreign sets, with commas: packed or folders; <set>:near or :far says how near."),
+    ],
+    architecture: Architecture = None,
+    score: Annotated[str, typer.Option(help="Scores, with commas (default: those of analyses.ood).")] = "",
+    classes: Annotated[Path | None, typer.Option(help="File of the known classes' names, a line each.")] = None,
+    templates: Annotated[str | None, typer.Option(help="A set of templates, or a sentence with {}.")] = None,
+    convention: Annotated[Literal["plp", "mcm", "openood"], typer.Option(help="Of the FPR at 95 % TPR.")] = "plp",
+    json_file: Annotated[Path | None, typer.Option("--json", help="For the layout of ood_metrics.json.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="For OpenOOD's layout, of one score.")] = None,
+) -> None:
+    """Print how well a model tells foreign images.
+
+    More: docs/ood.md.
+    """
+    params = params_of(context)
+    from domix.cli import ood as command
+
+    command.main(
+        params,
+        model,
+        known,
+        names(foreign),
+        architecture=architecture,
+        scores=names(score),
+        classes=classes,
+        templates=templates,
+        convention=convention,
+        json_file=json_file,
+        csv_file=csv_file,
+    )
 
 
 @app.command()
@@ -349,7 +390,7 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            help="circuits, data, embed, evaluate, mechanisms, probe, study or train; its own options follow."
+            help="circuits, data, embed, evaluate, mechanisms, ood, probe, study or train; its own options follow."
         ),
     ],
 ) -> None:

@@ -17,8 +17,8 @@ from domix.embed.public import open_public
 from domix.evaluate.outcomes import Plan, ScoredModel, classify
 from domix.evaluate.robustness import robustness_table
 from domix.evaluate.tables import metric_table
-from domix.project.common import ARTIFACTS, SETS
-from domix.project.embedding import means_of
+from domix.project.common import ARTIFACTS
+from domix.project.embedding import folder_of, means_of
 from domix.project.public_models import from_root, open_named
 from domix.runtime.errors import ParameterError, passing
 from domix.settings.params import Params
@@ -44,11 +44,6 @@ def main(params: Params, name: str, architecture: str | None = None, source: str
         )
         model = ScoredModel(Run(PUBLIC, name, 0), "", folder)
         print(table_of(params, model, sets))
-
-
-def folder_of(name: str) -> Path:
-    """Return where a source is packed: as an evaluation set, else for training."""
-    return SETS / name if (SETS / name).exists() else ARTIFACTS / "shards" / name
 
 
 def open_asked(params: Params, model: str, architecture: str | None) -> ClipSubject:

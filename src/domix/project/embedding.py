@@ -27,6 +27,11 @@ def means_of(params: Params) -> ComputeContext:
     return here(original_root() / STATE, params.embed.batch)
 
 
+def folder_of(source: str) -> Path:
+    """Return where a source is packed: as an evaluation set, else for training."""
+    return SETS / source if (SETS / source).exists() else ARTIFACTS / "shards" / source
+
+
 def images_of(params: Params) -> dict[str, Any]:
     """Return the packed sources: `study`, the multi-domain one; `ood`, the sets of embed.ood; `sets`, all other sets.
 
@@ -35,11 +40,12 @@ def images_of(params: Params) -> dict[str, Any]:
     study, ood = ARTIFACTS / "shards" / params.sources[0], params.embed.ood
     sets = [SETS / name for name in params.embed.sets if name not in ood]
     for name in ood:
-        _warn_of_copies(SETS / name, study, params.mixing.near_bits)
+        warn_of_copies(SETS / name, study, params.mixing.near_bits)
     return {"study": study, "sets": sets, "ood": {SETS / name: group for name, group in ood.items()}}
 
 
-def _warn_of_copies(foreign: Path, study: Path, near_bits: int) -> None:
+def warn_of_copies(foreign: Path, study: Path, near_bits: int) -> None:
+    """Tell by warnings which images of a packed set are images of another source, or look nearly the same."""
     known = {study.name: read_index(study, COLUMNS)}
     pairs = shared_images(read_index(foreign, COLUMNS), known, near_bits)
     for kind, what in (("exact", "are"), ("near", f"look (within {near_bits} bits) like")):

@@ -1,0 +1,97 @@
+"""Sets of images that a command names: packed sources, and folders of the user's, which are packed into the cache."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from domix.data.classes.ood_groups import NEARNESS
+from domix.data.fetch.fetching import fetch_files
+from domix.data.pack import packing
+from domix.data.pack.drivers import get_driver
+from domix.data.sources.image_sets import ImageSet
+from domix.data.store.index import INDEX, read_index
+from domix.embed.evaluation_sets import EvaluationSet, ood_set, study_set
+from domix.project.common import STATE, original_root
+from domix.project.embedding import folder_of, warn_of_copies
+from domix.runtime.code_digest import code_digest
+from domix.runtime.errors import DataError, ParameterError, passing
+from domix.runtime.files import atomic_folder, digest_of, read_lines
+from domix.runtime.locks import alone
+from domix.settings.params import Params
+
+FOLDERS = "folders"  # in .cache: packed folders of the user's
+
+
+def open_known(params: Params, name: str, classes: Path | None) -> EvaluationSet:
+    """Open the set of known images, whose classes are named as it says, or as a file of a name a line, in label order.
+
+    Raises:
+        DataError: there is no such set, images have no class, or the file names another number of classes.
+    """
+    with passing(name="--id"):
+        shards = shards_of(params, name)
+    if read_index(shards, ["class"])["class"].isna().any():
+        raise DataError(f"{name} has images without a class, so it cannot be the known ones: sort them into <class>/")
+    known = study_set(shards)
+    if classes is None:
+        return known
+    names = [line.strip() for line in read_lines(classes) if line.strip()]
+    if len(names) != len(known.classes):
+        raise DataError(
+            f"{classes} names {len(names)} classes, but {name} has {len(known.classes)}: give a line for each"
+        )
+    return replace(known, classes=names)
+
+
+def open_foreign(params: Params, asked: str, known: EvaluationSet) -> EvaluationSet:
+    """Open a set of foreign images, `<set>`, `<set>:near` or `<set>:far`; what it shares with the known is told.
+
+    Raises:
+        DataError: there is no such set, or nothing says how near it is.
+    """
+    name, _, group = asked.rpartition(":")
+    name, group = (name, group) if name and group in NEARNESS else (asked, None)
+    with passing(name="--ood", ood="--ood"):
+        shards = shards_of(params, name)
+        found = ood_set(shards, known, group or params.embed.ood.get(name))
+    warn_of_copies(shards, known.shards, params.mixing.near_bits)
+    return found
+
+
+def shards_of(params: Params, name: str) -> Path:
+    """Return where a set is packed; a folder `<class>/<file>` or `<file>` of the user's is packed first.
+
+    Raises:
+        ParameterError: there is neither a packed source nor a folder of this name.
+        DataError: the folder holds no images, or too many bad ones.
+    """
+    packed = folder_of(name)
+    if (packed / INDEX).is_file():
+        return packed
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise ParameterError(
+            f"there is no packed source and no folder {name}: give one, or pack the source first", argument="name"
+        )
+    return pack_folder(folder.resolve(), original_root() / STATE / FOLDERS, params)
+
+
+def pack_folder(folder: Path, cache: Path, params: Params) -> Path:
+    """Pack a folder of images below `cache`, files as they are, unless it has been; return where."""
+    source, settings = ImageSet("image-folder"), packing.Settings(folder.name, size=0)
+    items = [asdict(item) for item in fetch_files(source, folder)]
+    digest = digest_of(code=code_digest(packing.__name__), folder=str(folder), items=items, settings=asdict(settings))
+    home = cache / digest / folder.name
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with alone(cache / f"{digest}.lock", "packing the same folder"):
+        if not home.exists():
+            parts = source.parts(folder, size=params.pack.shard_samples, poses=0)
+            driver, staging = get_driver("processes", params.pack.workers), home.parent / "staging"
+            with passing(max_bad_share="pack.max_bad_share"), atomic_folder(home) as out:
+                packing.pack(
+                    settings, parts, out, staging=staging, driver=driver, max_bad_share=params.pack.max_bad_share
+                )
+            shutil.rmtree(staging)
+    return home
