@@ -91,6 +91,7 @@ def test_tables_and_section_of_the_autoencoder(inputs: RunInputs) -> None:
     units = found.tables["units"]
     assert len(units) == 24 and units["word"].notna().all() and units["cosine"].between(-1, 1).all()
     section = find("sae").section(found, inputs.study)
+    assert "the activation of each image (attnpool, 16 numbers)" in section.parts[0].text
     assert {"tiny.explained_variance", "tiny.l0", "tiny.dead", "tiny.dense"} <= set(section.metrics)
     assert "With the sum in place" in section.parts[0].text
     plot = section.plots["reconstruction"].set_index("domain")
@@ -114,6 +115,11 @@ def test_the_browser_shows_units_with_images_of_their_domains(
     text = find("sae").section(found, inputs.study).parts[-1].text
     assert 'id="unit-filter"' in text and text.count("<details") == images["unit"].nunique() > 0
     assert text.count("<img") == len(images)
+    units = found.tables["units"].set_index("unit")
+    for unit in images["unit"].unique():
+        searched = text.split(f"unit {unit},")[0].rsplit('data-name="', 1)[1].split('"')[0]
+        words = {"tiny", units.loc[unit, "domain"], units.loc[unit, "class"], *images.query("unit == @unit")["class"]}
+        assert all(word in searched for word in words)
     bound = replace(found, settings=changed(SETTINGS, browsed=2))
     assert find("sae").section(bound, inputs.study).parts[-1].text.count("<details") == 2
 

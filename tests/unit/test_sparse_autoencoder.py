@@ -240,6 +240,14 @@ def test_units_that_all_die_are_an_error_that_says_what_to_change(
         Training(one, lr=1e-9).run(ArrayFeed(activations, 50, 0), passes=1, resample_every=every)
 
 
+def test_units_that_die_late_without_resampling_are_noticed(activations: NDArray[np.float32]) -> None:
+    """They have fired at first; what counts is that none does in the end."""
+    training = Training(made(), lr=0.1, l1=1e4)
+    with pytest.raises(DataError, match=r"all 24 units of the sparse autoencoder are dead: lower l1 or lr"):
+        training.run(ArrayFeed(activations, 50, 0), passes=20, resample_every=None)
+    assert training.fired.any()
+
+
 def test_activations_that_are_not_finite_are_named(activations: NDArray[np.float32]) -> None:
     spoilt = activations.copy()
     spoilt[77, 3] = np.nan

@@ -24,9 +24,9 @@ PLACES = 4
 METRICS = ("explained_variance", "l0", "dead", "dense", "accuracy_reconstructed", "recovered")
 EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)  # of the share of a unit's mean values that its own domain has
 BELONGS = Markup(
-    """<p>Units that fire, by the domain in which their mean value is highest, and by that domain's share of the means
-of all domains: {even} would be all alike. Units to the right answer to a style, those to the left to what all styles
-have in common. Per cent of each mixture's units.</p>"""
+    """<p>Units that fire, in per cent of each mixture's: down the side the domain in which a unit's mean value is
+highest, along the top how much of the sum of all domains' means that domain has, where {even} would be all domains
+alike. Units to the right answer to a style, those to the left to what all styles have in common.</p>"""
 )
 
 
@@ -40,7 +40,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     parts = [
         Subsection(
             "How good the sparse autoencoders are",
-            render(PACKAGE, "section.html", _facts(quality, rows, study)),
+            render(PACKAGE, "section.html", _facts(results, rows, study)),
         ),
         Subsection(
             "Whether units belong to a domain",
@@ -76,10 +76,12 @@ def quality_rows(results: AnalysisResults, study: Study) -> pd.DataFrame:
     return means.join(tested.groupby("mixture", sort=False)[names].mean()).reset_index()
 
 
-def _facts(quality: pd.DataFrame, rows: pd.DataFrame, study: Study) -> dict[str, Any]:
+def _facts(results: AnalysisResults, rows: pd.DataFrame, study: Study) -> dict[str, Any]:
+    quality = results.tables["quality"]
     site = f"{quality['site'].iloc[0]}, {quality['channels'].iloc[0]} numbers"
     units = f"{quality['units'].iloc[0]:,}"
-    return {"x": study.test_domain, "site": site, "units": units, "rows": rows.to_dict("records")}
+    of = "of each position of an image" if results.settings.positions == "every" else "of each image"
+    return {"x": study.test_domain, "site": site, "of": of, "units": units, "rows": rows.to_dict("records")}
 
 
 def belonging(units: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -136,10 +138,12 @@ def _view(
     named = not pd.isna(facts["word"])
     slots = domain_slots(study.domains, study.test_domain, study.natural_domain)
     most = max(1, int(counts.loc[counts["bin"] > 0, "n"].max()))
-    words = [mixture, facts["domain"], facts["word"] if named else "", *images["class"].map(spaced)]
+    words = [mixture, facts["domain"], facts["word"] if named else "", spaced(facts["class"])]
+    words += images["class"].map(spaced).tolist()
     said = (
-        f"fires on {percent(facts['density'])}; prefers {facts['domain']} ({percent(facts['domain_share'])} of its "
-        f"value) and {spaced(facts['class'])} ({percent(facts['class_share'])})"
+        f"fires on {percent(facts['density'])} of the images; prefers {facts['domain']} "
+        f"({percent(facts['domain_share'])} of its value) and {spaced(facts['class'])} "
+        f"({percent(facts['class_share'])})"
     )
     name = f", \u201c{facts['word']}\u201d (cosine {facts['cosine']:.2f})" if named else ""
     return {

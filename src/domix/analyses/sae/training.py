@@ -148,7 +148,7 @@ class Training:
             save_every_s: seconds between two saved states.
 
         Raises:
-            DataError: activations or weights are not finite, or no unit has fired since the last resampling.
+            DataError: activations or weights are not finite, or no unit fires any more.
         """
         device, total = self.autoencoder.tied_bias.device, passes * feed.count
         begin, skip, seen, since = self._restore(states)
@@ -166,8 +166,16 @@ class Training:
                     self._save(states, number, place + 1, seen, since)
                     saved = time.monotonic()
             self._require_finite(number)
-        if not self.fired.any():
+        if not self._fires(feed, passes - 1):
             raise DataError(f"all {len(self.fired)} units of the sparse autoencoder are dead: {DEAD}")
+
+    @torch.no_grad()
+    def _fires(self, feed: Feed, number: int) -> bool:
+        """Tell whether any unit fires on the first batch of a pass, by the weights as they are now."""
+        batch = torch.from_numpy(next(iter(feed.batches(number)))).to(self.fired.device)
+        codes = self.autoencoder.eval().encode(batch)
+        self.autoencoder.train()
+        return bool((codes > 0).any())
 
     def _resample(self, feed: Feed, number: int, rows: int, *, seed: int) -> None:
         self._require_finite(number - 1)
