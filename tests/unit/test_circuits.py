@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from domix.analyses.circuits import computation
 from domix.analyses.circuits.attribution import cosine_with, edge_scores, node_scores, select
 from domix.analyses.circuits.computation import run
 from domix.analyses.circuits.draw import draw_cells, draw_classes
-from domix.analyses.circuits.faithfulness import ablated, judged, random_like
+from domix.analyses.circuits.faithfulness import ablated, judged, random_like, selected_by_others
 from domix.analyses.circuits.graphs import Circuit, build_circuit, circuit_similarities, jaccard
 from domix.analyses.circuits.section import averaged, section
 from domix.analyses.circuits.settings import Settings
-from domix.analyses.contract import AnalysisResults, RunInputs, Shared
+from domix.analyses.contract import AnalysisResults, Images, RunInputs, Shared
 from domix.analyses.registry import find
 from domix.encoders.encoder import classifier_encoder
 from domix.encoders.preprocess import square
 from domix.encoders.segments import Segments
+from domix.figures.page import svg
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
 from domix.runs import Run
@@ -192,7 +199,7 @@ def inputs(tmp_path: Path) -> RunInputs:
     from domix.data.store.index import read_index, write_index
 
     index = read_index(home / "shards/emoji")
-    domains = np.resize(["real", "sketch"], len(index))
+    domains = np.resize(["real", "sketch", "sketch"], len(index))
     split = ["test" if n >= 24 else "train" for n in range(48)]
     write_index(home / "shards/emoji", index.assign(split=split, domain=domains).astype(index.dtypes))
     save_weights(build(CONFIG, seed=0), home / "models/clip/tiny-s0/model.safetensors")
@@ -228,9 +235,14 @@ def test_a_run_gives_the_declared_tables(inputs: RunInputs) -> None:
         ("attnpool", 2),
     }
     assert (tables["edges"].groupby(["domain", "class", "site", "channel"]).size() <= 3).all()
-    faithful = tables["faithfulness"].set_index(["domain", "kept", "by"])
-    assert set(faithful.index.get_level_values("kept")) == {"all", "circuit", "random", "not circuit", "not random"}
-    assert faithful["accuracy"].between(0, 1).all()
+    faithful = tables["faithfulness"]
+    assert set(faithful["kept"]) == {"all", "circuit", "random", "not circuit", "not random"}
+    assert (
+        faithful["accuracy"].between(0, 1).all() and not faithful.duplicated(["domain", "judged", "kept", "by"]).any()
+    )
+    for (judged_by, domain), rows in faithful.groupby(["judged", "domain"]):
+        sizes = drawn.loc[drawn["domain"] == domain, "images"]
+        assert (rows["n"] == sizes[sizes > 1 if judged_by == "held out" else sizes == 1].sum()).all() and len(rows) == 9
     alone = run(inputs, replace_settings(settings, seen_classes=0))  # cells do not see each other
     one = alone["nodes"].iloc[0]
     same = tables["nodes"][
@@ -239,6 +251,83 @@ def test_a_run_gives_the_declared_tables(inputs: RunInputs) -> None:
         )
     ]
     assert same["effect"].item() == pytest.approx(one["effect"], rel=1e-3)
+
+
+def test_an_image_is_judged_by_the_channels_that_the_others_choose() -> None:
+    effects = torch.zeros(3, 10)
+    effects[0, 1], effects[1, 2], effects[2, 3], effects[2, 4] = 9.0, -5.0, 4.0, 8.5
+    found = selected_by_others(effects, 0.2)
+    assert [row.nonzero()[:, 0].tolist() for row in found] == [[2, 4], [1, 4], [1, 2]]
+    assert selected_by_others(effects[2:], 0.2).nonzero()[:, 1].tolist() == [3, 4]  # an only image: by its own
+    assert selected_by_others(effects).sum(dim=1).tolist() == [1, 1, 1]
+
+
+def test_a_run_leaves_each_images_own_choice_out(inputs: RunInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(images=2, test_classes=4, seen_classes=8, random=1, sites=["layer2.0", "attnpool"], share=0.2)
+    calls: list[tuple[dict[str, torch.Tensor], bool]] = []
+
+    def noted(encoder: Any, images: torch.Tensor, kept: Any, means: Any, **more: bool) -> torch.Tensor:
+        calls.append((kept, means is None))
+        return ablated(encoder, images, kept, means, **more)
+
+    monkeypatch.setattr(computation, "ablated", noted)
+    tables = run(inputs, settings)
+    counts = tables["cells"]["images"][tables["cells"]["images"] > 0].tolist()
+    assert {1, 2} == set(counts)
+    batches = -(-sum(counts) // SHARED.batch)
+    zeroed = [torch.cat([calls[9 * n + 1][0][site] for n in range(batches)]) for site in ("layer2.0", "attnpool")]
+    assert [by_zero for _, by_zero in calls[:9]] == [True, True, False, True, False, True, False, True, False]
+    nodes = tables["nodes"].groupby(["class", "domain"], sort=False)
+    cells = tables["cells"][tables["cells"]["images"] > 0][["class", "domain"]].itertuples(index=False, name=None)
+    changed, done = 0, 0
+    for count, cell in zip(counts, cells, strict=True):
+        own = nodes.get_group(cell)
+        for mask, site in zip(zeroed, ("layer2.0", "attnpool"), strict=True):
+            chosen = set(own[own["site"] == site]["channel"])
+            for row in mask[done : done + count]:
+                assert row.sum() == len(chosen)
+                differs = set(row.nonzero()[:, 0].tolist()) != chosen
+                assert not (count == 1 and differs)
+                changed += differs
+        done += count
+    assert changed > 0
+
+
+def test_a_channel_is_shown_by_the_image_of_the_domain_that_activates_it_most(inputs: RunInputs) -> None:
+    tables = run(inputs, Settings(images=2, test_classes=4, seen_classes=8, random=1, sites=["layer2.0", "attnpool"]))
+    rows, (node, *_) = inputs.test_images(), tables["nodes"].query("domain == 'sketch'").itertuples()
+    assert len(tables["cells"]) == 2 * len(WORDS)  # all classes, and all images
+    here = rows[rows["domain"] == "sketch"].reset_index(drop=True)
+    pixels = torch.cat(list(inputs.model.batches("emoji", here)))
+    pooled = inputs.model.encoder.forward(pixels, [node.site], pooled=True).sites[node.site][:, node.channel]
+    assert node.image == here["row"][int(pooled.argmax())]
+
+
+def test_a_run_without_weights_or_with_broken_ones_is_told(inputs: RunInputs) -> None:
+    weights = inputs.model_folder / "model.safetensors"
+    broken = build(CONFIG, seed=0)
+    with torch.no_grad():
+        broken.visual.layer2[0].conv1.weight.fill_(torch.nan)
+    weights.unlink()
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        run(inputs, Settings())
+    save_weights(broken, weights)
+    with pytest.raises(DataError, match="is not finite: the model gives NaN or infinite activations there"):
+        run(replace(inputs), Settings(test_classes=1, seen_classes=0))
+
+
+def test_sites_of_one_channel_have_circuits() -> None:
+    torch.manual_seed(0)
+    tower = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Conv2d(1, 4, 1), nn.Conv2d(4, 1, 1), nn.Flatten(), nn.Linear(16, 2))
+    segments = Segments(tower, {name: tower[int(name)] for name in "0124"})
+    images, text = torch.randn(2, 3, 4, 4), torch.eye(2)
+    selected = {
+        site: select(values) for site, values in node_scores(segments, images, cosine_with(text), "0124").items()
+    }
+    assert [len(channels) for channels in selected.values()] == [1, 1, 1, 1]
+    weights = edge_scores(segments, images, selected)
+    found = build_circuit({s: c.numpy() for s, c in selected.items()}, {p: w.numpy() for p, w in weights.items()})
+    assert len(found.edges) == 3 and circuit_similarities([found])["wl3"][0, 0] == 1
 
 
 def replace_settings(settings: Settings, **changes: int) -> Settings:
@@ -251,7 +340,10 @@ def test_a_site_that_the_model_lacks_is_named(inputs: RunInputs) -> None:
 
 
 def results(tables: dict[str, pd.DataFrame]) -> AnalysisResults:
-    return AnalysisResults(tables, {}, Settings(), SHARED, None)  # ty: ignore[invalid-argument-type]
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return AnalysisResults(tables, {}, Settings(), SHARED, Images(lambda source, row: uri, str), "emoji")
 
 
 def test_the_section_of_no_run_is_empty() -> None:
@@ -272,6 +364,19 @@ def test_averages_go_over_test_seen_and_all_classes() -> None:
     assert found.round(9).to_dict() == {"test": 0.1, "seen": 0.4, "all": 0.3}
 
 
+def test_the_page_tells_of_images_held_out_where_there_are_any() -> None:
+    columns = ["mixture", "seed", "domain", "judged", "kept", "by", "accuracy", "cosine", "n"]
+    ways = [("all", "none")] + [
+        (k, b) for k in ("circuit", "random", "not circuit", "not random") for b in ("zero", "mean")
+    ]
+    both, alone = [("clipart", "held out", 0.5), ("clipart", "own", 0.9)], [("sketch", "own", 0.7)]
+    rows = [("cg-high", 0, d, judged, *way, value, 0.0, 3) for d, judged, value in both + alone for way in ways]
+    tables = {Path(schema.path).stem: schema.empty() for schema in find("circuits").written()}
+    found = section(results(tables | {"faithfulness": pd.DataFrame(rows, columns=columns)}), study_of(["a", "b"], 1))
+    assert found.metrics["cg-high.accuracy.circuit.mean"] == 0.5
+    assert "In sketch no cell has a second image: there, by its own." in found.parts[0].text
+
+
 def test_the_section_shows_what_was_found(inputs: RunInputs) -> None:
     settings = Settings(images=2, test_classes=3, seen_classes=2, random=1, sites=["layer1.0", "layer2.0", "attnpool"])
     tables = {name: table.assign(mixture="tiny", seed=0) for name, table in run(inputs, settings).items()}
@@ -280,6 +385,10 @@ def test_the_section_shows_what_was_found(inputs: RunInputs) -> None:
     found = section(replace(results(tables), settings=settings), inputs.study)
     assert [len(part.figures) for part in found.parts] == [1, 1, 1, 2]
     assert "Cells without test images have none: a kite in sketch." in found.parts[0].text
+    drawing = svg(next(iter(found.parts[3].figures.values())))
+    name = re.findall("&ldquo;(.*)&rdquo;", found.parts[3].text)[0]
+    mine = tables["nodes"][(tables["nodes"]["class"] == name) & (tables["nodes"]["domain"] == "sketch")]
+    assert drawing.count("data:image/png") == len(mine) > 0
     likeness = tables["similarity"].merge(tables["cells"], on="class")
     mean = likeness[(likeness["measure"] == "jaccard") & likeness["class"].isin(inputs.study.test_classes)]
     assert found.metrics["tiny.jaccard"] == pytest.approx(mean.drop_duplicates("class")["value"].mean(), abs=1e-4)

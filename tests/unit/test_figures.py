@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
+import io
 import re
 import xml.etree.ElementTree as ET
+from functools import partial
 from pathlib import Path
 
 import matplotlib.figure
@@ -14,7 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from domix.figures import charts, embedding, page, printed
+from domix.figures import charts, circuit, embedding, page, printed, thumbnails
 from domix.figures.charts import Bar, Line, Mark
 from domix.figures.figure import Figure
 from domix.figures.look import CODES, PAGE, PRINT, VARIABLES, Look
@@ -228,3 +231,36 @@ def test_the_room_stands_on_runtime_alone():
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             known = ("domix.figures", "domix.runtime")
             assert all(name.startswith(known) for name in names if name.startswith("domix")), file
+
+
+def test_a_thumbnail_is_cut_to_its_middle_upon_white() -> None:
+    wide, file = Image.new("RGBA", (192, 64), (0, 0, 0, 0)), io.BytesIO()
+    wide.paste((255, 0, 0, 255), (96, 0, 128, 64))
+    wide.paste((0, 0, 255, 255), (128, 0, 192, 64))  # outside the square
+    wide.save(file, "PNG")
+    found = thumbnails.read(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
+    assert found.shape == (64, 64, 3) and found[0, 0].tolist() == [255] * 3 and found[9, 60].tolist() == [255, 0, 0]
+
+
+def test_a_circuit_shows_an_image_or_a_dot_a_channel() -> None:
+    rows = [("one", 0, 3, -0.5, 7), ("one", 0, 4, 0.25, -1), ("two", 1, 0, 0.1, 8)]
+    nodes = pd.DataFrame(rows, columns=["site", "depth", "channel", "effect", "image"])
+    edges = pd.DataFrame([("two", 1, 0, 3, 0.5)], columns=["site", "depth", "channel", "upstream", "weight"])
+    asked = list[int]()
+
+    def thumbnail(row: int) -> np.ndarray:
+        asked.append(row)
+        return np.full((64, 64, 3), 255 * (row == 8), np.uint8)
+
+    made = Figure("circuit", "A", "", "B", partial(circuit.layers, nodes=nodes, edges=edges, thumbnail=thumbnail))
+    root = parsed(page.svg(made))
+    assert sorted(asked) == [7, 8]
+    shown = [node.attrib for node in root.iter(f"{SVG}image")]
+    colours = [Image.open(io.BytesIO(base64.b64decode(a["href"].split(",")[1]))).convert("RGB") for a in shown]
+    heights = [float(a["y"]) for a in shown]  # of a picture turned upside down: below zero, the less the higher up
+    assert sorted(zip(heights, (image.getpixel((9, 9)) for image in colours), strict=True))[0][1] == (0, 0, 0)
+    shapes: dict[str, str] = dict(re.findall(r"<title>(.*?)</title>(.*?)</g>", page.svg(made)))
+    assert sorted(shapes) == ["one/3: effect -0.5", "one/4: effect +0.25", "two/0: effect +0.1"]
+    assert "var(--accent)" in shapes["one/3: effect -0.5"] and "var(--hot)" in shapes["two/0: effect +0.1"]
+    assert "stroke-opacity" not in shapes["two/0: effect +0.1"]  # the strongest of its site
+    assert 'fill-opacity="0.57"' in shapes["one/4: effect +0.25"]  # half as strong as the strongest

@@ -1,7 +1,8 @@
-"""A circuit as a drawing: sites stacked from below, a dot a channel, a line an edge."""
+"""A circuit as a drawing: sites stacked from below, an image or a dot a channel, a line an edge."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,28 +10,34 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
+from domix.figures import thumbnails
 from domix.figures.look import Look
 from domix.figures.panel import Panel, gutter, panel
 
-MOST = 14  # channels of a site that are drawn, and edges into one
+MOST = 14  # channels of a site that are drawn
 
 
-def layers(look: Look, nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
+def layers(
+    look: Look, nodes: pd.DataFrame, edges: pd.DataFrame, thumbnail: Callable[[int], NDArray[np.uint8]]
+) -> Figure:
     """Draw a circuit, the first site lowest, of each site the channels of the largest effects.
 
     Args:
-        nodes: `site, depth, channel, effect`; below zero is drawn in the accent's colour, above in the hot one's,
-            stronger the larger it is among its site's.
+        look: of the figure.
+        nodes: `site, depth, channel, effect, image`; an effect below zero is drawn in the accent's colour, above in the
+            hot one's, stronger the larger it is among its site's; an image below zero is none.
         edges: `site, depth, channel, upstream, weight` into the channel from one of the site before; coloured likewise,
             positive in the accent's colour.
+        thumbnail: returns an image, uint8 [side, side, 3].
     """
     nodes = nodes.assign(size=nodes["effect"].abs()).sort_values(["depth", "size"], ascending=[True, False])
     nodes = nodes.groupby("depth", sort=True).head(MOST)
     sites = nodes.drop_duplicates("depth")["site"].tolist()
-    row, size = 3.4 * look.small, look.small
-    left = min(gutter(sites, size), 0.4 * look.panel)
-    made = panel(look, look.panel, row * len(sites) + size, (left, size, size, size))
+    row, small = 3.4 * look.small, look.small
+    left = min(gutter(sites, small), 0.4 * look.wide)
+    made = panel(look, look.wide, row * len(sites) + small, (left, small, small, small))
     made.limits((-0.5, MOST - 0.5), (-0.5, len(sites) - 0.5))
     places: dict[tuple[str, int], tuple[float, float]] = {}
     for height, site in enumerate(sites):
@@ -41,9 +48,16 @@ def layers(look: Look, nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
             places[site, channel] = (float(x), float(height))
     _edges(made, edges, sites, places)
     most = nodes.groupby("site")["size"].max()
-    for site, channel, effect in zip(nodes["site"], nodes["channel"], nodes["effect"], strict=True):
-        share = abs(effect) / most[site] if most[site] > 0 else 0.0
-        _dot(made, *places[site, channel], effect, share, f"{site}/{channel}: effect {effect:+.2g}")
+    side = min(0.82 * made.width / MOST, 0.55 * row)  # so that neighbours do not touch
+    columns = ("site", "channel", "effect", "size", "image")
+    for site, channel, effect, size, image in zip(*(nodes[name] for name in columns), strict=True):
+        at, tip = places[site, channel], f"{site}/{channel}: effect {effect:+.2g}"
+        share = size / most[site] if most[site] > 0 else 0.0
+        colour, strength = look.accent if effect < 0 else look.hot, round(0.15 + 0.85 * share, 2)
+        if image < 0:
+            _dot(made, *at, colour, strength, tip)
+        else:
+            thumbnails.put(made, at, side, thumbnail(image), colour, strength, tip)
     return made.figure
 
 
@@ -63,9 +77,8 @@ def _edges(
             made.add(LineCollection(lines, colors=colour, **style))
 
 
-def _dot(made: Panel, x: float, y: float, effect: float, share: float, tip: str) -> None:
+def _dot(made: Panel, x: float, y: float, colour: str, strength: float, tip: str) -> None:
     look = made.look
-    colour = look.accent if effect < 0 else look.hot
     style: dict[str, Any] = {"marker": "o", "ms": 0.75 * look.small, "ls": "", "clip_on": False}
     made.add(Line2D([x], [y], mfc=look.paper, mec=colour, mew=look.stroke / 2, zorder=2, **style))
-    made.add(Line2D([x], [y], mfc=colour, mec="none", alpha=round(0.15 + 0.85 * share, 2), zorder=3, **style), tip)
+    made.add(Line2D([x], [y], mfc=colour, mec="none", alpha=strength, zorder=3, **style), tip)

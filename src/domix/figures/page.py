@@ -31,6 +31,7 @@ NEUTRAL = {
     ("stroke-dashoffset", "0"), ("stroke-width", "1"), ("font-size", f"{PAGE.small:g}"), ("text-anchor", "start"),
     ("font-weight", "400"), ("font-style", "normal"),
 }  # fmt: skip
+SHARP = 1.5  # dots of an image in a point, across
 HREF = "{http://www.w3.org/1999/xlink}href"
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _ZEROS = re.compile(r"(?<=\d)\.0+(?!\d)|(?<=\.[1-9])0(?!\d)")  # that end a number of up to two decimals
@@ -60,7 +61,9 @@ def _matplotlib_svg(drawing: Drawing) -> ET.Element:
     drawing.set_dpi(POINTS_PER_INCH)
     drawing.patch.set_visible(False)  # the page is the ground
     width, height = (side * POINTS_PER_INCH for side in drawing.get_size_inches())
-    renderer = _Renderer(width, height, text, image_dpi=POINTS_PER_INCH, metadata={"Date": None, "Creator": None})
+    renderer = _Renderer(
+        width, height, text, image_dpi=SHARP * POINTS_PER_INCH, metadata={"Date": None, "Creator": None}
+    )
     drawing.draw(renderer)
     renderer.finalize()
     return ET.fromstring(text.getvalue())

@@ -11,6 +11,7 @@ from domix.analyses.circuits.settings import Settings
 from domix.analyses.contract import Analysis
 from domix.runtime.tables import Column, TableSchema
 
+HELD_OUT, OWN = "held out", "own"  # by whose choice of channels an image is judged
 DOMAIN = Column("domain", "str", "domain of the cell")
 CLASS = Column("class", "str", "class of the cell")
 SITE = (
@@ -42,6 +43,11 @@ ANALYSIS = Analysis(
                 Column(
                     "effect", "float64", "on the cosine with the class's text if it is taken away: below 0 it supports"
                 ),
+                Column(
+                    "image",
+                    "int64",
+                    "row in the source's index of the image, of the domain's drawn, that activates it most; -1: none",
+                ),
             ),
             "the channels of each circuit",
         ),
@@ -69,6 +75,11 @@ ANALYSIS = Analysis(
             "faithfulness",
             (
                 DOMAIN,
+                Column(
+                    "judged",
+                    "str",
+                    "held out: each image by the circuit of its cell's other images; own: only images of their cells",
+                ),
                 Column("kept", "str", "channels left alone: all, circuit, random (as many), not circuit, not random"),
                 Column("by", "str", "what the others become: zero, or their mean over all images drawn"),
                 Column("accuracy", "float64", "share of the images given their own class, of all classes"),

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domix.activations.encode import encode
-from domix.activations.reducers import Moments
+from domix.activations.reducers import Moments, TopExamples
+from domix.analyses.circuits import HELD_OUT, OWN
 from domix.analyses.circuits.attribution import at_once, cosine_with, image_effects, image_weights, select
 from domix.analyses.circuits.draw import Cell, draw_cells, draw_classes
-from domix.analyses.circuits.faithfulness import ablated, judged, random_like
+from domix.analyses.circuits.faithfulness import ablated, judged, random_like, selected_by_others
 from domix.analyses.circuits.graphs import Circuit, build_circuit, circuit_similarities, jaccard
 from domix.analyses.circuits.settings import Settings
 from domix.encoders.segments import INPUT
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellCircuit:
-    """A cell with its circuit: the effect of every channel [C], and the channels selected [k], by site."""
+    """A cell with its circuit, by site: every channel's effect [C], those selected [k], and for each image [B, C] the
+    channels that the cell's other images select (an only image selects its own)."""
 
     cell: Cell
     effects: Mapping[str, NDArray[np.floating]]
     selected: Mapping[str, NDArray[np.int64]]
+    by_others: Mapping[str, Tensor]
     circuit: Circuit
 
 
@@ -59,15 +62,16 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
         for circuit in _circuits(images, group, names, settings)
     ]
     depth = {name: place for place, name in enumerate(names)}
+    means, top = _activations(images, found, [name for name in names if name != INPUT])
     return {
         "cells": pd.DataFrame(
             [(cell.domain, cell.name, len(cell.images)) for cell in cells], columns=["domain", "class", "images"]
         ),
-        "nodes": _nodes(found, depth),
+        "nodes": _nodes(found, depth, top),
         "edges": _edges(found, depth),
         "node_similarity": _node_similarity(found, depth),
         "similarity": _similarity(found),
-        "faithfulness": _faithfulness(images, found, names, settings),
+        "faithfulness": _faithfulness(images, found, means, settings),
     }
 
 
@@ -113,6 +117,7 @@ def _circuits(images: _Images, cells: Sequence[Cell], names: Sequence[str], sett
     pixels = images.normalised(places)
     metric = cosine_with(images.text[images.labels[places]])
     each = image_effects(images.segments, pixels, metric, names, steps=settings.steps)
+    of_cell = {site: values.split(sizes.tolist()) for site, values in each.items()}
     effects = {site: _sums(values, cell_of, len(cells)) / sizes[:, None] for site, values in each.items()}
     selected = {site: torch.stack([select(row, settings.share) for row in values]) for site, values in effects.items()}
     linked = {site: channels[cell_of] for site, channels in selected.items() if site != INPUT}
@@ -129,9 +134,11 @@ def _circuits(images: _Images, cells: Sequence[Cell], names: Sequence[str], sett
             edge_k=settings.edge_k,
             keep_zero=settings.keep_zero,
         )
-        found.append(
-            CellCircuit(cell, {site: values[place].cpu().numpy() for site, values in effects.items()}, mine, circuit)
-        )
+        others = {
+            site: selected_by_others(values[place], settings.share) for site, values in of_cell.items() if site != INPUT
+        }
+        own = {site: values[place].cpu().numpy() for site, values in effects.items()}
+        found.append(CellCircuit(cell, own, mine, others, circuit))
     return found
 
 
@@ -142,14 +149,32 @@ def _sums(values: Tensor, cell_of: Tensor, cells: int) -> Tensor:
     )
 
 
-def _nodes(found: Sequence[CellCircuit], depth: Mapping[str, int]) -> pd.DataFrame:
-    rows = [
-        (one.cell.domain, one.cell.name, site, depth[site], int(channel), float(one.effects[site][channel]))
-        for one in found
-        for site, channels in one.selected.items()
-        for channel in channels
-    ]
-    return pd.DataFrame(rows, columns=["domain", "class", "site", "depth", "channel", "effect"])
+def _activations(
+    images: _Images, found: Sequence[CellCircuit], sites: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[tuple[str, str], NDArray[np.int64]]]:
+    """Return the mean activation [C] by site over all images drawn, and by domain and site the row of the image among
+    those drawn of the domain that activates each channel most [C]."""
+    moments, top, done = Moments(sites), {}, 0
+    for domain in dict.fromkeys(one.cell.domain for one in found):
+        places = np.concatenate([one.cell.images for one in found if one.cell.domain == domain])
+        most = TopExamples(sites, 1)
+        start, done = done, encode(images.encoder, images.read(places), [moments, most], first=done)
+        rows = images.rows["row"].to_numpy()[places]
+        top |= {(domain, site): rows[most.result()[f"{site}/row"][:, 0] - start] for site in sites}
+    return {site: torch.from_numpy(moments.result()[f"{site}/mean"]).to(images.encoder.device) for site in sites}, top
+
+
+def _nodes(
+    found: Sequence[CellCircuit], depth: Mapping[str, int], top: Mapping[tuple[str, str], NDArray[np.int64]]
+) -> pd.DataFrame:
+    rows = []
+    for one in found:
+        for site, channels in one.selected.items():
+            seen = top.get((one.cell.domain, site), np.full(len(one.effects[site]), -1))  # of the input none
+            for channel in channels.tolist():
+                effect = float(one.effects[site][channel])
+                rows.append((one.cell.domain, one.cell.name, site, depth[site], channel, effect, int(seen[channel])))
+    return pd.DataFrame(rows, columns=["domain", "class", "site", "depth", "channel", "effect", "image"])
 
 
 def _edges(found: Sequence[CellCircuit], depth: Mapping[str, int]) -> pd.DataFrame:
@@ -194,16 +219,12 @@ def _by_class(found: Sequence[CellCircuit]) -> Iterator[tuple[str, list[CellCirc
 
 
 def _faithfulness(
-    images: _Images, found: Sequence[CellCircuit], names: Sequence[str], settings: Settings
+    images: _Images, found: Sequence[CellCircuit], means: Mapping[str, Tensor], settings: Settings
 ) -> pd.DataFrame:
     """Measure what is still known when circuits, or all but them, are taken away, domain by domain."""
-    sites = [name for name in names if name != INPUT]
-    places = np.concatenate([one.cell.images for one in found])
-    cell_of = np.repeat(np.arange(len(found)), [len(one.cell.images) for one in found])
-    moments = Moments(sites)
-    encode(images.encoder, images.read(places), [moments])
-    means = {site: torch.from_numpy(moments.result()[f"{site}/mean"]).to(images.encoder.device) for site in sites}
-    kept = _kept(found, sites, settings)
+    counts = [len(one.cell.images) for one in found]
+    places, cell_of = np.concatenate([one.cell.images for one in found]), np.repeat(np.arange(len(found)), counts)
+    kept = _kept(found, list(means), settings)
     ways = [("all", "none")] + [(name, by) for name in kept if name != "all" for by in ("zero", "mean")]
     judgements: dict[tuple[str, str], list[NDArray[np.float64]]] = {way: [] for way in ways}
     done = 0
@@ -214,34 +235,38 @@ def _faithfulness(
         for name, by in ways:
             drawn = []
             for masks in kept[name]:
-                mine = {site: mask[cell_of[part]].to(images.encoder.device) for site, mask in masks.items()}
+                mine = {site: mask[part].to(images.encoder.device) for site, mask in masks.items()}
                 fill = means if by == "mean" else None
                 output = ablated(images.encoder, batch, mine, fill, nhwc=images.segments.nhwc)
                 drawn.append(torch.stack(judged(output, images.text, labels)).double())
             judgements[name, by].append(torch.stack(drawn).mean(dim=0).cpu().numpy())
-    domains = np.array([one.cell.domain for one in found], dtype=object)[cell_of]
-    rows = []
-    for (name, by), parts in judgements.items():
-        accuracy, cosine = np.concatenate(parts, axis=1)
-        for domain in dict.fromkeys(domains):
-            here = domains == domain
-            rows.append((domain, name, by, float(accuracy[here].mean()), float(cosine[here].mean()), int(here.sum())))
-    return pd.DataFrame(rows, columns=["domain", "kept", "by", "accuracy", "cosine", "n"])
+    keys = pd.DataFrame(
+        {
+            "domain": np.array([one.cell.domain for one in found], dtype=object)[cell_of],
+            "judged": np.where(np.array(counts)[cell_of] > 1, HELD_OUT, OWN),
+        }
+    )
+    parts = []
+    for (name, by), values in judgements.items():
+        accuracy, cosine = np.concatenate(values, axis=1)
+        each = keys.assign(kept=name, by=by, accuracy=accuracy, cosine=cosine, n=1)
+        measured = {"accuracy": "mean", "cosine": "mean", "n": "sum"}
+        parts.append(each.groupby(["domain", "judged", "kept", "by"], sort=False, as_index=False).agg(measured))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _kept(found: Sequence[CellCircuit], sites: Sequence[str], settings: Settings) -> dict[str, list[dict[str, Tensor]]]:
-    """Return which channels stay in each cell, bool [G, C] by site; of random circuits several draws."""
-    circuit: dict[str, Tensor] = {}
-    for site in sites:
-        circuit[site] = torch.zeros(len(found), len(found[0].effects[site]), dtype=torch.bool)
-        for mask, one in zip(circuit[site], found, strict=True):
-            mask[torch.from_numpy(one.selected[site])] = True
+    """Return which channels stay for each image, bool [N, C] by site; of random circuits several draws."""
+    circuit = {site: torch.cat([one.by_others[site].cpu() for one in found]) for site in sites}
     drawn = []
     for number in range(settings.random):
-        streams = [
-            torch_generator(settings.seed, "random circuit", one.cell.domain, one.cell.name, number) for one in found
-        ]
-        drawn.append({site: torch.stack(list(map(random_like, masks, streams))) for site, masks in circuit.items()})
+        masks: dict[str, list[Tensor]] = {site: [] for site in sites}
+        for one in found:
+            stream = torch_generator(settings.seed, "random circuit", one.cell.domain, one.cell.name, number)
+            for site in sites:
+                like = random_like(one.by_others[site][0].cpu(), stream)
+                masks[site].append(like.expand(len(one.cell.images), -1))
+        drawn.append({site: torch.cat(parts) for site, parts in masks.items()})
     every = {site: torch.ones_like(masks) for site, masks in circuit.items()}
     kept = {"all": [every], "circuit": [circuit], "random": drawn}
     for name in ("circuit", "random"):

@@ -3,6 +3,9 @@
 A circuit that carries a class suffices: with all other channels taken away, the model still knows the class, better
 than by as many channels drawn at random. And it is needed: without it, the model does not.
 
+A circuit leads towards the class of the images that chose it. So an image is judged by what the other images of its
+cell choose (`held out`), as in the jackknife; an only image is judged by its own choice (`own`).
+
 Shapes: B images, N all images, D embedding, C channels of a site, K classes.
 """
 
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from domix.analyses.circuits.attribution import select
 from domix.encoders.encoder import Encoder
 
 
@@ -48,6 +52,23 @@ def ablated(
         return torch.where(mask, activation, fill.to(activation.dtype).reshape(shape))
 
     return encoder.forward(images, edits={site: partial(edit, site=site) for site in kept}).output
+
+
+def selected_by_others(effects: Tensor, share: float = 0.1) -> Tensor:
+    """Return for each image of a cell which channels the other images' mean effects select; an only one has its own.
+
+    Args:
+        effects: of each image, [B, C].
+        share: of the channels that are selected.
+
+    Returns:
+        bool [B, C].
+    """
+    others = effects.sum(dim=0) - effects if len(effects) > 1 else effects
+    chosen = torch.zeros_like(effects, dtype=torch.bool)
+    for mask, mean in zip(chosen, others, strict=True):
+        mask[select(mean, share)] = True
+    return chosen
 
 
 def random_like(kept: Tensor, generator: torch.Generator) -> Tensor:

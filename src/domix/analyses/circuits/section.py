@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from domix.analyses.circuits import HELD_OUT, OWN
 from domix.analyses.circuits.graphs import ROUNDS
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.pairs import both_ways, class_scores, square, with_domain
 from domix.analyses.runs import first_seeds
-from domix.figures import circuit, embedding
+from domix.figures import circuit, embedding, thumbnails
 from domix.figures.charts import shaded_table
 from domix.figures.figure import Figure
 from domix.figures.look import Drawing, Look
@@ -55,13 +56,16 @@ mean)</li></ul>"""
 FAITHFUL = Markup(
     """<p>Accuracy in per cent, among all classes, when parts of the model are taken away in every layer at once: set to
 zero, or to their mean over all images drawn. A circuit that carries a class keeps accuracy by itself, more than as
-many random channels do, and without it accuracy goes. Mind that a circuit was chosen by the same images and by their
-class: it leads towards that class whatever an image shows, and may so stand above the whole model.</p>"""
+many random channels do, and without it accuracy goes. Each image is judged by the channels that the other images of
+its class and domain choose.{own} Mind that these were chosen by their class: they lead towards it whatever an image
+shows, and may so stand above the whole model.</p>"""
 )
 DRAWN = Markup(
     """<p>The circuit of &ldquo;{name}&rdquo; in {domains}: layers from below, of each the channels of the largest
-effects. Blue channels support the class, orange ones work against it, the stronger the colour the more; blue edges add
-to the change of the channel above, orange ones lessen it.</p>"""
+effects. Blue frames: channels that support the class, orange: those that work against it, the stronger the colour the
+more; blue edges add
+to the change of the channel above, orange ones lessen it. In each channel's frame stands the image that activates it
+most, of the domain's images of all classes drawn.</p>"""
 )
 
 
@@ -69,19 +73,19 @@ def section(results: AnalysisResults, study: Study) -> Section:
     """Show likeness by measure, by layer, faithfulness, and the circuits of one test class."""
     tables = results.tables
     nodes = averaged(tables["node_similarity"], study, ["site", "depth"])
-    edges = tables["similarity"]
+    edges, faithful = tables["similarity"], best_judged(tables["faithfulness"])
     whole = averaged(edges, study, ["measure"])
     parts = [
         _alike(whole, tables["cells"], results, study),
         _by_layer(nodes, results, study),
-        _faithful(tables["faithfulness"], study),
-        _drawn(tables["nodes"], tables["edges"], study),
+        _faithful(faithful, study),
+        _drawn(results, study),
     ]
     return Section(
         "Circuits",
         [part for part in parts if part.figures],
         plots={"node_similarity": _plot(nodes, study), "circuit_similarity": _likeness_plot(whole)},
-        metrics=_metrics(nodes, whole, tables["faithfulness"], study),
+        metrics=_metrics(nodes, whole, faithful, study),
         scores={
             "nodes": class_scores(study, tables["node_similarity"]),
             "edges": class_scores(study, edges[edges["measure"] == "jaccard"]),
@@ -180,11 +184,19 @@ def _panels(rows: pd.DataFrame, classes: str, study: Study) -> dict[str, Figure]
     return found
 
 
+def best_judged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of images held out, and of domains and runs without any the others."""
+    held_out = table["judged"] == HELD_OUT
+    return table[held_out | ~held_out.groupby([table[key] for key in ("mixture", "seed", "domain")]).transform("any")]
+
+
 def _faithful(table: pd.DataFrame, study: Study) -> Subsection:
     keys = ["mixture", "domain", "kept", "by"]
     means = table.groupby(keys, sort=False, as_index=False)["accuracy"].mean()
     figures = {mixture: _accuracy(mixture, rows, study) for mixture, rows in _of_mixtures(means, study).items()}
-    return Subsection("Does the circuit do what the model does?", FAITHFUL, figures)
+    own = listed(table.loc[table["judged"] == OWN, "domain"].unique().tolist())
+    text = FAITHFUL.format(own=f" In {own} no cell has a second image: there, by its own." if own else "")
+    return Subsection("Does the circuit do what the model does?", text, figures)
 
 
 def _accuracy(mixture: str, rows: pd.DataFrame, study: Study) -> Figure:
@@ -216,7 +228,9 @@ def _shares(table: pd.DataFrame, hot: str, look: Look) -> Drawing:
     return shaded_table(look, look.wide, table, lambda value: f"{100 * value:.0f}", tip, row=3.1 * look.small, hot=hot)
 
 
-def _drawn(nodes: pd.DataFrame, edges: pd.DataFrame, study: Study) -> Subsection:
+def _drawn(results: AnalysisResults, study: Study) -> Subsection:
+    nodes, edges = results.tables["nodes"], results.tables["edges"]
+    thumbnail = cache(lambda row: thumbnails.read(results.images.uri(results.source, row)))
     title = "What a circuit looks like"
     domains = [study.test_domain, study.natural_domain]
     of_test = nodes[nodes["class"].isin(study.test_classes)].groupby("class", sort=False)["domain"].unique()
@@ -229,16 +243,13 @@ def _drawn(nodes: pd.DataFrame, edges: pd.DataFrame, study: Study) -> Subsection
     for mixture, rows in _of_mixtures(mine, study).items():
         ways = links[links["mixture"] == mixture]
         for domain in domains:
-            drawn = partial(_circuit, rows[rows["domain"] == domain], ways[ways["domain"] == domain])
+            here = rows[rows["domain"] == domain], ways[ways["domain"] == domain]
+            drawn = partial(circuit.layers, nodes=here[0], edges=here[1], thumbnail=thumbnail)
             words = f"Circuit of {spaced(name)} in {domain} of {mixture}"
             figures[f"{mixture}, {domain}"] = Figure(
                 f"circuit-{mixture}-{domain}", words, "First seed.", f"{words}.", drawn
             )
     return Subsection(title, DRAWN.format(name=spaced(name), domains=listed(domains)), figures)
-
-
-def _circuit(nodes: pd.DataFrame, edges: pd.DataFrame, look: Look) -> Drawing:
-    return circuit.layers(look, nodes, edges)
 
 
 def _plot(nodes: pd.DataFrame, study: Study) -> pd.DataFrame:
