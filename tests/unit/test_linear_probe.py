@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,20 @@ def test_equal_calls_give_equal_layers_and_another_seed_another() -> None:
     np.testing.assert_array_equal(one.weight, two.weight)
     other = train_probe(features, labels, Recipe(epochs=10, batch=50, seed=1))
     assert np.abs(other.weight - one.weight).max() > 1e-3
+
+
+def test_memory_holds_a_part_of_a_mapped_file_at_a_time(tmp_path: Path) -> None:
+    n, width = 100_000, 64
+    np.lib.format.open_memmap(tmp_path / "f.npy", mode="w+", dtype=np.float32, shape=(n, width))[:] = 1
+    features = np.load(tmp_path / "f.npy", mmap_mode="r")
+    labels = np.arange(n) % 3
+    tracemalloc.start()
+    try:
+        train_probe(features, labels, Recipe(epochs=1, batch=1000)).accuracy(features, labels)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < n * width * 4 / 2
 
 
 def test_rows_of_mixed_shards_teach_as_much() -> None:
