@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from domix.activations.store import ActivationStore, StoreWriter
 from domix.encoders.encoder import Activations
-from domix.ood.probes.features import Features, StoreFeatures, standardisation
-from domix.ood.probes.linear_probe import LinearProbe, Recipe, learning_rates, train_probe
+from domix.ood.blocks import Rows
+from domix.ood.probes.linear_probe import LinearProbe, Recipe, learning_rates, standardised_by, train_probe
 from tools import bench_data
 from tools.bench_data import memory, say
 from tools.bench_train import judge
@@ -46,10 +46,10 @@ def data() -> tuple[np.ndarray, np.ndarray, Statistics]:
     features = rng.normal(size=(CLASSES, WIDTH)).astype(np.float32)[labels]
     features += 3 * rng.standard_normal((IMAGES, WIDTH), dtype=np.float32)
     features = features.astype(np.float16).astype(np.float32)
-    return features, labels, standardisation(features)
+    return features, labels, standardised_by(features)
 
 
-def ours(features: Features | np.ndarray, labels: np.ndarray, statistics: Statistics) -> tuple[float, LinearProbe]:
+def ours(features: Rows, labels: np.ndarray, statistics: Statistics) -> tuple[float, LinearProbe]:
     """Train; return the seconds, and the probe."""
     started = time.perf_counter()
     probe = train_probe(features, labels, RECIPE, classes=CLASSES, statistics=statistics)
@@ -97,7 +97,7 @@ def bench_store(folder: Path) -> None:
         block = torch.from_numpy(features[first : first + writer.shard])
         writer.update(Activations(block, {"output": block}), np.arange(first, first + len(block)))
     writer.result()
-    store = StoreFeatures(ActivationStore(folder / "store"), "output")
+    store = list(ActivationStore(folder / "store").rows("output"))
     found: dict[str, list[float]] = {"ours": [], "store": []}
     for _ in range(TURNS):
         seconds, probe = ours(features, labels, statistics)

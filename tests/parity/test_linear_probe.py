@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from domix.ood.probes.features import loader_order
 from domix.ood.probes.linear_probe import IN21K, Recipe, learning_rates, train_probe
+from domix.ood.probes.rows import loader_order
 
 N, D, C = 500, 24, 7
 

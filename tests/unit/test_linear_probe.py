@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
-from domix.ood.probes.features import few_shot_rows
-from domix.ood.probes.linear_probe import IMAGENET, LinearProbe, Recipe, train_probe
+from domix.activations.store import ActivationStore, StoreWriter
+from domix.encoders.encoder import Activations
+from domix.ood.probes.linear_probe import IMAGENET, LinearProbe, Recipe, standardised_by, train_probe
 from domix.ood.probes.logistic import fit_logistic
+from domix.ood.probes.rows import few_shot_rows
 from domix.runtime.errors import DataError, ParameterError
-from tests.unit.test_probe_features import stored
 
 N, D, C = 300, 10, 4
 SHORT = Recipe(epochs=10, batch=50)
@@ -24,6 +27,14 @@ def data(n: int = N, classes: int = C) -> tuple[np.ndarray, np.ndarray]:
     labels = rng.integers(0, classes, n)
     features = np.random.default_rng(1).normal(size=(classes, D))[labels] * 2 + rng.normal(size=(n, D))
     return features.astype(np.float16).astype(np.float32), labels
+
+
+def stored(folder: Path, features: np.ndarray, *, shard: int) -> list[np.ndarray]:
+    writer = StoreWriter(folder, ["output"], len(features), key={}, shard=shard)
+    output = torch.from_numpy(features)
+    writer.update(Activations(output, {"output": output}), np.arange(len(features)))
+    writer.result()
+    return list(ActivationStore(folder).rows("output"))
 
 
 def test_a_store_and_a_mapped_file_give_the_layer_of_an_array(tmp_path: Path) -> None:
@@ -45,12 +56,44 @@ def test_equal_calls_give_equal_layers_and_another_seed_another() -> None:
     assert np.abs(other.weight - one.weight).max() > 1e-3
 
 
+def test_memory_holds_a_part_of_a_mapped_file_at_a_time(tmp_path: Path) -> None:
+    n, width = 100_000, 64
+    np.lib.format.open_memmap(tmp_path / "f.npy", mode="w+", dtype=np.float32, shape=(n, width))[:] = 1
+    features = np.load(tmp_path / "f.npy", mmap_mode="r")
+    labels = np.arange(n) % 3
+    tracemalloc.start()
+    try:
+        train_probe(features, labels, Recipe(epochs=1, batch=1000)).accuracy(features, labels)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < n * width * 4 / 2
+
+
 def test_rows_of_mixed_shards_teach_as_much() -> None:
     features, labels = data()
     recipe = Recipe(epochs=40, batch=50, mixed=1, lr=0.02)
     probe = train_probe(features, labels, recipe)
     assert probe.accuracy(features, labels) > 0.9
     assert np.abs(probe.weight - train_probe(features, labels, Recipe(epochs=40, batch=50, lr=0.02)).weight).max() > 0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1234.567, 1e-20])
+def test_a_constant_dimension_gives_no_nan(value: float) -> None:
+    features, labels = data()
+    features[:, 1] = value
+    probe = train_probe(features, labels, SHORT)
+    assert probe.std[1] == 1 and probe.mean[1] == pytest.approx(value)
+    assert (np.delete(probe.std, 1) != 1).all() and np.isfinite(probe.logits(features)).all()
+
+
+def test_a_dimension_that_varies_by_rounding_alone_is_not_blown_up() -> None:
+    array = np.random.default_rng(0).normal(size=(9000, 2)).astype(np.float32)
+    array[:, 1] = np.where(array[:, 0] > 0, np.nextafter(np.float32(3.3), np.float32(4)), np.float32(3.3))
+    mean, std = standardised_by(array)
+    np.testing.assert_allclose(mean, array.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    assert std[0] == pytest.approx(array[:, 0].std(ddof=1), rel=1e-5) and std[1] == 1
+    assert standardised_by(array * np.float32(1e-12))[1][0] < 1e-10  # small numbers that vary are no rounding
 
 
 def test_accuracy_is_that_of_the_greatest_logit() -> None:
@@ -114,7 +157,7 @@ def test_logistic_regression_needs_every_class() -> None:
         fit_logistic(features, labels, classes=5)
     with pytest.raises(DataError, match=r"^1 of 1 classes have images"):
         fit_logistic(features, np.zeros(N, np.int64))
-    with pytest.raises(DataError, match=r"^there are labels of shape \(3,\), but features of 300 images"):
+    with pytest.raises(DataError, match=r"^the labels are of shape \(3,\), but there are 300 images"):
         fit_logistic(features, labels[:3])
 
 
@@ -123,20 +166,20 @@ def test_bad_features_and_labels_are_one_sentence() -> None:
     broken = features.copy()
     broken[123, 4] = np.nan
     for recipe in (SHORT, Recipe(epochs=1, standardise=False)):
-        with pytest.raises(DataError, match=r"^the features of image 123 are not finite"):
+        with pytest.raises(DataError, match=r"^the features are not finite \(row 123\)"):
             train_probe(broken, labels, recipe)
-    with pytest.raises(DataError, match=r"^there are labels of shape \(299,\), but features of 300 images"):
+    with pytest.raises(DataError, match=r"^the labels are of shape \(299,\), but there are 300 images"):
         train_probe(features, labels[1:], SHORT)
     with pytest.raises(DataError, match=r"^the label of image \d+ is 3, outside of the 3 classes"):
         train_probe(features, labels, SHORT, classes=3)
-    with pytest.raises(DataError, match=r"^the label of image 7 is -1, outside of the 4 classes"):
+    with pytest.raises(DataError, match=r"^the labels are no whole numbers from 0"):
         train_probe(features, np.where(np.arange(N) == 7, -1, labels), SHORT)
     probe = train_probe(features, labels, SHORT)
     with pytest.raises(DataError, match=r"^the probe reads 10 features, not 9: they are another encoder's"):
         probe.logits(features[:, 1:])
-    with pytest.raises(DataError, match=r"^the features of image 123 are not finite"):
+    with pytest.raises(DataError, match=r"^the features are not finite \(row 123\)"):
         probe.accuracy(broken, labels)
-    with pytest.raises(DataError, match=r"^there are labels of shape \(5,\), but features of 300 images"):
+    with pytest.raises(DataError, match=r"^the labels are of shape \(5,\), but there are 300 images"):
         probe.accuracy(features, labels[:5])
 
 

@@ -103,10 +103,10 @@ def test_bad_input_is_one_sentence() -> None:
         pseudo_labels(features, text)
     with pytest.raises(DataError, match=r"^features of 12 dimensions through a projection 8 x 12 do not meet"):
         pseudo_labels(features, text, projection=projection.T)
-    with pytest.raises(DataError, match=r"^there are 3 known labels, but features of 9000 images"):
+    with pytest.raises(DataError, match=r"^the known labels are of shape \(3,\), but there are 9000 images"):
         pseudo_labels(features, text, projection=projection, known=np.zeros(3, np.int64))
     features[5000, 1] = np.nan
-    with pytest.raises(DataError, match=r"^the features of image 5000 are not finite"):
+    with pytest.raises(DataError, match=r"^the features are not finite \(row 5000\)"):
         pseudo_labels(features, text, projection=projection)
     text[2] = np.nan
     with pytest.raises(DataError, match=r"^the text of class 2 is not finite"):

@@ -24,20 +24,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domix.activations.store import SHARD
-from domix.ood.probes.features import (
-    Features,
-    as_features,
-    feature_blocks,
-    loader_order,
-    require_finite,
-    shard_order,
-    standardisation,
-)
+from domix.ood.blocks import Rows, blocks, check_labels, shape_of, take
+from domix.ood.gaussians import standardisation
+from domix.ood.probes.rows import loader_order, shard_order
 from domix.runtime.ahead import ahead
 from domix.runtime.errors import DataError, ParameterError
 
 log = logging.getLogger(__name__)
 
+DEAD = 1e-7  # a dimension that varies by no more than this share of its mean varies by float32's rounding alone
 CACHED = 128  # rows that are standardised at a time: few enough to stay in a core's cache between two operations
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -56,7 +51,7 @@ class Recipe:
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"  # sgd: Nesterov momentum 0.9
     scale_lr: bool = False  # by batch / 256
     standardise: bool = True
-    mixed: int | None = None  # shards of 8,192 rows that are shuffled as one; None: all rows, as by PyTorch's loader
+    mixed: int | None = None  # shards that are shuffled as one; None: all rows, as by PyTorch's loader
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -92,7 +87,7 @@ class LinearProbe:
     mean: NDArray[np.float32]  # [d]
     std: NDArray[np.float32]  # [d]
 
-    def logits(self, features: Features | NDArray) -> NDArray[np.float32]:
+    def logits(self, features: Rows) -> NDArray[np.float32]:
         """Return the logits of features [N, d]: float32 [N, C].
 
         Raises:
@@ -100,25 +95,24 @@ class LinearProbe:
         """
         return np.concatenate(list(self._blocks(features)))
 
-    def accuracy(self, features: Features | NDArray, labels: NDArray[np.int64]) -> float:
+    def accuracy(self, features: Rows, labels: NDArray[np.int64]) -> float:
         """Return the share of images [N, d] whose greatest logit is at their true label [N].
 
         Raises:
             DataError: the features have another width, are not finite, or are not as many as labels.
         """
-        _require_length(labels, as_features(features))
+        labels = check_labels(labels, shape_of(features, "the features")[0], "the labels")
         taken = np.concatenate([block.argmax(axis=1) for block in self._blocks(features)])
         return float(np.mean(taken == labels))
 
-    def _blocks(self, features: Features | NDArray) -> Iterator[NDArray[np.float32]]:
-        features = as_features(features)
-        if features.shape[1] != len(self.mean):
+    def _blocks(self, features: Rows) -> Iterator[NDArray[np.float32]]:
+        width = shape_of(features, "the features")[1]
+        if width != len(self.mean):
             raise DataError(
-                f"the probe reads {len(self.mean)} features, not {features.shape[1]}: they are another encoder's, or of"
-                " another place (tower, joint)"
+                f"the probe reads {len(self.mean)} features, not {width}: they are another encoder's, or of another"
+                " place (tower, joint)"
             )
-        for first, block in feature_blocks(features):
-            require_finite(block, first)
+        for _, block in blocks(features, "the features", dtype=np.float32):
             yield ((block - self.mean) / self.std) @ self.weight.T + self.bias
 
 
@@ -131,7 +125,7 @@ def learning_rates(steps: int, lr: float, warmup: float = 0.1) -> NDArray[np.flo
 
 
 def train_probe(
-    features: Features | NDArray,
+    features: Rows,
     labels: NDArray[np.int64],
     recipe: Recipe = IMAGENET,
     *,
@@ -149,7 +143,7 @@ def train_probe(
     the layer: `start` and `order` are for such. Memory holds two batches and their logits, whatever N is.
 
     Args:
-        features: [N, d]: an array, mapped or not, or StoreFeatures.
+        features: [N, d]: an array, mapped or not, or shards of such, as those of a store (`list(store.rows(site))`).
         labels: int64 [N], true or pseudo, in 0 .. C - 1.
         recipe: how.
         classes: C; None: up to the greatest label.
@@ -162,16 +156,16 @@ def train_probe(
     Raises:
         DataError: shapes do not fit, a label is out of range, or a feature is not finite.
     """
-    features = as_features(features)
-    n, width = features.shape
-    classes = _require_labels(labels, features, classes)
-    mean, std = _statistics(features, recipe, statistics)
+    n, width = shape_of(features, "the features")
+    labels, classes = _checked_labels(labels, n, classes)
+    mean, std = _statistics(features, width, recipe, statistics)
     generator = torch.Generator().manual_seed(recipe.seed)
     weight, bias = _layer(classes, width, generator, start, device)
     if order is None and recipe.mixed is None:
         order = loader_order(n, recipe.batch, generator)
     elif order is None:
-        order = shard_order(n, recipe.batch, shard=SHARD, mixed=recipe.mixed or 1, seed=recipe.seed)
+        shard = SHARD if isinstance(features, np.ndarray) else len(features[0])
+        order = shard_order(n, recipe.batch, shard=shard, mixed=recipe.mixed or 1, seed=recipe.seed)
     lr = recipe.lr * (recipe.batch / 256 if recipe.scale_lr else 1)
     rates = learning_rates(recipe.length(n), lr, recipe.warmup)
     optimiser = _optimiser([weight, bias], recipe)
@@ -183,7 +177,10 @@ def train_probe(
         if len(rows) > len(room[step % 2]):
             room[step % 2] = np.empty((len(rows), width), np.float32)
         batch = room[step % 2][: len(rows)]
-        features.read(rows, batch)
+        if isinstance(features, np.ndarray) and features.dtype == np.float32:
+            np.take(features, rows, axis=0, out=batch, mode="clip")  # any other mode goes through a copy
+        else:
+            batch[:] = take(features, rows)
         if recipe.standardise:
             for some in np.split(batch, range(CACHED, len(batch), CACHED)):
                 np.divide(np.subtract(some, mean, out=some), std, out=some)
@@ -250,13 +247,23 @@ def _optimiser(layer: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimiz
     return torch.optim.SGD(layer, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
 
 
-def _statistics(features: Features, recipe: Recipe, given: Arrays | None) -> Arrays:
+def standardised_by(features: Rows) -> Arrays:
+    """Return mean and unbiased deviation [d] of training features; deviation 1 where a dimension does not vary.
+
+    Raises:
+        DataError: there are fewer than two images, or a feature is not finite.
+    """
+    found = standardisation(features)
+    std = np.where(found.std <= DEAD * np.abs(found.mean), 1.0, found.std)
+    return found.mean.astype(np.float32), std.astype(np.float32)
+
+
+def _statistics(features: Rows, width: int, recipe: Recipe, given: Arrays | None) -> Arrays:
     """Return mean and deviation to standardise by; in any case every feature has been looked at."""
-    width = features.shape[1]
     if recipe.standardise and given is None:
-        return standardisation(features)
-    for first, block in feature_blocks(features):
-        require_finite(block, first)
+        return standardised_by(features)
+    for _ in blocks(features, "the features", dtype=np.float32):
+        pass  # it is checked on the way
     if not recipe.standardise:
         return np.zeros(width, np.float32), np.ones(width, np.float32)
     mean, std = (np.asarray(values, np.float32) for values in given or ())
@@ -272,19 +279,14 @@ def _checked(order: Iterable[NDArray[np.int64]], n: int) -> Iterator[NDArray[np.
         yield np.asarray(rows, np.int64)
 
 
-def _require_labels(labels: NDArray[np.int64], features: Features, classes: int | None) -> int:
-    """Return the number of classes, if labels fit features and it; tell which have no image."""
-    _require_length(labels, features)
+def _checked_labels(labels: NDArray[np.int64], n: int, classes: int | None) -> tuple[NDArray[np.int64], int]:
+    """Return labels [n] and the number of classes, if they fit; tell which classes have no image."""
+    labels = check_labels(labels, n, "the labels")
     known = int(labels.max()) + 1
-    if labels.min() < 0 or (classes is not None and known > classes):
-        row = int(np.flatnonzero((labels < 0) | (labels >= (classes or known)))[0])
-        raise DataError(f"the label of image {row} is {labels[row]}, outside of the {classes or known} classes")
-    empty = np.flatnonzero(np.bincount(labels, minlength=classes or known) == 0)
-    if len(empty):
-        log.warning("%d of %d classes have no image to learn from: %s", len(empty), classes or known, empty[:5])
-    return classes or known
-
-
-def _require_length(labels: NDArray[np.int64], features: Features) -> None:
-    if labels.shape != (features.shape[0],):
-        raise DataError(f"there are labels of shape {labels.shape}, but features of {features.shape[0]} images")
+    if classes is not None and known > classes:
+        row = int(np.flatnonzero(labels >= classes)[0])
+        raise DataError(f"the label of image {row} is {labels[row]}, outside of the {classes} classes")
+    counts = np.bincount(labels, minlength=classes or known)
+    if (empty := np.flatnonzero(counts == 0)).size:
+        log.warning("%d of %d classes have no image to learn from: %s", len(empty), len(counts), empty[:5])
+    return labels, len(counts)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from domix.ood.probes.features import Features, as_features, feature_blocks, standardisation
-from domix.ood.probes.linear_probe import LinearProbe
+from domix.ood.blocks import Rows, blocks, check_labels, shape_of
+from domix.ood.probes.linear_probe import LinearProbe, standardised_by
 from domix.runtime.errors import DataError
 
 
 def fit_logistic(
-    features: Features | NDArray,
+    features: Rows,
     labels: NDArray[np.int64],
     *,
     C: float = 1.0,
@@ -32,11 +32,9 @@ def fit_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = as_features(features)
-    if labels.shape != (features.shape[0],):
-        raise DataError(f"there are labels of shape {labels.shape}, but features of {features.shape[0]} images")
-    mean, std = standardisation(features)
-    inputs = np.concatenate([(block - mean) / std for _, block in feature_blocks(features)])
+    labels = check_labels(labels, shape_of(features, "the features")[0], "the labels")
+    mean, std = standardised_by(features)
+    inputs = np.concatenate([(block - mean) / std for _, block in blocks(features, "the features", dtype=np.float32)])
     expected, known = classes or int(labels.max()) + 1, np.unique(labels)
     if len(known) < expected or expected < 2:
         raise DataError(

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domix.data.classes.names import class_text
-from domix.ood.probes.features import Features, as_features, feature_blocks, require_finite
+from domix.ood.blocks import Rows, blocks, check_labels, shape_of, unit
 from domix.runtime.errors import DataError
-
-TINY = 1e-12  # length below which a vector has no direction, as torch's normalize has it
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class PseudoLabels:
 
 
 def pseudo_labels(
-    features: Features | NDArray,
+    features: Rows,
     text: NDArray,
     *,
     projection: NDArray | None = None,
@@ -50,7 +48,8 @@ def pseudo_labels(
     the confidence. `parity` does the same. Of equal similarities the first class counts.
 
     Args:
-        features: [N, d], of the tower where there is a projection, else joint embeddings; of any length.
+        features: [N, d], or shards of such, of any length: of the tower where there is a projection, else joint
+            embeddings.
         text: [C, D] class prototypes, of length one.
         projection: P [d, D], what makes joint embeddings of the tower's features.
         bias: [D] of it (CLIP's ResNets have one).
@@ -61,24 +60,23 @@ def pseudo_labels(
     Raises:
         DataError: shapes do not fit, or features or texts are not finite.
     """
-    features, text = as_features(features), np.asarray(text, np.float32)
-    width = features.shape[1] if projection is None else projection.shape[-1]
-    if text.ndim != 2 or text.shape[1] != width or (projection is not None and len(projection) != features.shape[1]):
+    (count, dimensions), text = shape_of(features, "the features"), np.asarray(text, np.float32)
+    width = dimensions if projection is None else projection.shape[-1]
+    if text.ndim != 2 or text.shape[1] != width or (projection is not None and len(projection) != dimensions):
         through = "" if projection is None else f" through a projection {projection.shape[0]} x {projection.shape[1]}"
-        raise DataError(f"features of {features.shape[1]} dimensions{through} do not meet texts of shape {text.shape}")
+        raise DataError(f"features of {dimensions} dimensions{through} do not meet texts of shape {text.shape}")
     if not np.isfinite(text).all():
         raise DataError(f"the text of class {int(np.flatnonzero(~np.isfinite(text).all(axis=1))[0])} is not finite")
-    if known is not None and len(known) != features.shape[0]:
-        raise DataError(f"there are {len(known)} known labels, but features of {features.shape[0]} images")
-    labels, confidence = np.empty(features.shape[0], np.int64), np.empty(features.shape[0], np.float32)
-    for first, block in feature_blocks(features):
-        require_finite(block, first)
-        joint = _unit(block) if parity else block
+    if known is not None:
+        known = check_labels(known, count, "the known labels")
+    labels, confidence = np.empty(count, np.int64), np.empty(count, np.float32)
+    for first, block in blocks(features, "the features", dtype=np.float32):
+        joint = unit(block) if parity else block
         if projection is not None:
             joint = joint @ np.asarray(projection, np.float32)
         if bias is not None:
             joint = joint + np.asarray(bias, np.float32)
-        logits = logit_scale * ((joint if parity else _unit(joint)) @ text.T)
+        logits = logit_scale * ((joint if parity else unit(joint)) @ text.T)
         rows, best = slice(first, first + len(block)), logits.argmax(axis=1)
         labels[rows] = best
         top = logits.max(axis=1, keepdims=True).astype(np.float64)
@@ -112,7 +110,3 @@ def class_texts(names: Sequence[str | None], *, as_given: bool = False) -> list[
                 " that differ (crane bird, crane machine), or take the names as given"
             )
     return texts
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
