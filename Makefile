@@ -109,6 +109,8 @@ bench: scm ## measure the data side at real size, then training (ARGS='--only ba
 	@$(BIN)/domix bench embed
 	@echo "Measuring the evaluation with generated answers."
 	@$(BIN)/domix bench evaluate
+	@echo "Measuring signatures with generated activations."
+	@$(BIN)/domix bench signature
 	@echo "Measuring the study view with made-up tables."
 	@$(BIN)/domix bench study
 	@echo "Bringing the packed data up to date, then measuring training."

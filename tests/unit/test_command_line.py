@@ -72,7 +72,10 @@ def test_without_arguments_it_shows_its_help() -> None:
         (("export", "cg-high", "csv", "out"), "'csv' is not one of 'tsv', 'webdataset', 'parquet'"),
         (("compare", "main", "mine", "--outt", "x"), "--outt"),
         (("sweep", "--seeds", "1,b"), "--seeds"),
-        (("bench", "everything"), "bench: there is no bench 'everything', but data, embed, evaluate, study, train"),
+        (
+            ("bench", "everything"),
+            "bench: there is no bench 'everything', but data, embed, evaluate, signature, study, train",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_and_ends_with_2(arguments: tuple[str, ...], says: str) -> None:
@@ -92,7 +95,10 @@ def test_a_bench_needs_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=r"has no tools/bench_data\.py: run this in the root of a clone"):
         domix(None, "bench", "data")
-    assert all((ROOT / f"tools/bench_{name}.py").exists() for name in ("data", "embed", "evaluate", "study", "train"))
+    assert all(
+        (ROOT / f"tools/bench_{name}.py").exists()
+        for name in ("data", "embed", "evaluate", "signature", "study", "train")
+    )
 
 
 def test_it_is_installed_under_its_name() -> None:

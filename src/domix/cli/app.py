@@ -247,6 +247,29 @@ def evaluate_model(
 
 
 @app.command()
+def signature(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="A name of `models`, a tag of open_clip's, a file of weights, or a folder.")
+    ],
+    architecture: Annotated[
+        str | None, typer.Option(help="Of a tag or a file: an open_clip name, one of Domix's, or a JSON file.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="A packed source (default: the study's), or a folder of images.")
+    ] = None,
+) -> None:
+    """Print outlier features and privileged directions.
+
+    More: docs/signatures.md.
+    """
+    params = params_of(context)
+    from domix.cli import signature as command
+
+    command.main(params, model, architecture, images)
+
+
+@app.command()
 def effective(
     table: Annotated[Path, typer.Argument(help="Accuracies: a CSV file, or artifacts/eval/robustness.parquet.")],
     baselines: Annotated[
@@ -346,7 +369,7 @@ def plots(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="data, embed, evaluate, study or train; its own options follow.")],
+    what: Annotated[str, typer.Argument(help="data, embed, evaluate, signature, study or train; then its options.")],
 ) -> None:
     """Measure a clone of Domix.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from domix.runtime.errors import ParameterError
 
-WHAT = ("data", "embed", "evaluate", "study", "train")
+WHAT = ("data", "embed", "evaluate", "signature", "study", "train")
 
 
 def main(root: Path, what: str, options: Sequence[str]) -> int:
