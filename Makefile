@@ -115,6 +115,8 @@ bench: scm ## measure the data side at real size, then training (ARGS='--only ba
 	@$(BIN)/domix bench circuits
 	@echo "Measuring OOD scores with made-up features."
 	@$(BIN)/domix bench ood
+	@echo "Measuring signatures with generated activations."
+	@$(BIN)/domix bench signature
 	@echo "Measuring the study view with made-up tables."
 	@$(BIN)/domix bench study
 	@echo "Measuring sparse autoencoders, their store and shared features with made activations."

@@ -75,7 +75,7 @@ def test_without_arguments_it_shows_its_help() -> None:
         (("sweep", "--seeds", "1,b"), "--seeds"),
         (
             ("bench", "everything"),
-            "no bench 'everything', but circuits, data, embed, evaluate, mechanisms, ood, probe, study, train",
+            "no bench 'everything', but circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study, train",
         ),
     ],
 )

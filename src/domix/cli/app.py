@@ -288,6 +288,25 @@ def ood(
 
 
 @app.command()
+def signature(
+    context: typer.Context,
+    model: AnyModel,
+    architecture: Architecture = None,
+    images: Annotated[
+        str | None, typer.Option(help="A packed source (default: the study's), or a folder of images.")
+    ] = None,
+) -> None:
+    """Print outlier features and privileged directions.
+
+    More: docs/signatures.md.
+    """
+    params = params_of(context)
+    from domix.cli import signature as command
+
+    command.main(params, model, architecture, images)
+
+
+@app.command()
 def effective(
     table: Annotated[Path, typer.Argument(help="Accuracies: a CSV file, or artifacts/eval/robustness.parquet.")],
     baselines: Annotated[
@@ -390,7 +409,7 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            help="circuits, data, embed, evaluate, mechanisms, ood, probe, study or train; its own options follow."
+            help="circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study or train; its own options follow."
         ),
     ],
 ) -> None:
