@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from domix.analyses.ood.settings import Settings
-from domix.cli import ood as command
 from domix.cli.detection.output import table_text
 from domix.cli.detection.sets import open_foreign, open_known
+from domix.cli.models import ood as command
 from domix.data.store.index import read_index, write_index
 from domix.embed.clip import open_subject
 from domix.embed.image_sets import embed_classes, embed_images

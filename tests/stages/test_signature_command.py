@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from domix.cli.signature import signature_table
+from domix.cli.models.signature import signature_table
 from domix.data.store.index import read_index, write_index
 from domix.data.store.shards import ShardReader
 from domix.model.checkpoint import save_weights

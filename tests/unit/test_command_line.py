@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from domix.cli import app as command_line
-from domix.cli.app import app, mixtures_here
+from domix.cli.app import app
 from domix.cli.bench import WHAT
+from domix.cli.options import mixtures_here
 from domix.project.common import read_arguments, usage
 from domix.runtime.errors import ParameterError
 from stages import captions, embed, embed_supervised, fetch, fetch_set, pack, pack_set, report, train, train_supervised
@@ -75,7 +76,7 @@ def test_without_arguments_it_shows_its_help() -> None:
         (("sweep", "--seeds", "1,b"), "--seeds"),
         (
             ("bench", "everything"),
-            "no bench 'everything', but circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study, train",
+            "bench 'everything', but circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study, train",
         ),
     ],
 )

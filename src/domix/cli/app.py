@@ -5,17 +5,16 @@ Exit codes are those of stages: 0 done, 2 something the user can mend, 75 cut sh
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from domix.project.common import ARTIFACTS, load_params, reporting
+from domix.cli.options import AnyModel, Architecture, Domains, Mixture, names, numbers, params_of
+from domix.project.common import ARTIFACTS, reporting
 from domix.project.threads import spin_briefly
 from domix.runtime.errors import ParameterError
-from domix.settings.params import Params
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -41,45 +40,6 @@ def main() -> None:
         if code == INTERRUPTED:
             raise KeyboardInterrupt
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def params_of(context: typer.Context) -> Params:
-    """Return the parameters that the caller gave, else those of params.yaml."""
-    return context.obj or load_params()
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Read names with commas between; one that holds a comma stands in double quotes."""
-    names = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-
-
-def numbers(option: str, text: str) -> tuple[int, ...]:
-    """Read an option's whole numbers with commas between."""
-    try:
-        return tuple(dict.fromkeys(int(number) for number in text.split(",")))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not whole numbers with commas between", param_hint=option) from None
-
-
-def mixtures_here(incomplete: str) -> list[str]:
-    """Return the mixtures of params.yaml that begin so, for the shell to complete; none where it cannot be read."""
-    try:
-        return [name for name in load_params().mixtures if name.startswith(incomplete)]
-    except ParameterError:
-        return []
-
-
-Mixture = Annotated[
-    str, typer.Argument(help="Name of a mixture, as in params.yaml.", autocompletion=mixtures_here, show_default=False)
-]
-AnyModel = Annotated[
-    str, typer.Argument(help="A name of `models`, a tag of open_clip's, a file of weights, or a folder.")
-]
-Architecture = Annotated[
-    str | None, typer.Option(help="Of a tag or a file: an open_clip name, one of Domix's, or a JSON file.")
-]
-Domains = Annotated[str, typer.Option(help="Test domains, with commas between (default: that of params.yaml).")]
 
 
 @app.command()
@@ -243,7 +203,7 @@ def evaluate_model(
     More: docs/any-model.md.
     """
     params = params_of(context)
-    from domix.cli import evaluate_model as command
+    from domix.cli.models import evaluate_model as command
 
     command.main(params, model, architecture, source)
 
@@ -270,7 +230,7 @@ def ood(
     More: docs/ood.md.
     """
     params = params_of(context)
-    from domix.cli import ood as command
+    from domix.cli.models import ood as command
 
     command.main(
         params,
@@ -301,7 +261,7 @@ def signature(
     More: docs/signatures.md.
     """
     params = params_of(context)
-    from domix.cli import signature as command
+    from domix.cli.models import signature as command
 
     command.main(params, model, architecture, images)
 
@@ -409,7 +369,7 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            help="circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study or train; its own options follow."
+            help="circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study or train; then its options."
         ),
     ],
 ) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from domix.activations.encode import unit_embeddings
-from domix.cli.evaluate_model import folder_of, open_asked
+from domix.cli.models.evaluate_model import folder_of, open_asked
 from domix.data.classes.names import class_text
 from domix.data.loading.decode import decode_rgb
 from domix.data.sources.image_folders import is_image

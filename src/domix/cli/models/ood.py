@@ -15,7 +15,7 @@ from domix.analyses.ood.images import StudyImages, deal_parts, score_images
 from domix.analyses.ood.settings import Settings
 from domix.cli.detection.output import table_text, write_openood, write_reference
 from domix.cli.detection.sets import open_foreign, open_known
-from domix.cli.evaluate_model import open_asked
+from domix.cli.models.evaluate_model import open_asked
 from domix.data.classes.names import class_text
 from domix.embed.evaluation_sets import EvaluationSet
 from domix.embed.image_sets import embed_classes, embed_images
