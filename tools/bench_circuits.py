@@ -7,7 +7,8 @@ work    operations (FLOP) of one image on RN50 at 224 pixels, all 22 sites, coun
         do not see each other, so that the ratio is that of any number of images, classes and domains
 time    one cell on RN50 at half the width and 64 pixels. The loop's node scores run whole; of its edges every
         `--every`th channel does, from which the others' time follows, since each takes as many passes. What ran is
-        checked against ours
+        checked against ours. Both run on one thread, and what counts is the time of that core, so that what else the
+        machine does has little say
 
 Told is the median of the turns; everything also goes to build/bench/circuits.json.
 """
@@ -125,7 +126,7 @@ def tower(width: int, size: int) -> ModifiedResNet:
 
 
 def measure_time(width: int, size: int, images: int, every: int, turns: int) -> dict[str, Any]:
-    """Time both on one cell in turns, and check that they agree; return medians in seconds.
+    """Time both on one cell in turns, and check that they agree; return medians in seconds of one core.
 
     Raises:
         AssertionError: scores differ by more than rounding.
@@ -137,9 +138,9 @@ def measure_time(width: int, size: int, images: int, every: int, turns: int) -> 
     found: dict[str, list[float]] = {name: [] for name in ("ours_nodes", "ours_edges", "loop_nodes", "loop_edges")}
 
     def timed(name: str, function: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
+        started = time.process_time()
         result = function()
-        found[name].append(time.perf_counter() - started)
+        found[name].append(time.process_time() - started)
         return result
 
     sites = [INPUT, *modules]
@@ -151,9 +152,9 @@ def measure_time(width: int, size: int, images: int, every: int, turns: int) -> 
         _require_same(nodes, timed("loop_nodes", lambda: literal_nodes(model, modules, pixels, text)))
         seconds = 0.0
         for u, v in pairwise(chosen):
-            part, started = {u: chosen[u], v: chosen[v][::every]}, time.perf_counter()
+            part, started = {u: chosen[u], v: chosen[v][::every]}, time.process_time()
             some = literal_edges(model, modules, pixels, part)
-            seconds += (time.perf_counter() - started) * len(chosen[v]) / len(part[v])
+            seconds += (time.process_time() - started) * len(chosen[v]) / len(part[v])
             _require_same({(u, v): edges[u, v][::every]}, some)
         found["loop_edges"].append(seconds)
     print("\r\033[K", end="", file=sys.stderr, flush=True)
@@ -176,7 +177,7 @@ def tell(found: dict[str, Any]) -> None:
         nodes, edges = work[f"{name}_nodes"], work[f"{name}_edges"]
         print(f"  {words:<40} {nodes + edges:>12,.0f}   (nodes {nodes:,.0f}, edges {edges:,.0f})")
     judge("times less work", _ratio(work, "reference", ""), WORK)
-    print(f"RN50 at half the width and 64 pixels: time of a cell of {found['images']} images.")
+    print(f"RN50 at half the width and 64 pixels: time of a cell of {found['images']} images on one core.")
     for name, words in (("ours", "ours"), ("loop", f"the loop, {took['passes']:,} passes")):
         nodes, edges = took[f"{name}_nodes_s"], took[f"{name}_edges_s"]
         print(f"  {words:<40} {nodes + edges:>12,.1f} s (nodes {nodes:,.1f}, edges {edges:,.1f})")
@@ -208,6 +209,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> None:
     """Measure and tell."""
     asked = parse(sys.argv[1:])
+    torch.set_num_threads(1)
     found = vars(asked) | {"work": measure_work(), "time": measure_time(32, 64, **vars(asked))}
     tell(found)
     write_json(OUT / "circuits.json", found)

@@ -22,7 +22,7 @@ from domix.analyses.circuits.attribution import cosine_with, edge_scores, node_s
 from domix.analyses.circuits.computation import run
 from domix.analyses.circuits.draw import draw_cells, draw_classes
 from domix.analyses.circuits.faithfulness import ablated, judged, random_like, selected_by_others
-from domix.analyses.circuits.graphs import Circuit, build_circuit, circuit_similarities, jaccard
+from domix.analyses.circuits.graphs import build_circuit, circuit_similarities
 from domix.analyses.circuits.section import averaged, section
 from domix.analyses.circuits.settings import Settings
 from domix.analyses.contract import AnalysisResults, Images, RunInputs, Shared
@@ -34,17 +34,13 @@ from domix.figures.page import svg
 from domix.model.checkpoint import save_weights
 from domix.model.clip import build
 from domix.runs import Run
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from domix.study import Study
 from tests.fakes import DOMAINS, make_index, save_embeddings
 from tests.tiny import CONFIG, WORDS, write_project
 
 SHARED = Shared(confidence=0.95, near_bits=6, drop="none", batch=5)
-
-
-def chain(widths: dict[str, list[int]]) -> dict[str, np.ndarray]:
-    return {site: np.array(channels) for site, channels in widths.items()}
 
 
 def test_the_tenth_of_the_largest_effects_is_selected() -> None:
@@ -61,44 +57,6 @@ def test_the_tenth_of_the_largest_effects_is_selected() -> None:
         103,
         205,
     ]
-
-
-def test_each_channel_keeps_the_largest_signed_weights() -> None:
-    selected = chain({"a": [4, 7, 9, 1], "b": [3, 8]})
-    weights = {("a", "b"): np.array([[-5.0, 0.2, 0.1, 0.3], [-1.0, -3.0, -2.0, 0.0]])}
-    found = build_circuit(selected, weights, edge_k=3)
-    assert found.nodes == ("a/4", "a/7", "a/9", "a/1", "b/3", "b/8")
-    into_3 = [(edge.upstream, edge.weight) for edge in found.edges if edge.downstream == "b/3"]
-    assert into_3 == [("a/1", 0.3), ("a/7", 0.2), ("a/9", 0.1)]  # not the largest by size
-    into_8 = [edge.upstream for edge in found.edges if edge.downstream == "b/8"]
-    assert into_8 == ["a/4", "a/9"]  # negative ones enter; the one of zero does not, and leaves its place empty
-
-
-def test_edges_of_weight_zero_are_dropped_unless_asked_for() -> None:
-    selected, weights = chain({"a": [0, 1, 2], "b": [0]}), {("a", "b"): np.array([[0.0, 2.0, 0.0]])}
-    assert build_circuit(selected, weights).pairs == {("a/1", "b/0")}
-    assert len(build_circuit(selected, weights, keep_zero=True).edges) == 3
-
-
-def test_a_site_with_fewer_channels_than_edges_asked_for_gives_fewer() -> None:
-    found = build_circuit(chain({"a": [0], "b": [0, 1]}), {("a", "b"): np.array([[1.0], [2.0]])}, edge_k=3)
-    assert found.pairs == {("a/0", "b/0"), ("a/0", "b/1")}
-
-
-def test_likeness_is_one_with_itself_and_none_without_anything_in_common() -> None:
-    one = build_circuit(chain({"a": [0, 1], "b": [0]}), {("a", "b"): np.array([[1.0, 2.0]])})
-    half = build_circuit(chain({"a": [0, 2], "b": [0]}), {("a", "b"): np.array([[1.0, 2.0]])})
-    other = build_circuit(chain({"a": [5, 6], "b": [7]}), {("a", "b"): np.array([[1.0, 2.0]])})
-    found = circuit_similarities([one, half, other])
-    assert list(found) == ["jaccard", "wl1", "wl2", "wl3"]
-    for values in found.values():
-        np.testing.assert_allclose(values.diagonal(), 1)
-        np.testing.assert_allclose(values, values.T)
-        assert 0 < values[0, 1] < 1 and values[0, 2] == 0
-    assert found["jaccard"][0, 1] == 1 / 3
-    # names: two of three in common; trees: b/0 alone leads nowhere and stays, a/0 leads to it
-    np.testing.assert_allclose(found["wl1"][0, 1], (2 + 2) / (3 + 3))
-    assert jaccard(set(), set()) == 1 and circuit_similarities([Circuit((), ())])["jaccard"][0, 0] == 1
 
 
 def study_of(classes: list[str], tested: int) -> Study:
@@ -240,7 +198,8 @@ def test_a_run_gives_the_declared_tables(inputs: RunInputs) -> None:
     assert (
         faithful["accuracy"].between(0, 1).all() and not faithful.duplicated(["domain", "judged", "kept", "by"]).any()
     )
-    for (judged_by, domain), rows in faithful.groupby(["judged", "domain"]):
+    for judged_by, domain in faithful[["judged", "domain"]].drop_duplicates().itertuples(index=False, name=None):
+        rows = faithful[(faithful["judged"] == judged_by) & (faithful["domain"] == domain)]
         sizes = drawn.loc[drawn["domain"] == domain, "images"]
         assert (rows["n"] == sizes[sizes > 1 if judged_by == "held out" else sizes == 1].sum()).all() and len(rows) == 9
     alone = run(inputs, replace_settings(settings, seen_classes=0))  # cells do not see each other
@@ -295,12 +254,12 @@ def test_a_run_leaves_each_images_own_choice_out(inputs: RunInputs, monkeypatch:
 
 def test_a_channel_is_shown_by_the_image_of_the_domain_that_activates_it_most(inputs: RunInputs) -> None:
     tables = run(inputs, Settings(images=2, test_classes=4, seen_classes=8, random=1, sites=["layer2.0", "attnpool"]))
-    rows, (node, *_) = inputs.test_images(), tables["nodes"].query("domain == 'sketch'").itertuples()
+    rows, node = inputs.test_images(), tables["nodes"][tables["nodes"]["domain"] == "sketch"].iloc[0]
     assert len(tables["cells"]) == 2 * len(WORDS)  # all classes, and all images
     here = rows[rows["domain"] == "sketch"].reset_index(drop=True)
     pixels = torch.cat(list(inputs.model.batches("emoji", here)))
-    pooled = inputs.model.encoder.forward(pixels, [node.site], pooled=True).sites[node.site][:, node.channel]
-    assert node.image == here["row"][int(pooled.argmax())]
+    pooled = inputs.model.encoder.forward(pixels, [node["site"]], pooled=True).sites[node["site"]][:, node["channel"]]
+    assert node["image"] == here["row"][int(pooled.argmax())]
 
 
 def test_a_run_without_weights_or_with_broken_ones_is_told(inputs: RunInputs) -> None:
@@ -337,6 +296,12 @@ def replace_settings(settings: Settings, **changes: int) -> Settings:
 def test_a_site_that_the_model_lacks_is_named(inputs: RunInputs) -> None:
     with pytest.raises(DataError, match=r"the model has no site 'layer1\.1': did you mean layer1\.0"):
         run(inputs, Settings(sites=["layer1.1", "attnpool"]))
+
+
+@pytest.mark.parametrize("sites", [["layer2.0", "layer1.0"], ["layer1.0", "layer1.0"], ["attnpool", "input"]])
+def test_sites_out_of_order_are_refused(inputs: RunInputs, sites: list[str]) -> None:
+    with pytest.raises(ParameterError, match=rf"the site {sites[1]} does not stand behind {sites[0]}: name each once"):
+        run(inputs, Settings(sites=sites))
 
 
 def results(tables: dict[str, pd.DataFrame]) -> AnalysisResults:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import combinations, groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,8 @@ from domix.analyses.circuits.faithfulness import ablated, judged, random_like, s
 from domix.analyses.circuits.graphs import Circuit, build_circuit, circuit_similarities, jaccard
 from domix.analyses.circuits.settings import Settings
 from domix.encoders.segments import INPUT
+from domix.encoders.sites import require_site
+from domix.runtime.errors import ParameterError
 from domix.runtime.seeds import torch_generator
 
 if TYPE_CHECKING:
@@ -49,11 +51,12 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     Raises:
         DataError: the model or images are missing or damaged, or the model lacks a site or gives values that are not
             finite.
+        ParameterError: the sites are not in order of depth.
     """
     rows, study = inputs.test_images(), inputs.study
     classes = draw_classes(study, settings.test_classes, settings.seen_classes, seed=settings.seed)
     cells = draw_cells(rows, list(study.domains), classes, settings.images, seed=settings.seed)
-    names = settings.sites or [site.name for site in inputs.model.encoder.sites]
+    names = _in_order(settings.sites, [site.name for site in inputs.model.encoder.sites])
     images = _Images(inputs, rows)
     known = [cell for cell in cells if len(cell.images)]
     found = [
@@ -73,6 +76,19 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
         "similarity": _similarity(found),
         "faithfulness": _faithfulness(images, found, means, settings),
     }
+
+
+def _in_order(wanted: list[str] | None, known: list[str]) -> list[str]:
+    """Return the sites wanted, or all, after a check that each stands behind the one before."""
+    known, names = [INPUT, *known], wanted or known
+    for name in names:
+        require_site(name, known)
+    for before, behind in pairwise(names):
+        if known.index(before) >= known.index(behind):
+            raise ParameterError(
+                f"the site {behind} does not stand behind {before}: name each once, in order of depth", argument="sites"
+            )
+    return names
 
 
 class _Images:

@@ -6,7 +6,6 @@ take plain arrays. Shapes: k channels selected of a site.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
@@ -79,11 +78,16 @@ def wl_kernel(circuits: Sequence[Circuit], rounds: int) -> NDArray[np.float64]:
     the nodes to which its edges lead. The kernel is the inner product of how often each label occurs, summed over all
     rounds and the beginning, over the geometric mean of the two circuits' own (Shervashidze et al. 2011).
     """
+    return _wl_kernels(circuits, rounds)[rounds]
+
+
+def _wl_kernels(circuits: Sequence[Circuit], most: int) -> list[NDArray[np.float64]]:
+    """Return the kernels of 0 .. `most` rounds."""
     successors = [_successors(circuit) for circuit in circuits]
     names = {node: number for number, node in enumerate(dict.fromkeys(n for c in circuits for n in c.nodes))}
     labels = [{node: names[node] for node in circuit.nodes} for circuit in circuits]
-    kernel = _inner_products(labels)
-    for _ in range(rounds):
+    sums = [_inner_products(labels)]
+    for _ in range(most):
         known: dict[tuple[int, ...], int] = {}
         labels = [
             {
@@ -92,10 +96,10 @@ def wl_kernel(circuits: Sequence[Circuit], rounds: int) -> NDArray[np.float64]:
             }
             for mine, after in zip(labels, successors, strict=True)
         ]
-        kernel += _inner_products(labels)
-    lengths = np.sqrt(kernel.diagonal())
+        sums.append(sums[-1] + _inner_products(labels))
+    lengths = [np.sqrt(kernel.diagonal()) for kernel in sums]
     with np.errstate(invalid="ignore"):  # of a circuit without nodes there is no likeness
-        return kernel / np.outer(lengths, lengths)
+        return [kernel / np.outer(length, length) for kernel, length in zip(sums, lengths, strict=True)]
 
 
 def _successors(circuit: Circuit) -> dict[str, list[str]]:
@@ -106,12 +110,15 @@ def _successors(circuit: Circuit) -> dict[str, list[str]]:
 
 
 def _inner_products(labels: Sequence[Mapping[str, int]]) -> NDArray[np.float64]:
-    counts = [Counter(mine.values()) for mine in labels]
-    return np.array([[sum(n * b[label] for label, n in a.items()) for b in counts] for a in counts], dtype=np.float64)
+    size = 1 + max((label for mine in labels for label in mine.values()), default=-1)
+    counts = [np.bincount(np.fromiter(mine.values(), np.int64), minlength=size) for mine in labels]
+    table = np.array(counts, dtype=np.float64)
+    return table @ table.T
 
 
 def circuit_similarities(circuits: Sequence[Circuit]) -> dict[str, NDArray[np.float64]]:
     """Return how alike circuits are, [n, n] by measure: `jaccard` of their edges, and `wl1` to `wl3`."""
     pairs = [circuit.pairs for circuit in circuits]
     found = {"jaccard": np.array([[jaccard(a, b) for b in pairs] for a in pairs], dtype=np.float64)}
-    return found | {f"wl{rounds}": wl_kernel(circuits, rounds) for rounds in ROUNDS}
+    kernels = _wl_kernels(circuits, max(ROUNDS))
+    return found | {f"wl{rounds}": kernels[rounds] for rounds in ROUNDS}
