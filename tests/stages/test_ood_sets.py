@@ -204,18 +204,28 @@ def test_any_folder_of_images(params: Params, tmp_path: Path, flat: bool) -> Non
 # Warnings and faults ------------------------------------------------------------------------------
 
 
-def test_what_the_set_shares_with_the_study_is_told(params: Params, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("near_bits", [1, 2])
+def test_what_the_set_shares_with_the_study_is_told(
+    params: Params, caplog: pytest.LogCaptureFixture, near_bits: int
+) -> None:
     add_set("odd", "Castle", "boy", "bear")
-    index = read_index(SETS / "odd").assign(sha256=[f"{row:064}" for row in range(30)])
-    write_index(SETS / "odd", index.assign(phash=[f"{row:016}" for row in range(30)]))
-    own = read_index(SHARDS / "emoji")
-    own = own.assign(sha256=[f"{row + 29:064}" for row in range(48)], phash=[f"{row:016x}" for row in range(200, 248)])
-    write_index(SHARDS / "emoji", own)
+    index, own = read_index(SETS / "odd"), read_index(SHARDS / "emoji")
+    like = "0123456789abcdef"
+    index = index.assign(sha256=[f"{row:064}" for row in range(30)])
+    write_index(SETS / "odd", index.assign(phash=[like if row in (3, 4) else "0" * 16 for row in range(30)]))
+    own = own.assign(sha256=[f"{row + 29:064}" for row in range(48)])
+    write_index(SHARDS / "emoji", own.assign(phash=[like[:-1] + "c" if row == 7 else "0" * 16 for row in range(48)]))
+    wanted = replace(asked(params, {"odd": "near"}), mixing=replace(params.mixing, near_bits=near_bits))
     with caplog.at_level(logging.WARNING):
-        embed.main(asked(params, {"odd": "near"}), "tiny", "0")
-    assert caplog.messages[0] == f"1 images of odd are images of emoji, for one {index['key'][29]}: {own['key'][0]}"
-    says = "2 of the 3 classes of odd are classes of emoji, too, so that they are not out of distribution: Castle, bear"
-    assert says in caplog.text
+        embed.main(wanted, "tiny", "0")
+    keys, others = index["key"], own["key"]
+    said = [f"1 images of odd are images of emoji, for one {keys[29]}: {others[0]}"]
+    if near_bits == 2:
+        said += [f"2 images of odd look (within 2 bits) like images of emoji, for one {keys[3]}: {others[7]}"]
+    said += [
+        "2 of the 3 classes of odd are classes of emoji, too, so that they are not out of distribution: Castle, bear"
+    ]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == said
 
 
 def no_test_image(index: pd.DataFrame) -> pd.DataFrame:
