@@ -132,6 +132,7 @@ def write_project(
     tree["train"], tree["trainer"] = recipe.model_dump(), trainer.model_dump()
     tree["validation"]["every"] = None
     tree["sources"] = ["emoji"]
+    tree["embed"] |= {"sets": [], "ood": {}}
     tree["tracking"]["enabled"] = False
     YAML(typ="safe", pure=True).dump(tree, root / "params.yaml")
     index = _write_shards(root / "artifacts/shards/emoji", make_images(count))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
@@ -106,6 +107,7 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
         "code",
         "fetch@emoji",
         "pack@emoji",
+        *(f"{stage}@emoji-ood" for stage in ("fetch_set", "pack_set")),
         "captions@emoji",
         "mixtures",
         *(f"{stage}@{mixture}-0" for stage in ("train", "embed") for mixture in MIXTURES),
@@ -122,6 +124,8 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
     assert (project / "artifacts/models/supervised/cg-high-s0/model.safetensors").is_file()
     assert (project / "artifacts/embeddings/clip/cg-high-s0/checkpoints/000/image.npy").is_file()
     assert (project / "artifacts/embeddings/supervised/cg-high-s0/scores.npy").is_file()
+    foreign = project / "artifacts/embeddings/clip/cg-high-s0/sets/emoji-ood"
+    assert np.load(foreign / "image.npy").shape == (521, CONFIG["embed_dim"])
     assert (project / "mlflow.db").is_file()
 
 

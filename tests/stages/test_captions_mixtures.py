@@ -79,7 +79,8 @@ def test_a_further_source_or_set_changes_no_file_that_a_training_depends_on(para
     before = written()
     add_source("web", WEB)
     add_source("sets/imagenet-r", WEB)
-    mixtures.main(replace(params, sources=["emoji", "web"], embed=replace(params.embed, sets=["imagenet-r"])))
+    further = replace(params.embed, sets=["imagenet-r"], ood={})
+    mixtures.main(replace(params, sources=["emoji", "web"], embed=further))
     assert written() == before
 
 

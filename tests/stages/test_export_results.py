@@ -105,7 +105,7 @@ def test_imagenet_is_known_of_every_checkpoint(params) -> None:
     assert read_json(Path("out/results.json"))["imagenet-val"]["accuracy"]["total"] == [0, 0.5, 0.75]
     assert np.load("out/val_pred.npy").tolist() == list(said.values())
     assert np.load("out/val_labels.npy").tolist() == [0, 1, 2, 3]
-    evaluate.main(replace(params, embed=replace(params.embed, sets=["imagenet"])))
+    evaluate.main(replace(params, embed=replace(params.embed, sets=["imagenet"], ood={})))
     curves = read_table(Path("artifacts/eval/curves.parquet")).query("domain == 'imagenet' and cells == 'all'")
     top1 = curves[curves["metric"] == "top1"].sort_values("checkpoint")
     assert (top1["checkpoint"].tolist(), top1["estimate"].tolist()) == ([0, 2, 4], [0, 0.5, 0.75])

@@ -81,7 +81,7 @@ LABELS = {  # of the images that are evaluated
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """Write params.yaml into a folder, which becomes the working directory."""
     tree = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
-    tree["embed"]["sets"] = list(WRITERS)
+    tree["embed"] |= {"sets": list(WRITERS), "ood": {}}
     tree["fetch"] |= {"paths": {name: str(tmp_path / "raw" / name) for name in WRITERS}, "offline": True}
     tree["pack"] |= {"size": 8, "shard_samples": 4, "workers": 1}
     YAML(typ="safe", pure=True).dump(tree, tmp_path / "params.yaml")

@@ -158,7 +158,9 @@ def test_a_mistyped_unknown_or_missing_key_is_named(changes: dict[str, Any], say
         ({"trainer__keep_states": 0}, "trainer.keep_states"),
         ({"embed__batch": 0}, "embed.batch"),
         ({"embed__templates": "a photo"}, "embed.templates"),
-        ({"embed__sets": ["emoji"]}, "embed.sets"),
+        ({"embed__sets": ["emoji"], "embed__ood": {}}, "embed.sets"),
+        ({"embed__sets": []}, "embed.ood"),
+        ({"embed__ood": {"emoji-ood": "middling"}}, "embed.ood"),
         ({"evaluate__bootstrap": 10}, "evaluate.bootstrap"),
         ({"evaluate__confidence": 1.0}, "evaluate.confidence"),
         ({"evaluate__top_k": 0}, "evaluate.top_k"),
@@ -228,7 +230,7 @@ def test_domains_are_read_in_the_unicode_form_in_which_sources_name_them() -> No
 @pytest.mark.parametrize("name", ["", "a/b", "a@b", "../a", ".a", "a\nb", "a\0b", "é" * 101])
 def test_names_that_files_and_stages_cannot_have(key: str, name: str) -> None:
     with pytest.raises(ParameterError, match=f"{key.replace('__', '.')} names .*, by which files and DVC's"):
-        load(text_with(**{key: [name]}))
+        load(text_with(**{"embed__ood": {}, key: [name]}))
 
 
 def test_all_other_names_may_be_given() -> None:
