@@ -167,6 +167,10 @@ def test_results_are_written_in_the_layouts_of_others(params: Params, caplog: py
     domix(params, "ood", MODEL, *sets, "--score", "mcm", "--csv", "out.csv")
     table = pd.read_csv("out.csv")
     assert table["dataset"].tolist() == ["strange", "nearood", "odd", "farood"]
+    subject, context, known = open_subject(Path(MODEL)), means_of(params), open_known(params, "emoji", None)
+    prototypes = embed_classes(subject, [[f"a {name}."] for name in WORDS], context)
+    right = (embed_images(subject, known, context) @ prototypes.T).argmax(axis=1) == known.rows["label"]
+    assert set(table["ACC"]) == {round(100 * float(right.mean()), 2)}
     assert table.loc[2, "AUROC"] == round(listed[0]["auroc"]["msp"][0]["auroc"], 2)
 
 

@@ -20,9 +20,12 @@ from domix.analyses.ood.settings import Settings
 from domix.analyses.registry import find
 from domix.data.mixtures.composition import CELLS
 from domix.embed.embeddings import load_embeddings, write_about
+from domix.ood.metrics import fpr95
+from domix.ood.neighbours import weighted_knn_accuracy
+from domix.ood.resampling import Resampled
 from domix.ood.scores.registry import compute_score
 from domix.runs import Run
-from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json
 from domix.study import Study
 from tests.fakes import DOMAINS, make_index, write_embeddings
@@ -254,8 +257,25 @@ def test_differences_are_paired_and_averaged_over_seeds(images: StudyImages) -> 
 def test_equal_models_do_not_differ(images: StudyImages) -> None:
     mine = scored(images, RUNS[0])[RUNS[0]]
     measured = measure(dict.fromkeys(RUNS, mine), images.known(STUDY), images.groups(STUDY), QUICK)
+    case = Case("mcm", "near", "signs", "full")
+    np.testing.assert_array_equal(measured[RUNS[0]][case].aurocs, measured[RUNS[1]][case].aurocs)
     table = pd.DataFrame(difference_rows(STUDY, measured, 0.9))
     assert (table["difference"] == 0).all()
+
+
+def test_conventions_seeds_and_numbers_of_resamples_are_those_asked_for(images: StudyImages) -> None:
+    scores, known, groups = scored(images, RUNS[0]), images.known(STUDY), images.groups(STUDY)
+    case = Case("mcm", "held_out", "emoji", "natural")
+
+    def found(**changes: Any) -> Resampled:
+        return measure(scores, known, groups, QUICK.model_copy(update=changes))[RUNS[0]][case]
+
+    values = scores[RUNS[0]]["mcm"]
+    for convention in ("plp", "mcm", "openood"):
+        expected = fpr95(values[known], values[groups["held_out", "emoji"]], convention=convention)
+        assert found(convention=convention).fpr95 == expected
+    assert len(found(resamples=7).aurocs) == 7
+    assert (found().aurocs == found().aurocs).all() and (found().aurocs != found(seed=1).aurocs).any()
 
 
 # All together ---------------------------------------------------------------------------------------
@@ -282,7 +302,9 @@ def test_accuracy_of_a_model_is_balanced_over_seen_classes(images: StudyImages) 
     rows = model_rows(RUNS[0], 7, images, STUDY, {"mcm": np.arange(float(len(known)))})
     assert rows[0]["zeroshot"] == pytest.approx(np.mean([right[labels == k].mean() for k in range(6)]))
     assert {row["checkpoint"] for row in rows} == {7} and len(rows) == 5
-    assert 0 <= rows[0]["knn"] < 1
+    features = images.features[known]
+    votes = weighted_knn_accuracy(features, labels, features, labels, k=17, temperature=0.02, exclude_self=True)
+    assert rows[0]["knn"] == votes.top1
 
 
 def test_checkpoints_are_points_of_the_correlation_too(inputs: StudyInputs) -> None:
@@ -342,43 +364,3 @@ def test_runs_of_other_images_are_refused(inputs: StudyInputs) -> None:
 def test_a_score_that_cannot_be_computed_is_named(inputs: StudyInputs) -> None:
     with pytest.raises(DataError, match=r"^the score knn: the bank has 12 images and 40 neighbours are asked for"):
         run_jointly(inputs, Settings(scores={"knn": {"k": 40}}, shown="knn", folds=3))
-
-
-@pytest.mark.parametrize(
-    ("block", "says"),
-    [
-        ({"scores": {"mmc": {}}}, "x.scores: there is no score 'mmc': did you mean mcm?"),
-        ({"scores": {"vim": {}}}, "x.scores: vim needs weight, bias, which a study's embeddings do not have"),
-        (
-            {"scores": {"knn": {"n": 3}}},
-            "x.scores: knn has no hyper-parameter n; its own: k, metric, temperature, softmax_temperature",
-        ),
-        ({"shown": "gen"}, "x.shown is 'gen', which is not among scores"),
-        ({"scores": {}}, "x.scores must hold at least 1, not {}"),
-        ({"folds": 1}, "x.folds must be at least 2, not 1"),
-    ],
-)
-def test_settings_that_do_not_serve(block: dict[str, Any], says: str) -> None:
-    with pytest.raises(ParameterError) as caught:
-        Settings.read(block, "x")
-    assert str(caught.value) == says
-
-
-def test_by_default_every_score_is_one_that_embeddings_serve() -> None:
-    assert Settings().model_dump() == {
-        "scores": {
-            "mcm": {"temperature": 1.0},
-            "max_cosine": {},
-            "energy": {"temperature": 1.0},
-            "knn": {"k": 1},
-            "mahalanobis": {"weights": "size", "shrinkage": 0.1},
-            "relative_mahalanobis": {"weights": "size", "shrinkage": 0.1},
-        },
-        "shown": "mcm",
-        "logit_scale": 100.0,
-        "sets": None,
-        "folds": 5,
-        "convention": "plp",
-        "resamples": 2000,
-        "seed": 0,
-    }

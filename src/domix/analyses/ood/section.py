@@ -36,24 +36,23 @@ def section(results: AnalysisResults, study: Study) -> Section:
     natural, full = (auroc[auroc["known"] == known] for known in ("natural", "full"))
     groups = groups_of(natural)
     differences = tables["differences"][tables["differences"]["metric"] == "auroc"]
-    flag_text = words.flags(flags, natural, study, shown, results.shared.confidence)
+    foreign = {"Foreign objects, by domain": _flag_figures(flags, study, ("near", "far"))}
+    further = {
+        words.FULL.format(test_domain=study.test_domain): _auroc_figures(full, groups, "full"),
+        "By every score": _score_figures(results.tables["metrics"], study, groups),
+    }
     parts = [
         Subsection(
             "Which images are taken for foreign",
-            flag_text,
+            words.flags(flags, natural, study, shown, results.shared.confidence),
             _flag_figures(flags, study, ("seen", "test")),
-            {"Foreign objects, by domain": foreign}
-            if (foreign := _flag_figures(flags, study, ("near", "far")))
-            else {},
+            _drawn(foreign),
         ),
         Subsection(
             "How well foreign images are told from known ones",
             words.auroc(study, groups),
             _auroc_figures(natural, groups, "natural"),
-            {
-                words.FULL.format(test_domain=study.test_domain): _auroc_figures(full, groups, "full"),
-                "By every score": _score_figures(results.tables["metrics"], study, groups),
-            },
+            _drawn(further),
         ),
         *_styles(differences, tables["models"], study, groups),
         *_relation(tables["models"], tables["correlations"], study, groups, results.shared.confidence),
@@ -64,6 +63,10 @@ def section(results: AnalysisResults, study: Study) -> Section:
         plots={"ood_auroc": _auroc_plot(natural, groups), "ood_flags": _flags_plot(flags, results.source)},
         metrics=_numbers(natural, flags, study),
     )
+
+
+def _drawn(folded: dict[str, dict[str, Figure]]) -> dict[str, dict[str, Figure]]:
+    return {line: figures for line, figures in folded.items() if figures}
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -179,7 +182,7 @@ def _styles(
     if not figures:
         return []
     text = words.styles(differences, accuracy, study, groups, baseline)
-    fuller = {words.FULL.format(test_domain=study.test_domain): folded} if folded else {}
+    fuller = _drawn({words.FULL.format(test_domain=study.test_domain): folded})
     return [Subsection("Whether more styles make foreign images easier to tell", text, figures, fuller)]
 
 
@@ -205,7 +208,7 @@ def _relation(
     if not shown:
         return []
     text = words.relation(models, correlations, groups)
-    folded = {f"By {words.ACCURACIES['knn']}": further} if further else {}
+    folded = _drawn({f"By {words.ACCURACIES['knn']}": further})
     return [Subsection("Whether what reads known images well also tells foreign ones", text, shown, folded)]
 
 
