@@ -258,6 +258,7 @@ def signature(
     images: Annotated[
         str | None, typer.Option(help="A packed source (default: the study's), or a folder of images.")
     ] = None,
+    pruned: Annotated[bool, typer.Option("--pruned", help="Also accuracy of the pruned head.")] = False,
 ) -> None:
     """Print outlier features and privileged directions.
 
@@ -266,7 +267,7 @@ def signature(
     params = params_of(context)
     from domix.cli import signature as command
 
-    command.main(params, model, architecture, images)
+    command.main(params, model, architecture, images, pruned=pruned)
 
 
 @app.command()
