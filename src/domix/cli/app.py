@@ -255,6 +255,7 @@ def signature(
     images: Annotated[
         str | None, typer.Option(help="A packed source (default: the study's), or a folder of images.")
     ] = None,
+    pruned: Annotated[bool, typer.Option("--pruned", help="Also accuracy of the pruned head.")] = False,
 ) -> None:
     """Print outlier features and privileged directions.
 
@@ -263,7 +264,7 @@ def signature(
     params = params_of(context)
     from domix.cli.models import signature as command
 
-    command.main(params, model, architecture, images)
+    command.main(params, model, architecture, images, pruned=pruned)
 
 
 @app.command()
