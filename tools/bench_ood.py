@@ -182,8 +182,8 @@ def bench_memory(folder: Path) -> None:
     """Score images against a bank on the disk."""
     rng = np.random.default_rng(0)
     bank = np.lib.format.open_memmap(folder / "bank.npy", mode="w+", dtype=np.float16, shape=(BANK, WIDTH))
-    for start in range(0, BANK, 4000):
-        bank[start : start + 4000] = rng.standard_normal((4000, WIDTH), dtype=np.float32)
+    for start in range(0, BANK, 2000):
+        bank[start : start + 2000] = rng.standard_normal((2000, WIDTH), dtype=np.float32)
     bank.flush()
     features = rng.standard_normal((IMAGES, WIDTH), dtype=np.float32)
     given = {"features": features, "bank": np.load(folder / "bank.npy", mmap_mode="r"), "labels": np.arange(BANK) % 100}
