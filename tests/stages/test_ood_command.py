@@ -211,6 +211,16 @@ def test_known_images_need_classes(params: Params) -> None:
         domix(params, "ood", MODEL, "--id", "odd", "--ood", "emoji:far")
 
 
+def test_known_images_must_be_compared_with_others(params: Params) -> None:
+    write_folder(Path("mine"), {"ant": 1})
+    with pytest.raises(DataError, match=r"^mine has one image: give two known ones at least"):
+        domix(params, "ood", MODEL, "--id", "mine", "--ood", "odd:far")
+    write_folder(Path("mine"), {"bee": 1}, first=2)
+    with pytest.raises(DataError, match=r"^the score mahalanobis: no class of the bank has two images"):
+        domix(params, "ood", MODEL, "--id", "mine", "--ood", "odd:far")
+    domix(params, "ood", MODEL, "--id", "mine", "--ood", "odd:far", "--score", "mcm,knn")
+
+
 def test_scores_have_the_hyper_parameters_of_the_analysis(params: Params) -> None:
     settings = command.settings_of(params, ["knn", "gen"])
     assert settings.scores == {"knn": {"k": 1}, "gen": {}} and settings.shown == "knn"

@@ -307,6 +307,19 @@ def test_accuracy_of_a_model_is_balanced_over_seen_classes(images: StudyImages) 
     assert rows[0]["knn"] == votes.top1
 
 
+def test_balance_counts(images: StudyImages) -> None:
+    """Of one class all images but one are left out, and that one is right."""
+    known = images.known(STUDY)
+    kept = ~(known & (images.rows["class"] == "class_9").to_numpy())
+    kept[np.flatnonzero(~kept)[0]] = True
+    features = images.features.copy()
+    features[np.flatnonzero(known)] = images.prototypes[0]
+    features[np.flatnonzero(known & (images.rows["class"] == "class_9").to_numpy())] = images.prototypes[5]
+    few = StudyImages(images.rows[kept].reset_index(drop=True), features[kept], images.prototypes, "emoji")
+    rows = model_rows(RUNS[0], None, few, STUDY, {"mcm": np.arange(float(kept.sum()))})
+    assert rows[0]["zeroshot"] == pytest.approx(2 / 6)  # the first class and the last; 4 of 16 images
+
+
 def test_checkpoints_are_points_of_the_correlation_too(inputs: StudyInputs) -> None:
     for run in RUNS:
         folder = inputs.of_run(run).embeddings_folder

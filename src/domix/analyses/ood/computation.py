@@ -19,7 +19,7 @@ from domix.analyses.ood.resampled import difference_rows, measure, metric_rows
 from domix.analyses.ood.settings import Settings
 from domix.data.mixtures.composition import CELLS
 from domix.embed.embeddings import checkpoints_of
-from domix.runtime.errors import DataError, DomixError
+from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file
 
 if TYPE_CHECKING:
@@ -85,13 +85,10 @@ def _score(images: StudyImages, study: Study, settings: Settings) -> dict[str, F
             " analyses.ood out"
         )
     part = deal_parts(images.rows["label"].to_numpy()[known], settings.folds, seed=settings.seed)
-    scores = {}
-    for name, options in settings.scores.items():
-        try:
-            scores[name] = score_images(images, known, name, options, logit_scale=settings.logit_scale, part=part)
-        except DomixError as error:
-            raise error.prefixed(f"the score {name}") from error
-    return scores
+    return {
+        name: score_images(images, known, name, options, logit_scale=settings.logit_scale, part=part)
+        for name, options in settings.scores.items()
+    }
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:

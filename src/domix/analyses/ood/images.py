@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from domix.embed.embeddings import Scored, load_scored, ood_sets_of
 from domix.ood.scores import registry
-from domix.runtime.errors import DataError
+from domix.runtime.errors import DataError, DomixError
 from domix.runtime.seeds import numpy_generator
 from domix.study import Run, Study
 
@@ -142,8 +142,15 @@ def score_images(
     given: dict[str, Any] = {"features": images.features, "prototypes": images.prototypes}
     if "logits" in needs:
         given["logits"] = logit_scale * (images.features @ images.prototypes.T)
+
+    def scored(more: Mapping[str, Any]) -> Floats:
+        try:
+            return registry.compute_score(name, {**given, **more}, **options)
+        except DomixError as error:
+            raise error.prefixed(f"the score {name}") from error
+
     if "bank" not in needs:
-        return registry.compute_score(name, given, **options)
+        return scored({})
     part_of = np.full(len(images.rows), -1, np.int64)
     part_of[known] = part
     labels = images.rows["label"].to_numpy()
@@ -153,8 +160,6 @@ def score_images(
         bank = known & (part_of != number)
         here = (part_of == number) | ~known
         queries = {what: given[what][here] for what in given if what in registry.QUERIES}
-        found = registry.compute_score(
-            name, given | queries | {"bank": images.features[bank], "labels": labels[bank]}, **options
-        )
+        found = scored(queries | {"bank": images.features[bank], "labels": labels[bank]})
         scores[here] += found / np.where(known[here], 1, len(parts))
     return scores

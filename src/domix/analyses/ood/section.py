@@ -36,7 +36,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     natural, full = (auroc[auroc["known"] == known] for known in ("natural", "full"))
     groups = groups_of(natural)
     differences = tables["differences"][tables["differences"]["metric"] == "auroc"]
-    foreign = {"Foreign objects, by domain": _flag_figures(flags, study, ("near", "far"))}
+    foreign = {"Foreign objects, by domain (dots: near, rings: far)": _flag_figures(flags, study, ("near", "far"))}
     further = {
         words.FULL.format(test_domain=study.test_domain): _auroc_figures(full, groups, "full"),
         "By every score": _score_figures(results.tables["metrics"], study, groups),
@@ -147,7 +147,9 @@ def _score_figures(metrics: pd.DataFrame, study: Study, groups: dict[tuple[str, 
         called = [groups[pair] for pair in _pairs(mine)]
         table = mine.assign(called=called).pivot_table(index="score", columns="called", values="estimate", sort=False)
         title = f"AUROC by every score in {mixture}"
-        draw = partial(_draw_scores, table.rename(index=lambda name: name.replace("_", " ")))
+        table = table[[name for name in groups.values() if name in table]]
+        short = table.rename(index=lambda name: name.replace("relative_", "rel. ").replace("_", " "))
+        draw = partial(_draw_scores, short)
         made[mixture] = Figure(f"ood-scores-{mixture}", title, "Mean over seeds.", f"{title}.", draw)
     return made
 

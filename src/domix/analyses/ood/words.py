@@ -31,7 +31,7 @@ CONTRASTS = (("leave-out-domain", "natural-only"), ("cg-high", "cg-low"))  # sta
 FULL = "With {test_domain} images of seen classes among the known ones (full spectrum)"
 FLAGS = Markup(
     """<p>What a model knows is taken to be the {classes} seen classes, by their names and by {n:.0f} {natural} images
-of them. The score <em>{score}</em> says how much an image is like that; below the threshold that 95&nbsp;% of the known
+of them. The score <em>{score}</em> says how much an image is like it; below the threshold that 95&nbsp;% of the known
 images reach, an image is flagged as foreign (dashed: what that flags of the known ones). Bars are
 {confidence:g}&nbsp;% intervals. {verdict}</p>
 <ul class="key"><li><i style="background:var(--accent)"></i> seen classes, not foreign</li>
@@ -145,15 +145,14 @@ def styles(
         for (group, source), called in groups.items():
             found = difference(differences, ours, theirs, group, source, "natural")
             if found is not None and group in FOREIGN:
-                how = "harder" if found.high < 0 else "easier" if found.low > 0 else "neither harder nor easier"
+                how = "worse" if found.high < 0 else "better" if found.low > 0 else "as well"
                 ends = f"{points(found.low)} to {points(found.high)}"
                 told.setdefault(how, []).append(f"{called} ({points(found.estimate)}; {ends})")
         if told:
-            changes = "; ".join(f"{listed(names)} {how}" for how, names in told.items())
-            read = f"{percent(accuracy[ours])} of the known images, {theirs} {percent(accuracy[theirs])}"
+            changes = "; ".join(f"{how}: {listed(names)}" for how, names in told.items())
             sentences.append(
-                f"With the further styles of {ours}, compared with {theirs}, are, in points of AUROC: {changes} to"
-                f" tell. But {ours} also reads {read}."
+                f"Compared with {theirs}, {ours} with its further styles tells (in points of AUROC) {changes}. It reads"
+                f" {percent(accuracy[ours])} of the known images, {theirs} {percent(accuracy[theirs])}."
             )
     return STYLES.format(baseline=baseline, verdict=" ".join(sentences))
 

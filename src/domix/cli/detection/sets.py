@@ -35,6 +35,8 @@ def open_known(params: Params, name: str, classes: Path | None) -> EvaluationSet
     if read_index(shards, ["class"])["class"].isna().any():
         raise DataError(f"{name} has images without a class, so it cannot be the known ones: sort them into <class>/")
     known = study_set(shards)
+    if len(known.rows) < 2:
+        raise DataError(f"{name} has one image: give two known ones at least, for each is compared with the others")
     if classes is None:
         return known
     names = [line.strip() for line in read_lines(classes) if line.strip()]
