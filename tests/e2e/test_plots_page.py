@@ -13,11 +13,13 @@ from domix.cli.plots import PAGE, offline
 from domix.report.load.study import load_results
 from domix.report.page.sections import asked_study
 from domix.report.tables import plot_data
+from domix.runs import Run
 from tests.dvc_plots import declared_plots
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_analyses import write_features
 from tests.fake_evaluation import write_further
 from tests.fake_report import CONFIDENCE, DOMAINS, Fake, results_of
+from tests.fake_signatures import write_signatures
 
 pytestmark = [
     pytest.mark.browser,
@@ -43,6 +45,7 @@ def write_page(folder: Path) -> list[str]:
     fake.write()
     fake.write_circuits()
     write_features(fake.folder, [(name, seed) for name in fake.mixtures for seed in fake.seeds], DOMAINS)
+    write_signatures(fake.folder, [Run("clip", mixture, seed) for mixture in fake.mixtures for seed in fake.seeds])
     write_further(fake, checkpoints=4)
     study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, analyses=analyses())
     sections = [find(name).section(results_of(study, name), asked_study(study)) for name in analyses()]

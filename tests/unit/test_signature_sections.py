@@ -20,9 +20,9 @@ from domix.figures.histogram import histogram
 from domix.figures.look import PRINT
 from domix.runs import Run
 from domix.study import Study
+from tests.fake_signatures import direction_tables, facts, outlier_tables, pruning_tables
 
 MIXTURES = ["natural-only", "cg-low", "leave-out-domain", "cg-high", "cg-high-all"]
-DOMAINS = dict(zip(MIXTURES, (1, 2, 5, 6, 6), strict=True))
 SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
 
 
@@ -30,20 +30,6 @@ def study(seeds: int = 1) -> Study:
     runs = tuple(Run("clip", mixture, seed) for mixture in MIXTURES for seed in range(seeds))
     names = {name: name for name in MIXTURES}
     return Study("sketch", "real", ("a",), ("clipart", "real", "sketch"), ("a", "b"), runs, names)
-
-
-def facts(seeds: int = 1) -> pd.DataFrame:
-    rows = [
-        {"mixture": run.mixture, "seed": run.seed, "domains": DOMAINS[run.mixture]}
-        | {
-            "held_out": 0.1 * place,
-            "seen": 0.2,
-            "natural": 0.3 + 0.01 * ((place + run.seed) % 3),
-            "natural_tested": 0.3,
-        }
-        for place, run in enumerate(study(seeds).runs)
-    ]
-    return pd.DataFrame(rows)
 
 
 def section(name: str, tables: dict[str, pd.DataFrame], seeds: int = 1, **settings: Any) -> Section:
@@ -58,37 +44,8 @@ def section(name: str, tables: dict[str, pd.DataFrame], seeds: int = 1, **settin
     return made
 
 
-def outlier_tables(seeds: int = 1, outliers: int = 0) -> dict[str, pd.DataFrame]:
-    values = {"median": 3.0, "standard_error": 0.1, "norm_share": 0.25 * (outliers > 0), "n": 9}
-    output, sites, features = [], [], []
-    for place, run in enumerate(study(seeds).runs):
-        head = {"mixture": run.mixture, "seed": run.seed}
-        of_run = outliers if run.mixture == "cg-high" else 0
-        own = values | {"outliers": of_run, "norm_share": 0.25 if of_run else 0.0}
-        for images, extra in (("all", 9.0), ("real", 0.0), ("sketch", 5.0)):
-            for epoch in (3, 12):
-                kurtosis = 4.0 + place + run.seed + extra - 0.1 * (epoch == 3)
-                output.append(head | own | {"checkpoint": epoch, "images": images, "kurtosis": kurtosis})
-            for weights in ("initial", "last"):
-                for depth, site in enumerate(("act1", "attnpool")):
-                    at = {"weights": weights, "site": site, "depth": depth}
-                    kurtosis = 3.0 + depth + extra + (weights == "last")
-                    sites.append(head | own | at | {"width": 8, "images": images, "large": 0, "kurtosis": kurtosis})
-        if of_run:
-            at = {"weights": "last", "site": "act1", "depth": 0}
-            features.append(head | at | {"feature": 3, "mean_absolute": 2.0, "times_mean": 9.0})
-    schema = find("outliers").written()
-    empty = next(table for table in schema if table.name == "features").empty()
-    return {
-        "output": pd.DataFrame(output),
-        "sites": pd.DataFrame(sites),
-        "features": pd.DataFrame(features) if features else empty,
-        "models": facts(seeds),
-    }
-
-
 def test_the_section_tells_kurtosis_on_natural_images_of_the_last_weights() -> None:
-    made = section("outliers", outlier_tables(seeds=2))
+    made = section("outliers", outlier_tables(study(2).runs))
     assert made.metrics["natural-only.kurtosis"] == 5.0 and made.metrics["cg-high-all.kurtosis"] == 13.0
     assert (
         "natural-only 5.00, cg-low 7.00" in made.parts[0].text and "No component of any embedding" in made.parts[0].text
@@ -103,7 +60,7 @@ def test_the_section_tells_kurtosis_on_natural_images_of_the_last_weights() -> N
 
 
 def test_the_section_tells_outlier_features() -> None:
-    made = section("outliers", outlier_tables(outliers=2))
+    made = section("outliers", outlier_tables(study().runs, outliers=2))
     assert (
         "cg-high 2 (25.0\N{NO-BREAK SPACE}% of the squared length); the other mixtures have none" in made.parts[0].text
     )
@@ -112,7 +69,7 @@ def test_the_section_tells_outlier_features() -> None:
 
 
 def test_without_checkpoints_sites_or_any_model_there_is_less() -> None:
-    tables = outlier_tables()
+    tables = outlier_tables(study().runs)
     tables["output"] = tables["output"][tables["output"]["checkpoint"] == 12]
     tables["sites"] = tables["sites"].iloc[:0]
     titles = [part.title for part in section("outliers", tables).parts]
@@ -124,7 +81,7 @@ def test_without_checkpoints_sites_or_any_model_there_is_less() -> None:
 
 
 def test_a_signature_that_follows_the_domains_is_told_apart_from_one_that_follows_accuracy() -> None:
-    models = facts(seeds=4)
+    models = facts(study(4).runs)
     rng = np.random.default_rng(0)
     models["natural"] = rng.random(len(models))
     models["held_out"] = rng.random(len(models))
@@ -147,39 +104,23 @@ def test_a_signature_that_follows_the_domains_is_told_apart_from_one_that_follow
 
 
 def test_three_models_have_no_correlation() -> None:
-    models = facts().iloc[:3].assign(value=[1.0, 2.0, 3.0])
+    models = facts(study().runs).iloc[:3].assign(value=[1.0, 2.0, 3.0])
     assert controlled_tests(models, "value", 0.9) == {}
     assert "There are 3 models: too few" in say_controlled({"value": {}}, models, study(), 0.9)
-    same = facts().assign(value=1.0)
+    same = facts(study().runs).assign(value=1.0)
     assert "nothing to say of the number of training domains" in say_controlled(
         {"value": controlled_tests(same, "value", 0.9)}, same, study(), 0.9
     )
 
 
-def direction_tables() -> dict[str, pd.DataFrame]:
-    directions, summary = [], []
-    for place, run in enumerate(study().runs):
-        head = {"mixture": run.mixture, "seed": run.seed}
-        for number, size in enumerate((3.0, 4.0 + place, 1.0)):
-            along = {"cosine_with_mean": 0.5, "axis": 1, "axis_component": 0.7, "outlier_component": 0.25}
-            values = {"direction": number, "singular_value": 4.0 - number, "abs_mean": size, "mean_abs": size / 2}
-            directions.append(head | values | along)
-        for kind, top in (("abs_mean", 4.0 + place), ("mean_abs", 2.0 + place / 2)):
-            tail = {"top": top, "max_to_mean": 2.0 + place, "kurtosis": 3.0, "effective_rank": 2.5}
-            sizes = {"images": 9, "width": 8, "rank": 3, "standing_out": int(place == 4), "direction": 1, "outliers": 1}
-            first = {"cosine_with_mean": 0.5, "axis_component": 0.7, "outlier_component": 0.25}
-            summary.append(head | {"importance": kind} | tail | sizes | first)
-    return {"directions": pd.DataFrame(directions), "summary": pd.DataFrame(summary), "models": facts()}
-
-
 def test_the_section_tells_how_far_the_first_direction_stands_out() -> None:
-    made = section("directions", direction_tables())
+    made = section("directions", direction_tables(study().runs))
     text = made.parts[0].text
     assert "natural-only 2.0, cg-low 3.0" in text and "Privileged are, in number: cg-high-all 1" in text
     assert "In 0 of 5 models it is the direction of the largest singular value" in text
     assert "its largest component along an outlier feature is 0.25" in text.replace("Its", "its")
     assert made.metrics["cg-low.top"] == 5.0 and made.metrics["cg-low.max_to_mean"] == 3.0
-    assert section("directions", direction_tables(), importance="mean_abs").metrics["cg-low.top"] == 2.5
+    assert section("directions", direction_tables(study().runs), importance="mean_abs").metrics["cg-low.top"] == 2.5
     scores = made.model_scores["top importance by mean importance"]
     assert scores["score"].tolist() == [2.0, 3.0, 4.0, 5.0, 6.0]
     plot = made.plots["importances"]
@@ -193,26 +134,8 @@ def test_importances_by_rank_are_means_over_seeds_of_each_models_own() -> None:
     assert found.to_dict() == pytest.approx({1: 1.5, 2: 0.75, 3: 0.5})
 
 
-def pruning_tables(checkpoints: int = 1) -> dict[str, pd.DataFrame]:
-    curves, kept = [], []
-    for run in study().runs:
-        head = {"mixture": run.mixture, "seed": run.seed}
-        for cells, whole in (("held_out", 0.3), ("seen", 0.4), ("natural", 0.5), ("natural_tested", 0.45)):
-            for order, draws in (("importance", 1), ("singular value", 1), ("random", 2)):
-                for draw in range(draws):
-                    for percent in (0.0, 50.0, 80.0, 99.0):
-                        lost = {"importance": 0.3 * (percent > 80), "singular value": 0.3 * (percent > 50)}
-                        loss = lost.get(order, 0.003 * percent) + 0.01 * draw * (percent > 0)
-                        at = {"order": order, "draw": draw, "percent": percent, "kept": 64 - int(percent * 0.64)}
-                        curves.append(head | at | {"cells": cells, "accuracy": whole - loss, "n": 200})
-            for epoch in range(checkpoints):
-                accuracy = whole * (epoch + 1) / checkpoints - 0.01 * (cells == "held_out") * (epoch == 1)
-                kept.append(head | {"checkpoint": epoch + 1, "cells": cells, "accuracy": accuracy, "n": 200})
-    return {"curves": pd.DataFrame(curves), "checkpoints": pd.DataFrame(kept)}
-
-
 def test_the_section_tells_how_much_can_be_pruned() -> None:
-    made = section("pruning", pruning_tables())
+    made = section("pruning", pruning_tables(study().runs))
     assert made.metrics["cg-low.importance.held_out.prunable"] == 80
     assert made.metrics["cg-low.singular_value.natural.prunable"] == 50
     assert made.metrics["cg-low.random.held_out.prunable"] == 0
@@ -224,7 +147,7 @@ def test_the_section_tells_how_much_can_be_pruned() -> None:
 
 
 def test_effective_robustness_is_taken_from_the_trend_of_natural_images_alone() -> None:
-    tables = pruning_tables(checkpoints=4)
+    tables = pruning_tables(study().runs, checkpoints=4)
     fit = trend(tables["checkpoints"], "natural-only")
     mine = tables["checkpoints"][tables["checkpoints"]["mixture"] == "natural-only"]
     x, y = (mine[mine["cells"] == cells]["accuracy"].to_numpy() for cells in ("natural_tested", "held_out"))
@@ -235,9 +158,8 @@ def test_effective_robustness_is_taken_from_the_trend_of_natural_images_alone() 
     without = robustness(tables["curves"], None).set_index(["mixture", "order", "draw", "percent"])["accuracy"]
     assert without["cg-low", "importance", 0, 80.0] == pytest.approx(-15)
     assert "above the trend of natural-only" in section("pruning", tables).parts[1].text
-    assert (
-        trend(tables["checkpoints"], None) is None and trend(pruning_tables(2)["checkpoints"], "natural-only") is None
-    )
+    two = pruning_tables(study().runs, 2)["checkpoints"]
+    assert trend(tables["checkpoints"], None) is None and trend(two, "natural-only") is None
     assert robustness(tables["curves"][tables["curves"]["cells"] == "seen"], fit).empty
 
 

@@ -1,0 +1,102 @@
+"""Made-up tables of the analyses outliers, directions and pruning, for tests of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from domix.analyses.registry import find
+from domix.runs import Run
+
+DOMAINS = {"natural-only": 1, "cg-low": 2, "leave-out-domain": 5}  # of training mixtures; others have six
+
+
+def write_signatures(folder: Path, runs: Sequence[Run]) -> None:
+    """Write the tables of all three, below a folder of artifacts, in place of those without rows."""
+    tables = {"outliers": outlier_tables(runs), "directions": direction_tables(runs), "pruning": pruning_tables(runs)}
+    for name, of_analysis in tables.items():
+        for schema in find(name).written():
+            schema.write(of_analysis[schema.name], folder / "analysis" / name / f"{schema.name}.parquet")
+
+
+def facts(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return model_facts.MODELS of runs."""
+    rows = [
+        {"mixture": run.mixture, "seed": run.seed, "domains": DOMAINS.get(run.mixture, 6)}
+        | {
+            "held_out": 0.1 * place,
+            "seen": 0.2,
+            "natural": 0.3 + 0.01 * ((place + run.seed) % 3),
+            "natural_tested": 0.3,
+        }
+        for place, run in enumerate(runs)
+    ]
+    return pd.DataFrame(rows)
+
+
+def outlier_tables(runs: Sequence[Run], outliers: int = 0) -> dict[str, pd.DataFrame]:
+    """Return tables where each run has a kurtosis of its own, and cg-high `outliers` outlier features."""
+    values = {"median": 3.0, "standard_error": 0.1, "norm_share": 0.25 * (outliers > 0), "n": 9}
+    output, sites, features = [], [], []
+    for place, run in enumerate(runs):
+        head = {"mixture": run.mixture, "seed": run.seed}
+        of_run = outliers if run.mixture == "cg-high" else 0
+        own = values | {"outliers": of_run, "norm_share": 0.25 if of_run else 0.0}
+        for images, extra in (("all", 9.0), ("real", 0.0), ("sketch", 5.0)):
+            for epoch in (3, 12):
+                kurtosis = 4.0 + place + run.seed + extra - 0.1 * (epoch == 3)
+                output.append(head | own | {"checkpoint": epoch, "images": images, "kurtosis": kurtosis})
+            for weights in ("initial", "last"):
+                for depth, site in enumerate(("act1", "attnpool")):
+                    at = {"weights": weights, "site": site, "depth": depth}
+                    kurtosis = 3.0 + depth + extra + (weights == "last")
+                    sites.append(head | own | at | {"width": 8, "images": images, "large": 0, "kurtosis": kurtosis})
+        if of_run:
+            at = {"weights": "last", "site": "act1", "depth": 0}
+            features.append(head | at | {"feature": 3, "mean_absolute": 2.0, "times_mean": 9.0})
+    schema = find("outliers").written()
+    empty = next(table for table in schema if table.name == "features").empty()
+    return {
+        "output": pd.DataFrame(output),
+        "sites": pd.DataFrame(sites),
+        "features": pd.DataFrame(features) if features else empty,
+        "models": facts(runs),
+    }
+
+
+def direction_tables(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
+    """Return tables of three directions a run, the second the most important."""
+    directions, summary = [], []
+    for place, run in enumerate(runs):
+        head = {"mixture": run.mixture, "seed": run.seed}
+        for number, size in enumerate((3.0, 4.0 + place, 1.0)):
+            along = {"cosine_with_mean": 0.5, "axis": 1, "axis_component": 0.7, "outlier_component": 0.25}
+            values = {"direction": number, "singular_value": 4.0 - number, "abs_mean": size, "mean_abs": size / 2}
+            directions.append(head | values | along)
+        for kind, top in (("abs_mean", 4.0 + place), ("mean_abs", 2.0 + place / 2)):
+            tail = {"top": top, "max_to_mean": 2.0 + place, "kurtosis": 3.0, "effective_rank": 2.5}
+            sizes = {"images": 9, "width": 8, "rank": 3, "standing_out": int(place == 4), "direction": 1, "outliers": 1}
+            first = {"cosine_with_mean": 0.5, "axis_component": 0.7, "outlier_component": 0.25}
+            summary.append(head | {"importance": kind} | tail | sizes | first)
+    return {"directions": pd.DataFrame(directions), "summary": pd.DataFrame(summary), "models": facts(runs)}
+
+
+def pruning_tables(runs: Sequence[Run], checkpoints: int = 1) -> dict[str, pd.DataFrame]:
+    """Return tables where 80 % can be pruned by importance, half by singular value, and nothing at random."""
+    curves, kept = [], []
+    for run in runs:
+        head = {"mixture": run.mixture, "seed": run.seed}
+        for cells, whole in (("held_out", 0.3), ("seen", 0.4), ("natural", 0.5), ("natural_tested", 0.45)):
+            for order, draws in (("importance", 1), ("singular value", 1), ("random", 2)):
+                for draw in range(draws):
+                    for percent in (0.0, 50.0, 80.0, 99.0):
+                        lost = {"importance": 0.3 * (percent > 80), "singular value": 0.3 * (percent > 50)}
+                        loss = lost.get(order, 0.003 * percent) + 0.01 * draw * (percent > 0)
+                        at = {"order": order, "draw": draw, "percent": percent, "kept": 64 - int(percent * 0.64)}
+                        curves.append(head | at | {"cells": cells, "accuracy": whole - loss, "n": 200})
+            for epoch in range(checkpoints):
+                accuracy = whole * (epoch + 1) / checkpoints - 0.01 * (cells == "held_out") * (epoch == 1)
+                kept.append(head | {"checkpoint": epoch + 1, "cells": cells, "accuracy": accuracy, "n": 200})
+    return {"curves": pd.DataFrame(curves), "checkpoints": pd.DataFrame(kept)}
