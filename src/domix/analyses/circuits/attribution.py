@@ -13,8 +13,9 @@ contributes to the change of d. The mean over images is taken twice in the weigh
 
 The numbers are those of a pass of the whole model for every site, channel and step, at a small part of the work: only
 what lies behind a site runs, of two sites what lies between them (domix.encoders.segments); the steps are one batch;
-all channels of v are differentiated in one go; the step s = 0 is the clean pass, of which one backward pass gives the
-gradients at all sites, and which adds nothing to weights. Images do not see each other: any cells may share a batch.
+all channels of v are differentiated in one go, or, on links of which more is known, those of u forwards; the step s = 0
+is the clean pass, of which one backward pass gives the gradients at all sites, and which adds nothing to weights.
+Images do not see each other: any cells may share a batch.
 
 Shapes: B images, S steps, P positions, C channels of a site, k of them selected.
 """
