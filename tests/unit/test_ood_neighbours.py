@@ -174,7 +174,7 @@ def clusters(count: int, kind: str) -> np.ndarray:
 def test_products_of_8_bit_numbers_find_the_same_neighbours(
     monkeypatch: pytest.MonkeyPatch, kind: str, k: int, exclude_self: bool
 ) -> None:
-    for name, value in {"QUERIES": 16, "BANK": 32, "LARGE": 64, "HELD": 1 << 13}.items():
+    for name, value in {"QUERIES": 16, "BANK": 32, "LARGE": 64, "MANY": 1, "HELD": 1 << 13}.items():
         monkeypatch.setattr(search, name, value)
     bank = clusters(300, kind)
     queries = bank if exclude_self else clusters(100, "plain") + np.float32(0.1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from domix.ood.metrics import auroc
-from domix.ood.scores.gaussian import mahalanobis, relative_mahalanobis
+from domix.ood.scores.gaussian import both_mahalanobis, mahalanobis, relative_mahalanobis
 from domix.ood.scores.logits import energy, gen, l1, max_logit, msp, negative_entropy, negative_perplexity
 from domix.ood.scores.neighbours import METRICS, knn
 from domix.ood.scores.prototypes import max_cosine, mcm
@@ -76,6 +76,7 @@ def test_mahalanobis_is_its_formula(weights: str) -> None:
     assert np.allclose(mahalanobis(FEATURES, BANK, LABELS, weights=weights), -classes.min(axis=0), rtol=1e-9)
     relative = relative_mahalanobis(FEATURES, BANK, LABELS, weights=weights)
     assert np.allclose(relative, -(classes - background).min(axis=0), rtol=1e-9)
+    assert np.array_equal(np.stack(both_mahalanobis(FEATURES, BANK, LABELS, weights=weights))[1], relative)
 
 
 def test_mcm_is_msp_of_cosines() -> None:

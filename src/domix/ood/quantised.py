@@ -61,9 +61,8 @@ class Quantised:
         slack += ROUNDING * self.lengths * bank.lengths.max()
         limit = np.ceil((least - slack) / (self.scale[:, 0] * float(bank.scale[0, 0])))
         limit = np.clip(limit, -(2**31) + 1, 2**31 - 1).astype(np.int32)
-        rows = np.flatnonzero(products.max(axis=1) >= limit)
-        at, columns = np.nonzero(products[rows] >= limit[rows, None])
-        return rows[at], columns
+        rows, columns = np.divmod(np.flatnonzero(products >= limit[:, None]), products.shape[1])
+        return rows, columns
 
 
 @cache

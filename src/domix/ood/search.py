@@ -24,7 +24,8 @@ Prepare = Callable[[Array], Array]
 QUERIES, BANK = 2048, 8192  # rows of a block: 64 MiB of likenesses in single precision
 HELD = 1 << 29  # bytes of queries that one pass over the bank serves
 PAIRS = 1 << 24  # numbers of rows in memory at once while pairs are compared
-LARGE = 8 * BANK  # rows of a bank from which 8-bit products are worth their preparation
+LARGE = 8 * BANK  # rows of a bank from which 8-bit products are worth their preparation,
+MANY = 8  # and queries, as many times the width
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def nearest(queries: Rows, bank: Rows, k: int, *, exclude_self: bool = False, li
     count, size, dtype = check_pair(queries, bank, exclude_self)
     check_neighbours(k, size, exclude_self)
     best = _Best(count, k, dtype)
-    large = size >= LARGE and count >= shape_of(bank, "the bank's features")[1]
+    large = size >= LARGE and count >= MANY * shape_of(bank, "the bank's features")[1]
     if large and dtype is np.float32 and likeness.compare is None and quantised_is_faster():
         _search_quantised(queries, bank, likeness, exclude_self, best)
     else:
