@@ -59,7 +59,6 @@ class Embed(Settings):
             require(bad is None, f"templates must be one of {known}, or sentences that hold {{}}, not {bad!r}")
         require(len(set(self.sets)) == len(self.sets), f"sets names something twice: {self.sets}")
         for name in self.ood:
-            require(
-                name in self.sets, f"ood names {name!r}, which is not among the sets: add it there, or remove it here"
-            )
+            known = name in self.sets
+            require(known, f"ood names {name!r}, which is not among the sets: add it there, or remove it here")
         return self
