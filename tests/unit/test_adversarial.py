@@ -158,6 +158,11 @@ def test_fewer_images_than_pairs_make_fewer_pairs(inputs: RunInputs, caplog: pyt
     drawn = draw_images(inputs, of_settings.replace(FEW, pairs=50, bank=None))
     assert drawn is not None and drawn.pairs == 8  # two test images of four held-out cells
     assert "tiny-s0: 8 pairs, not 50, of 8 foreign images and 32 training images in the bank" in caplog.text
+    index = read_index(inputs.artifacts / "shards/emoji")
+    seen = index.index[(index["split"] == "train") & ~index["class"].isin(WORDS[:TESTED])].tolist()
+    small = draw_images(inputs_of(inputs.artifacts, seen[:4]), of_settings.replace(FEW, pairs=50, bank=None))
+    assert small is not None and (small.pairs, len(small.bank)) == (3, 4)  # one of the bank is no target
+    assert draw_images(inputs_of(inputs.artifacts, seen[:2]), FEW) is None
 
 
 def read(tables: dict[str, pd.DataFrame], variant: str) -> pd.DataFrame:
@@ -379,7 +384,9 @@ def test_the_section_shows_what_was_found(inputs: RunInputs) -> None:
     for variant, bank in (("patchy", "all"), ("smooth", "without")):
         assert f">{100 * detection[variant, bank, 'adversarial']:.1f}</text>" in drawn
     pairs = page.svg(found.parts[1].figures["tiny"])
-    assert pairs.count("<image ") == 2 * 6  # the first seed's alone
+    assert pairs.count("<image ") == 2 * 6
+    of_first = runs[0]["examples"].query("pair == 0").set_index("image")["name"]  # the first seed's alone
+    assert f"{of_first['source']} for {of_first['target']}" in found.parts[1].figures["tiny"].alt
     without = tables | {"examples": tables["examples"].iloc[:0]}
     assert len(section(results(without), study).parts) == 1
     assert "an image of odd" in section(results(tables, of_settings.replace(FEW, ood="odd")), study).parts[0].text
