@@ -12,10 +12,12 @@ import pytest
 from domix.report.load.study import load_results
 from domix.report.page import compare, page
 from domix.report.page.sections import make_sections
+from domix.runs import Run
 from domix.settings.load import load
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
 from tests.fake_report import CONFIDENCE, MIXTURES, Fake, large_image, read
+from tests.fake_signatures import write_signatures
 
 pytestmark = [
     pytest.mark.browser,
@@ -76,6 +78,7 @@ def write(folder: Path, name: str) -> Path:
     beside = {}
     if name in ("full", "everything, small"):
         write_further(fake)
+        write_signatures(fake.folder, [Run("clip", mixture, seed) for mixture in fake.mixtures for seed in fake.seeds])
         beside = {"supervised": SUPERVISED, "public": PUBLIC}
     if name == "unfinished":
         (fake.folder / "models/clip/cg-high-s0/done.json").unlink()

@@ -72,8 +72,9 @@ def test_without_checkpoints_sites_or_any_model_there_is_less() -> None:
     tables = outlier_tables(study().runs)
     tables["output"] = tables["output"][tables["output"]["checkpoint"] == 12]
     tables["sites"] = tables["sites"].iloc[:0]
-    titles = [part.title for part in section("outliers", tables).parts]
-    assert titles == ["Do outlier features appear?", "Does it move with the training domains, at equal accuracy?"]
+    first, last = section("outliers", tables).parts
+    assert (first.title, list(last.figures)) == ("Do outlier features appear?", ["Kurtosis at the output"])
+    assert "natural-only 4; cg-low 5; leave-out-domain 6" in last.figures["Kurtosis at the output"].alt
     for name in ("outliers", "directions", "pruning"):
         empty = {schema.name: schema.empty() for schema in find(name).written()}
         made = section(name, empty)
@@ -116,7 +117,9 @@ def test_three_models_have_no_correlation() -> None:
 def test_the_section_tells_how_far_the_first_direction_stands_out() -> None:
     made = section("directions", direction_tables(study().runs))
     text = made.parts[0].text
-    assert "natural-only 2.0, cg-low 3.0" in text and "Privileged are, in number: cg-high-all 1" in text
+    assert (
+        "natural-only 2.0, cg-low 3.0" in text and "Privileged are, in number (mean over seeds): cg-high-all 1" in text
+    )
     assert "In 0 of 5 models it is the direction of the largest singular value" in text
     assert "its largest component along an outlier feature is 0.25" in text.replace("Its", "its")
     assert made.metrics["cg-low.top"] == 5.0 and made.metrics["cg-low.max_to_mean"] == 3.0

@@ -96,24 +96,39 @@ def controlled_metrics(tests: Mapping[str, Mapping[str, Association]]) -> dict[s
     }
 
 
-def against_domains(name: str, models: pd.DataFrame, signature: str, words: str, study: Study) -> Figure:
-    """Return a figure of a number of models by how many domains they were trained on, a dot a model."""
-    values = "; ".join(
-        f"{mixture} {rows[signature].mean():.3g}" for mixture, rows in models.groupby("mixture", sort=False)
-    )
-    title = f"{words[:1].upper()}{words[1:]} by the number of training domains"
-    points = models.rename(columns={"domains": "x", signature: "y", "mixture": "group"})[["x", "y", "group"]]
-    draw = partial(_draw, points=points, mixtures=study.mixtures, words=words)
-    return Figure(name, title, "A dot a model, its colour the mixture.", f"{title}: {values}.", draw)
+def against_domains(
+    analysis: str, models: pd.DataFrame, signatures: Mapping[str, str], study: Study
+) -> dict[str, Figure]:
+    """Return numbers of models by how many domains these were trained on, a figure a number, by its words.
+
+    Args:
+        analysis: leads the figures' names.
+        models: a row a model: domains, mixture, and the columns of `signatures`; what never varies has no figure.
+        signatures: words by column.
+        study: whose mixtures have the colours of `keys.series_key`.
+    """
+    figures = {}
+    for column, words in signatures.items():
+        if models[column].nunique() < 2:
+            continue
+        means = models.groupby("mixture", sort=False)[column].mean()
+        title = f"{words[:1].upper()}{words[1:]} by the number of training domains"
+        alt = f"{title}: {'; '.join(f'{mixture} {value:.3g}' for mixture, value in means.items())}."
+        points = models.rename(columns={"domains": "x", column: "y", "mixture": "group"})[["x", "y", "group"]]
+        draw = partial(_draw, points=points, mixtures=study.mixtures)
+        figures[f"{words[:1].upper()}{words[1:]}"] = Figure(
+            f"{analysis}-{column}-domains", title, "A dot a model, its colour the mixture.", alt, draw
+        )
+    return figures
 
 
-def _draw(look: Look, points: pd.DataFrame, mixtures: list[str], words: str) -> Drawing:
+def _draw(look: Look, points: pd.DataFrame, mixtures: list[str]) -> Drawing:
     size = look.small
-    made = panel(look, look.panel, 0.72 * look.panel, (5.2 * size, 0.9 * size, 1.1 * size, 3.6 * size))
+    made = panel(look, look.panel, 0.72 * look.panel, (3.9 * size, 0.9 * size, 1.1 * size, 3.6 * size))
     across, up = (round_ticks(float(points[axis].min()), float(points[axis].max())) for axis in "xy")
     made.limits((across[0] - 0.3, across[-1] + 0.3), (up[0], up[-1]))
     made.mark_across(across, [f"{tick:g}" for tick in across], "training domains")
-    made.mark_up(up, [f"{tick:g}".replace("-", MINUS) for tick in up], words)
+    made.mark_up(up, [f"{tick:g}".replace("-", MINUS) for tick in up])
     for place, mixture in enumerate(mixtures):
         mine = points[points["group"] == mixture]
         dots(made, mine["x"], mine["y"], look.series[place % len(look.series)], 4 * look.stroke)

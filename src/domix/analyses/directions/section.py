@@ -59,12 +59,9 @@ def section(results: AnalysisResults, study: Study) -> Section:
         ),
         Subsection("How heavy is the tail?", FIRST, {name: _histogram(directions, kind, name) for name in names}),
         Subsection(
-            "Does it move with the training domains, at equal accuracy?",
+            "Do privileged directions move with the training domains, at equal accuracy?",
             say_controlled(tests, models, study, results.shared.confidence),
-            {
-                name: against_domains(f"directions-{column}-domains", models, column, name, study)
-                for column, name in SIGNATURES.items()
-            },
+            against_domains("directions", models, SIGNATURES, study),
         ),
     ]
     numbers = ["top", "max_to_mean", "kurtosis", "standing_out", "effective_rank", "rank"]
@@ -100,7 +97,11 @@ def _said(summary: pd.DataFrame) -> str:
     ratios = listed([f"{mixture} {row['max_to_mean']:.1f}" for mixture, row in means.iterrows()])
     some = means[means["standing_out"] > 0]
     counts = listed([f"{mixture} {row['standing_out']:.3g}" for mixture, row in some.iterrows()])
-    standing = f"Privileged are, in number: {counts}." if counts else "None stands so far above that it is privileged."
+    standing = (
+        f"Privileged are, in number (mean over seeds): {counts}."
+        if counts
+        else "None stands so far above that it is privileged."
+    )
     first = summary[summary["direction"] == 0]
     with_mean = summary["cosine_with_mean"].mean()
     outliers = summary["outlier_component"].dropna()

@@ -50,12 +50,9 @@ def section(results: AnalysisResults, study: Study) -> Section:
         _by_site(tables["sites"], tables["features"], study),
         _course(tables["output"], study),
         Subsection(
-            "Does it move with the training domains, at equal accuracy?",
+            "Do outlier features move with the training domains, at equal accuracy?",
             say_controlled(tests, models, study, results.shared.confidence),
-            {
-                name: against_domains(f"outliers-{column}-domains", models, column, name, study)
-                for column, name in SIGNATURES.items()
-            },
+            against_domains("outliers", models, SIGNATURES, study),
         ),
     ]
     means = models.groupby("mixture", sort=False)[["kurtosis", "median", "outliers", "norm_share"]].mean()
