@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from domix.analyses import runner
 from domix.analyses.contract import RunInputs, Shared
+from domix.analyses.registry import find
 from domix.data.classes.ood_groups import GROUPS
 from domix.data.store.index import read_index, write_index
 from domix.embed.embeddings import load_embeddings, load_scored, ood_sets_of, sets_of
@@ -164,7 +166,7 @@ def test_tables_of_accuracy_leave_it_out(params: Params, monkeypatch: pytest.Mon
 
 def test_tables_of_a_run_hang_on_sets_where_the_analysis_reads_them(params: Params, tmp_path: Path) -> None:
     def key(*, sets: bool) -> dict[str, object]:
-        return runner._run_key(inputs(tmp_path), sets=sets)
+        return runner._run_key(dataclasses.replace(find("cka"), reads_sets=sets), inputs(tmp_path))
 
     embed.main(asked(params, {"faces": "near"}), "tiny", "0")
     before = key(sets=False), key(sets=True)

@@ -17,7 +17,7 @@ from domix.figures.figure import Figure
 from domix.figures.look import SERIES, Drawing, Look
 from domix.figures.panel import percent_labels
 from domix.figures.relation import related
-from domix.ood.correlation import band, correlate
+from domix.ood.correlation import LEAST, band, correlate
 from domix.runtime.wording import percent, plain, points
 from domix.study import Study
 
@@ -201,7 +201,7 @@ def _relation(
         chosen = (correlations["group"] == group) & (correlations["set"] == name)
         found = correlations[chosen & (correlations["accuracy"] == accuracy)]
         mine = models[(models["group"] == group) & (models["set"] == name)]
-        if len(found) and group != "seen":
+        if len(found) and group != "seen" and len(mine) >= LEAST:
             title = f"{words.ACCURACIES[accuracy].capitalize()} and AUROC of {called}"
             alt = f"{title}, {len(mine)} models: {words.r2(found.iloc[0])}."
             draw = partial(_draw_relation, mine, accuracy, study.mixtures, confidence)
