@@ -199,9 +199,7 @@ def test_one_more_seed_computes_that_run_alone(params: Params, counted: list[str
 
 
 def test_a_run_that_was_analysed_while_others_trained_is_not_computed_again(params: Params, counted: list[str]) -> None:
-    """Of another mixture than circuits is asked for; leakage looks at all runs together."""
-    few = {name: params.analyses[name] for name in ("circuits", "cka", "leakage")}
-    analyse_run(replace(params, analyses=few), Run("clip", "cg-low", 1))
+    analyse_run(params, "cka", Run("clip", "cg-low", 1))
     assert counted == ["cg-low-s1"]
     assert not Path("artifacts/analysis").exists()
     analyse.main(params, "cka")
@@ -209,13 +207,10 @@ def test_a_run_that_was_analysed_while_others_trained_is_not_computed_again(para
     assert runs_in(pd.read_parquet("artifacts/analysis/cka/cka.parquet")) == RUNS
 
 
-def test_what_cannot_be_analysed_ahead_is_told_and_stops_nothing(
-    params: Params, counted: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    few = {"circuits": replace(params.analyses["circuits"], mixtures=None), "cka": params.analyses["cka"]}
-    analyse_run(replace(params, analyses=few), Run("clip", "cg-low", 1))
-    assert counted == ["cg-low-s1"]
-    assert any(record.message.startswith("circuits: ") for record in caplog.records)
+@pytest.mark.parametrize("name", ["circuits", "leakage"])
+def test_nothing_is_made_ahead_of_runs_that_are_not_chosen_or_looked_at_together(params: Params, name: str) -> None:
+    analyse_run(params, name, Run("clip", "cg-low", 1))
+    assert not Path(".cache/analyses").exists()
 
 
 def test_other_embeddings_settings_or_code_are_computed_again(

@@ -229,14 +229,17 @@ def test_equal_trainings_follow_each_other(tmp_path: Path, params: Params) -> No
 def test_runs_are_analysed_ahead_once_they_are_embedded_with_threads_of_their_own(
     tmp_path: Path, params: Params
 ) -> None:
-    made = make_sweep(tmp_path, params)
+    parts = Parts({"train": ["natural-only", "cg-high"]}, analyses=("evaluate", "analyse@cka", "analyse@sae"))
+    made = make_sweep(tmp_path, params, parts=parts)
     made.slots = (Slot("cpu 0", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),)
     commands = made.analyses_ahead(made.of("train", "train_supervised", "embed_public"), {"MKL_NUM_THREADS": "3"})
-    assert [command.after for command in commands] == [entry.name for entry in made.of("train")]
+    assert [command.after for command in commands] == [entry.name for entry in made.of("train") for _ in range(2)]
     assert all(command.spare for command in commands)
-    assert commands[1].words[-3:] == ("domix.project.analysing", "cg-high", "0")
-    assert commands[1].folder == made.of("train")[1].folder
-    assert commands[1].environment == {"OMP_NUM_THREADS": None, "MKL_NUM_THREADS": "3"}
+    assert [command.words[-4:] for command in commands[2:4]] == [
+        ("domix.project.analysing", name, "cg-high", "0") for name in ("cka", "sae")
+    ]
+    assert commands[2].folder == made.of("train")[1].folder
+    assert commands[2].environment == {"OMP_NUM_THREADS": None, "MKL_NUM_THREADS": "3"}
     made.slots = (Slot("gpu 0", {"CUDA_VISIBLE_DEVICES": "0"}),)
     assert made.analyses_ahead(made.of("train"), {}) == []
     unreported = make_sweep(tmp_path, params, until="train")

@@ -1,12 +1,12 @@
 """What the stage `analyse` is given, and the analyses of one run while others still train.
 
-`python -m domix.project.analysing <mixture> <seed>` makes the tables of one run that every analysis of params.yaml
-keeps for its stage, in one process: for a core that no training needs.
+`python -m domix.project.analysing <analysis> <mixture> <seed>` makes the tables of one run that the stage of the
+analysis would make, and finds then: for a core that no training needs. A process each, as stages are: what one library
+does to the threads of another would move last digits.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import AbstractContextManager
 
@@ -16,13 +16,11 @@ from domix.analyses.runner import keep_run
 from domix.project.common import ARTIFACTS, STATE, SUMMARY, load_params, original_root, reporting
 from domix.project.threads import spin_briefly
 from domix.runs import CLIP, Run
-from domix.runtime.errors import DomixError, passing
+from domix.runtime.errors import passing
 from domix.runtime.kept import Kept
 from domix.settings.params import Params
 from domix.settings.shared import shared_of
 from domix.study import list_runs, read_study
-
-logger = logging.getLogger(__name__)
 
 
 def study_inputs(params: Params) -> StudyInputs:
@@ -51,22 +49,18 @@ def passing_settings(params: Params, name: str) -> AbstractContextManager[None]:
     return passing(indices=ARTIFACTS / "shards", data=ARTIFACTS / "shards", **keys)
 
 
-def analyse_run(params: Params, run: Run) -> None:
-    """Make and keep a run's tables of every analysis; what an analysis cannot do, its stage will tell.
+def analyse_run(params: Params, name: str, run: Run) -> None:
+    """Make and keep a run's tables of an analysis.
 
     Raises:
-        DataError: as `study_inputs`.
+        DataError, ParameterError: as of its stage.
     """
-    inputs = study_inputs(params)
-    for name, settings in params.analyses.items():
-        try:
-            keep_run(find(name), settings, inputs, run, kept_tables())
-        except DomixError as error:
-            logger.warning("%s: %s", name, error)
+    with passing_settings(params, name):
+        keep_run(find(name), params.analyses[name], study_inputs(params), run, kept_tables())
 
 
 if __name__ == "__main__":
     spin_briefly()  # before anything imports torch
     with reporting("analysing"):
-        mixture, seed = sys.argv[1:]
-        analyse_run(load_params(), Run(CLIP, mixture, int(seed)))
+        asked, mixture, seed = sys.argv[1:]
+        analyse_run(load_params(), asked, Run(CLIP, mixture, int(seed)))

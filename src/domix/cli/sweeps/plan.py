@@ -146,18 +146,20 @@ class Sweep:
         if self.until != "report" or any("CUDA_VISIBLE_DEVICES" in slot.environment for slot in self.slots):
             return []
         own = {name: environment.get(name) for slot in self.slots for name in slot.environment}
+        names = [stage.partition("@")[2] for stage in self.parts.analyses if stage.startswith("analyse@")]
         return [
             Command(
-                f"{entry.name}, analysed",
-                (sys.executable, "-m", "domix.project.analysing", str(entry.mixture), str(entry.seed)),
+                f"{entry.name}, {name}",
+                (sys.executable, "-m", "domix.project.analysing", name, str(entry.mixture), str(entry.seed)),
                 entry.folder,
-                self.log(entry).with_suffix(".analysed.log"),
+                self.log(entry).with_suffix(f".{name}.log"),
                 own,
                 after=entry.name,
                 spare=True,
             )
             for entry in runs
             if entry.kind == "train"
+            for name in names
         ]
 
     def write(self, state: str) -> None:
