@@ -69,9 +69,9 @@ def write(study: Results, params: Params, target: Path, plots: Path) -> tuple[st
         def read(source: str, row: int) -> bytes:
             return readers[source].read(row)
 
-        analyses = sections.make_sections(study, params, read)
+        analyses, scores = sections.make_sections(study, params, read)
         folder = stack.enter_context(atomic_folder(target))
-        SCORES.write(sections.scores_of(study, analyses), folder / Path(SCORES.path).name)
+        SCORES.write(scores, folder / Path(SCORES.path).name)
         write_text(folder / "study.svg", study_card.draw(study, page.source("style.css")))
         for made in modelcards.model_cards(study, licences) + modelcards.data_cards(study, licences):
             write_text(folder / "cards" / f"{made.name}.md", modelcards.markdown(made))

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from domix.data.loading.images import Images
 from domix.data.mixtures.mixture import Mixture, write_mixture
-from domix.data.store.index import make_index, shard_name, write_index
+from domix.data.store.index import make_index, read_index, shard_name, write_index
 from domix.data.store.shards import ShardWriter, make_block
 from domix.runtime.settings import replace
 from domix.runtime.tables import write_table
@@ -109,6 +109,14 @@ def make_job(count: int = 20, *, config: dict[str, Any] = CONFIG, seed: int = 0,
     shards = [row // 4 for row in range(count)]
     images = make_images(count, ragged=True)
     return Job(task=task, recipe=recipe, trainer=trainer, seed=seed, images=images, shards=shards)
+
+
+def write_split_project(root: Path) -> None:
+    """Write a project of 48 images, the last 28 of them for testing."""
+    write_project(root, count=48)
+    shards = root / "artifacts/shards/emoji"
+    index = read_index(shards)
+    write_index(shards, index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
 
 
 def write_project(

@@ -89,7 +89,7 @@ def write(folder: Path, name: str) -> Path:
     study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, **beside)
     file = folder / "index.html"
     give = large_image if name == "full" else read
-    sections = list(make_sections(study, params, give).values())
+    sections = list(make_sections(study, params, give)[0].values())
     html = page.render(study, params, ORIGIN, fake.cards(), give, sections)
     file.write_text(page.with_run(html, RUN), encoding="utf-8")
     return file

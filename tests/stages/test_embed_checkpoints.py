@@ -31,7 +31,7 @@ from domix.runtime.files import read_json, write_json
 from domix.runtime.settings import replace
 from domix.settings.params import Params
 from stages import embed
-from tests.tiny import CONFIG, write_project
+from tests.tiny import CONFIG, write_split_project
 
 SHARDS = Path("artifacts/shards")
 MODELS, OUTS = Path("artifacts/models/clip"), Path("artifacts/embeddings/clip")
@@ -63,10 +63,8 @@ def write_model(seed: int, checkpoints: dict[int, int]) -> None:
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A project of 48 images, 28 of them for the test, and a model with two checkpoints."""
-    write_project(tmp_path, count=48)
+    write_split_project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    index = read_index(SHARDS / "emoji")
-    write_index(SHARDS / "emoji", index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
     write_model(0, {0: 100, 7: 107})
     loaded = load_params()
     return replace(loaded, embed=replace(loaded.embed, templates="a {}.", checkpoints=True, batch=16))

@@ -22,7 +22,7 @@ from domix.settings.params import Params
 from stages import embed
 from tests.commands import told
 from tests.preprocessed import preprocessed
-from tests.tiny import CONFIG, WORDS, make_images, write_project
+from tests.tiny import CONFIG, WORDS, make_images, write_split_project
 
 MODEL = Path("artifacts/models/clip/tiny-s0")
 SHARDS = Path("artifacts/shards/emoji")
@@ -32,10 +32,8 @@ OUT = Path("artifacts/embeddings/clip/tiny-s0")
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A project of 48 images, two a cell, every second one for the test, and an untrained model."""
-    write_project(tmp_path, count=48)
+    write_split_project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    index = read_index(SHARDS)
-    write_index(SHARDS, index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
     MODEL.mkdir(parents=True)
     save_weights(build(CONFIG, seed=0), MODEL / "model.safetensors")
     write_json(MODEL / "config.json", {"model": CONFIG})

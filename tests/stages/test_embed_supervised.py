@@ -23,7 +23,7 @@ from domix.settings.params import Params
 from stages import embed_supervised
 from tests.commands import told
 from tests.preprocessed import preprocessed
-from tests.tiny import WORDS, make_images, write_project
+from tests.tiny import WORDS, make_images, write_split_project
 from tests.tiny_supervised import RESNET
 
 SHARDS = Path("artifacts/shards")
@@ -45,10 +45,8 @@ def write_classifier(classes: list[str | None], first: int, checkpoints: tuple[i
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A project of 48 images, 28 of them for the test, and a classifier of the source's classes alone."""
-    write_project(tmp_path, count=48)
+    write_split_project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    index = read_index(SHARDS / "emoji")
-    write_index(SHARDS / "emoji", index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
     write_classifier(list(WORDS), 0)
     return load_params()
 

@@ -31,7 +31,7 @@ from domix.study import Run, Study
 from stages import embed, embed_supervised, evaluate, fetch_set, pack_set
 from tests.commands import told
 from tests.source_trees import make_tree
-from tests.tiny import CONFIG, REPOSITORY, WORDS, write_project
+from tests.tiny import CONFIG, REPOSITORY, WORDS, write_split_project
 from tests.tiny_supervised import RESNET
 
 SHARDS, EMBEDDINGS = Path("artifacts/shards"), Path("artifacts/embeddings")
@@ -43,10 +43,8 @@ GROUPS_OF = dict.fromkeys(FACES, "near") | dict.fromkeys(SIGNS, "far")
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A project of 48 images, 28 of them for the test, a CLIP model and a classifier, and a set `faces` with groups."""
-    write_project(tmp_path, count=48)
+    write_split_project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    index = read_index(SHARDS / "emoji")
-    write_index(SHARDS / "emoji", index.assign(split=["train"] * 20 + ["test"] * 28).astype(index.dtypes))
     model, classifier = Path("artifacts/models/clip/tiny-s0"), Path("artifacts/models/supervised/tiny-s0")
     for folder in (model, classifier):
         folder.mkdir(parents=True)

@@ -15,13 +15,15 @@ import typer
 from dvc.config import Config
 from rich.console import Console
 
+from domix.analyses.registry import find
 from domix.cli import sweep
-from domix.cli.sweeps.plan import Entry, Parts, Sweep, judge, reason, stage_code, twins
+from domix.cli.sweeps.plan import Entry, Parts, Sweep, judge, parts_of, reason, stage_code, twins
 from domix.cli.sweeps.view import View
 from domix.cli.sweeps.workspaces import Study, bring_up_to_date
 from domix.project import common
 from domix.runtime.errors import DomixError, ParameterError
 from domix.runtime.files import write_json
+from domix.runtime.settings import replace
 from domix.runtime.slots import Job, Slot, State, Verdict
 from domix.settings.load import load
 from domix.settings.params import Params
@@ -229,21 +231,32 @@ def test_equal_trainings_follow_each_other(tmp_path: Path, params: Params) -> No
 def test_runs_are_analysed_ahead_once_they_are_embedded_with_threads_of_their_own(
     tmp_path: Path, params: Params
 ) -> None:
-    parts = Parts({"train": ["natural-only", "cg-high"]}, analyses=("evaluate", "analyse@cka", "analyse@sae"))
+    by_run = {"natural-only": ["cka"], "cg-high": ["cka", "sae"]}
+    parts = Parts({"train": ["natural-only", "cg-high"]}, by_run=by_run)
     made = make_sweep(tmp_path, params, parts=parts)
     made.slots = (Slot("cpu 0", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),)
     commands = made.analyses_ahead(made.of("train", "train_supervised", "embed_public"), {"MKL_NUM_THREADS": "3"})
-    assert [command.after for command in commands] == [entry.name for entry in made.of("train") for _ in range(2)]
+    assert [command.after for command in commands] == [
+        entry.name for entry in made.of("train") for _ in by_run[str(entry.mixture)]
+    ]
     assert all(command.spare for command in commands)
-    assert [command.words[-4:] for command in commands[2:4]] == [
+    assert [command.words[-4:] for command in commands[1:3]] == [
         ("domix.project.analysing", name, "cg-high", "0") for name in ("cka", "sae")
     ]
-    assert commands[2].folder == made.of("train")[1].folder
-    assert commands[2].environment == {"OMP_NUM_THREADS": None, "MKL_NUM_THREADS": "3"}
+    assert commands[1].folder == made.of("train")[1].folder
+    assert commands[1].environment == {"OMP_NUM_THREADS": None, "MKL_NUM_THREADS": "3"}
     made.slots = (Slot("gpu 0", {"CUDA_VISIBLE_DEVICES": "0"}),)
     assert made.analyses_ahead(made.of("train"), {}) == []
     unreported = make_sweep(tmp_path, params, until="train")
     assert unreported.analyses_ahead(unreported.of("train"), {}) == []
+
+
+def test_only_analyses_with_tables_of_a_run_go_ahead_and_of_the_mixtures_that_they_choose(params: Params) -> None:
+    own = {"cka": {}, "leakage": {}, "sae": {"mixtures": ["cg-high"]}}
+    few = {name: find(name).Settings(**settings) for name, settings in own.items()}
+    found = parts_of(replace(params, analyses=few), ["natural-only", "cg-high"])
+    assert found.by_run == {"natural-only": ["cka"], "cg-high": ["cka", "sae"]}
+    assert found.analyses == ("evaluate", "analyse@cka", "analyse@leakage", "analyse@sae")
 
 
 def run_of(sweep: Sweep, entry: Entry, state: State, **changes: Any) -> None:

@@ -9,7 +9,7 @@ Models are the units: those of one mixture with several seeds resemble each othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TESTS = {"domains": "the number of training domains", "held_out": "accuracy on the held-out cells"}
 FEW = 10  # models: fewer say little
+PLACES = 4
 RESAMPLES = 2000
 SEED = 0
 
@@ -86,10 +87,20 @@ def say_controlled(
     return Markup("<p>{}</p><ul>{}</ul>{}").format(text, Markup("").join(lines), key)
 
 
+def mean_metrics(models: pd.DataFrame, numbers: Sequence[str]) -> dict[str, float]:
+    """Return numbers of models, columns of a row a model, as means of mixtures: `<mixture>.<number>`."""
+    means = models.groupby("mixture", sort=False)[[*numbers]].mean()
+    return {
+        f"{mixture}.{name}": round(float(value), PLACES)
+        for mixture, row in means.iterrows()
+        for name, value in row.items()
+    }
+
+
 def controlled_metrics(tests: Mapping[str, Mapping[str, Association]]) -> dict[str, float]:
     """Return the correlations of signatures, by short names, that are known: `controlled.<signature>.<test>`."""
     return {
-        f"controlled.{name}.{test}": round(found.estimate, 4)
+        f"controlled.{name}.{test}": round(found.estimate, PLACES)
         for name, each in tests.items()
         for test, found in each.items()
         if np.isfinite(found.estimate)

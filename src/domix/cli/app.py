@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from domix.cli.bench import WHAT as BENCHES
 from domix.cli.options import AnyModel, Architecture, Domains, Mixture, names, numbers, params_of
 from domix.project.common import ARTIFACTS, reporting
 from domix.project.threads import spin_briefly
@@ -367,12 +368,7 @@ def plots(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="circuits, data, embed, evaluate, mechanisms, ood, probe, signature, study or train; then its options."
-        ),
-    ],
+    what: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES[:-1])} or {BENCHES[-1]}; then its options.")],
 ) -> None:
     """Measure a clone of Domix.
 

@@ -10,7 +10,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
-from domix.analyses.controlled import against_domains, controlled_metrics, controlled_tests, say_controlled
+from domix.analyses.controlled import (
+    against_domains,
+    controlled_metrics,
+    controlled_tests,
+    mean_metrics,
+    say_controlled,
+)
 from domix.analyses.keys import series_key
 from domix.figures import embedding
 from domix.figures.figure import Figure
@@ -25,7 +31,6 @@ SIGNATURES = {
     "max_to_mean": "top importance by mean importance",
     "effective_rank": "effective rank of the importances",
 }
-PLACES = 4
 TAIL = Markup(
     """<p>The zero-shot head, the matrix of the classes' texts, is a sum of singular directions. One is important
 where its singular value is large and the embeddings of {images} images lie along it. A <em>privileged</em> direction
@@ -65,17 +70,11 @@ def section(results: AnalysisResults, study: Study) -> Section:
         ),
     ]
     numbers = ["top", "max_to_mean", "kurtosis", "standing_out", "effective_rank", "rank"]
-    means = summary.groupby("mixture", sort=False)[numbers].mean()
     return Section(
         "Privileged directions",
         parts,
         plots={"importances": _plot(directions)},
-        metrics={
-            f"{mixture}.{name}": round(float(value), PLACES)
-            for mixture, row in means.iterrows()
-            for name, value in row.items()
-        }
-        | controlled_metrics(by_column),
+        metrics=mean_metrics(summary, numbers) | controlled_metrics(by_column),
         model_scores={
             name: models[[*RUN, column]].rename(columns={column: "score"}) for column, name in SIGNATURES.items()
         },

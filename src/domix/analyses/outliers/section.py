@@ -8,7 +8,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
-from domix.analyses.controlled import against_domains, controlled_metrics, controlled_tests, say_controlled
+from domix.analyses.controlled import (
+    against_domains,
+    controlled_metrics,
+    controlled_tests,
+    mean_metrics,
+    say_controlled,
+)
 from domix.analyses.keys import series_key
 from domix.figures import embedding
 from domix.figures.figure import Figure
@@ -19,7 +25,6 @@ from domix.study import Study
 RUN = ["mixture", "seed"]
 SERIES = {"initial": "before training", "last": "after training"}
 SIGNATURES = {"kurtosis": "kurtosis at the output", "outliers": "outlier features at the output"}
-PLACES = 4
 OUTPUT = Markup(
     """<p>The kurtosis of an image's embedding is 3 where its components spread as a normal distribution does, and far
 above where a few stand out; such outlier features were found in zero-shot CLIP models that are robust, and in no others
@@ -55,17 +60,11 @@ def section(results: AnalysisResults, study: Study) -> Section:
             against_domains("outliers", models, SIGNATURES, study),
         ),
     ]
-    means = models.groupby("mixture", sort=False)[["kurtosis", "median", "outliers", "norm_share"]].mean()
     return Section(
         "Outlier features",
         [part for part in parts if part.text],
         plots={"kurtosis": _plot(tables["sites"])},
-        metrics={
-            f"{mixture}.{name}": round(float(value), PLACES)
-            for mixture, row in means.iterrows()
-            for name, value in row.items()
-        }
-        | controlled_metrics(by_column),
+        metrics=mean_metrics(models, ("kurtosis", "median", "outliers", "norm_share")) | controlled_metrics(by_column),
         model_scores={
             "kurtosis at the output": models[[*RUN, "kurtosis"]].rename(columns={"kurtosis": "score"}),
         },

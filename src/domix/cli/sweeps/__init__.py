@@ -1,5 +1,5 @@
 """What `domix sweep` is made of: the plan, working copies, slots, cluster files, the live table.
 
-May import: cli.pipeline, project, runs, runtime, runtime.tracking, settings, train.
+May import: analyses, cli.pipeline, project, runs, runtime, runtime.tracking, settings, train.
 Must not import: open_clip, lightning, mlflow, matplotlib, pandas.
 """

@@ -92,7 +92,7 @@ class Conductor:
             retries=self.retries,
             changed=self._changed,
         )
-        for entry, job in zip(entries, runner.jobs, strict=False):
+        for entry, job in zip(entries, runner.jobs[: len(entries)], strict=True):
             entry.job = job
         self._changed()
         runner.run(stopping=lambda: bool(self.signals), tick=self.view.update)

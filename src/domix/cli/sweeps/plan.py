@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from domix.analyses.registry import find
 from domix.cli.pipeline.dvc import DVC
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import ARTIFACTS, SWEEPS, USER_ERROR, git_state, run_name
 from domix.project.tracking import PROGRESS
+from domix.runs import CLIP, Run
 from domix.runtime.files import sha256_file, write_json
 from domix.runtime.slots import Command, Job, Slot, Verdict
 from domix.settings.params import Params
@@ -79,6 +81,7 @@ class Parts:
     trained: dict[Kind, list[str]]
     public: tuple[str, ...] = ()  # models that were not trained here
     analyses: tuple[str, ...] = ()  # what reads the runs: evaluation and analyses, none of which reads another
+    by_run: Mapping[str, Sequence[str]] = field(default_factory=dict)  # mixture -> analyses with tables of its runs
 
 
 @dataclass
@@ -146,7 +149,6 @@ class Sweep:
         if self.until != "report" or any("CUDA_VISIBLE_DEVICES" in slot.environment for slot in self.slots):
             return []
         own = {name: environment.get(name) for slot in self.slots for name in slot.environment}
-        names = [stage.partition("@")[2] for stage in self.parts.analyses if stage.startswith("analyse@")]
         return [
             Command(
                 f"{entry.name}, {name}",
@@ -159,7 +161,7 @@ class Sweep:
             )
             for entry in runs
             if entry.kind == "train"
-            for name in names
+            for name in self.parts.by_run.get(str(entry.mixture), ())
         ]
 
     def write(self, state: str) -> None:
@@ -211,10 +213,16 @@ class Sweep:
 def parts_of(params: Params, mixtures: Sequence[str]) -> Parts:
     """Return what the parameters ask for, of some mixtures."""
     supervised = [name for name in mixtures if name in params.supervised.mixtures]
+    asked = [(find(name), settings) for name, settings in params.analyses.items()]
+    by_run = {
+        mixture: [each.name for each, own in asked if each.tables and each.chosen(own, [Run(CLIP, mixture, 0)])]
+        for mixture in mixtures
+    }
     return Parts(
         {"train": list(mixtures), "train_supervised": supervised},
         tuple(f"embed_public@{name}" for name in params.models),
         ("evaluate", *(f"analyse@{name}" for name in params.analyses)),
+        by_run,
     )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
 
 from domix.analyses.contract import Section, Subsection
-from domix.figures import charts
 from domix.figures.figure import Figure
+from domix.report.figures.relations import correlation, draw_relations, relation_bars
 from domix.report.load.study import Results
 from domix.report.tables.claim import relations
-from domix.runtime.wording import MINUS, listed
+from domix.runtime.wording import listed
 
 NAME = "claim"
 PLACES = 4
@@ -72,22 +71,13 @@ def _sentences(study: Results, found: pd.DataFrame) -> list[str]:
 
 def _figures(study: Results, found: pd.DataFrame) -> dict[str, Figure]:
     """Return the correlations with their intervals, plain and partial."""
-    marks = [charts.Mark(0.0, "no relation", (2, 3))]
     made = {}
     for way, heading in WAYS.items():
         rows = found[found["way"] == way]
-        bars = [charts.Bar(row["score"], row["estimate"], row["low"], row["high"]) for _, row in rows.iterrows()]
+        bars = relation_bars(rows, rows["score"].tolist())
         title = f"Rank correlation of sharing and accuracy on held-out {study.test_domain} classes, {heading.lower()}"
-        draw = partial(charts.forest, bars=bars, marks=marks, write=_two, unit="Spearman's correlation", ticks=_ticks)
-        alt = f"{title}: {'; '.join(f'{bar.label} {_two(bar.estimate)}' for bar in bars)}."
+        alt = f"{title}: {'; '.join(f'{bar.label} {correlation(bar.estimate)}' for bar in bars)}."
         if bars:
-            made[heading] = Figure(f"claim-{way}", title, f"With {study.confidence:.0%} intervals.", alt, draw)
+            caption = f"With {study.confidence:.0%} intervals."
+            made[heading] = Figure(f"claim-{way}", title, caption, alt, partial(draw_relations, bars=bars))
     return made
-
-
-def _two(value: float) -> str:
-    return f"{value:+.2f}".replace("-", MINUS)
-
-
-def _ticks(values: Sequence[float]) -> list[str]:
-    return [f"{value:g}".replace("-", MINUS) for value in values]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -19,8 +19,12 @@ from domix.study import CLIP, Run, study_of
 from domix.study import Study as Asked
 
 
-def make_sections(study: Results, params: Params, read: Callable[[str, int], bytes]) -> dict[str, Section]:
+def make_sections(
+    study: Results, params: Params, read: Callable[[str, int], bytes]
+) -> tuple[dict[str, Section], pd.DataFrame]:
     """Return the sections of the analyses that the parameters ask for, by name, in their order, and what tests them.
+
+    With them goes what they say of held-out classes and of models, beside accuracy (domix.report.tables.claim.SCORES).
 
     Args:
         read: returns the encoded image of a source and a row of its index.
@@ -39,16 +43,11 @@ def make_sections(study: Results, params: Params, read: Callable[[str, int], byt
         return find(name).section(results, asked)
 
     made = {name: section(name, settings) for name, settings in params.analyses.items() if name in study.analyses}
-    scores = scores_of(study, made)
+    of_classes = {name: frame for each in made.values() for name, frame in each.scores.items()}
+    of_models = {name: frame for each in made.values() for name, frame in each.model_scores.items()}
+    scores = scored(study, of_classes, of_models)
     tested = claim.section(study, scores, resamples=params.evaluate.bootstrap, seed=params.evaluate.seed)
-    return made | ({claim.NAME: tested} if tested else {})
-
-
-def scores_of(study: Results, sections: Mapping[str, Section]) -> pd.DataFrame:
-    """Return what the sections say of held-out classes and of models, beside accuracy (domix.report.tables.claim)."""
-    of_classes = {name: frame for each in sections.values() for name, frame in each.scores.items()}
-    of_models = {name: frame for each in sections.values() for name, frame in each.model_scores.items()}
-    return scored(study, of_classes, of_models)
+    return made | ({claim.NAME: tested} if tested else {}), scores
 
 
 def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import matplotlib.figure
 import pandas as pd
 
-from domix.figures import charts
+from domix.figures.charts import Bar
 from domix.figures.figure import Figure
-from domix.figures.look import Look
+from domix.figures.look import Drawing, Look
+from domix.report.figures.relations import draw_relations, relation_bars
 from domix.report.paper.collection import Collection
 from domix.report.paper.sheets import Absent, Shown
 from domix.report.paper.typeset import Typeset, p_value, starts
 from domix.report.tables.claim import CLASSES, MIXTURES
-from domix.runtime.wording import MINUS
 
 NAME, TITLE = "sharing", "Does sharing predict what is read?"
 AMONG = {
@@ -39,7 +38,7 @@ def figures(study: Collection) -> Shown:
 
 
 def _figure(study: Collection, rows: pd.DataFrame, among: str) -> Figure:
-    bars = [charts.Bar(r["score"] + WAYS[r["way"]], r["estimate"], r["low"], r["high"]) for _, r in rows.iterrows()]
+    bars = relation_bars(rows, [score + WAYS[way] for score, way in zip(rows["score"], rows["way"], strict=True)])
     caption = (
         "Spearman's rank correlation of what a model shares between the test domain and the others with its accuracy"
         f" on the held-out cells, {AMONG[among]}, with {study.confidence * 100:g} % intervals over test domains,"
@@ -48,9 +47,8 @@ def _figure(study: Collection, rows: pd.DataFrame, among: str) -> Figure:
     return Figure(f"{NAME}-{among}", TITLE, caption, caption, partial(_draw, bars, study.mark))
 
 
-def _draw(bars: Sequence[charts.Bar], mark: str, look: Look) -> matplotlib.figure.Figure:
-    no_relation = [charts.Mark(0.0, "no relation", (2, 3))]
-    figure = charts.forest(look, bars, no_relation, _printed, "Spearman's correlation", ticks=_ticks)
+def _draw(bars: Sequence[Bar], mark: str, look: Look) -> Drawing:
+    figure = draw_relations(look, bars)
     figure.text(0.995, 0.02, mark, color=look.hot, fontweight="bold", ha="right", va="bottom", fontsize=look.small)
     return figure
 
@@ -87,11 +85,3 @@ def typeset_relations(study: Collection, frame: pd.DataFrame) -> Typeset:
 
 def _two(value: float) -> str:
     return "" if pd.isna(value) else f"{value:+.2f}"
-
-
-def _printed(value: float) -> str:
-    return _two(value).replace("-", MINUS)
-
-
-def _ticks(values: Sequence[float]) -> list[str]:
-    return [f"{value:g}".replace("-", MINUS) for value in values]
