@@ -15,7 +15,6 @@ from domix.ood.blocks import Array, Floats, blocks, shape_of
 from domix.ood.scores.registry import score
 from domix.runtime.errors import ParameterError
 
-
 NUMBERS = 1 << 17  # in a block: half a megabyte, which stays in a core's cache
 
 
