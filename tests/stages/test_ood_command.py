@@ -9,64 +9,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from domix.analyses.ood.settings import Settings
 from domix.cli.detection.output import table_text
+from domix.cli.detection.scoring import Scored, settings_of
 from domix.cli.detection.sets import open_foreign, open_known
 from domix.cli.models import ood as command
-from domix.data.store.index import read_index, write_index
 from domix.embed.clip import open_subject
+from domix.embed.feature_model import of_clip
 from domix.embed.image_sets import embed_classes, embed_images
-from domix.model.checkpoint import save_weights
 from domix.ood.metrics import auroc, fpr95
 from domix.ood.scores.registry import compute_score
-from domix.project.common import load_params
 from domix.project.embedding import means_of
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import write_json
-from domix.runtime.settings import replace
 from domix.settings.params import Params
 from tests.commands import domix
-from tests.public_models import VIT, tiny_clip
-from tests.tiny import WORDS, write_project
+from tests.ood_project import MODEL, printed, write_folder, write_ood_project
+from tests.tiny import WORDS
 
-MODEL = "artifacts/models/clip/tiny-s0"
 COLUMNS = ["score", "set", "group", "images", "AUROC", "AUPR-in", "AUPR-out", "FPR95"]
 
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """A project of 48 packed test images of 12 classes, a model, and a folder of 8 images."""
-    write_project(tmp_path, count=48, config=VIT)
+    """A project as write_ood_project makes it, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    index = read_index(Path("artifacts/shards/emoji"))
-    write_index(Path("artifacts/shards/emoji"), index.assign(split="test").astype(index.dtypes))
-    Path(MODEL).mkdir(parents=True)
-    save_weights(tiny_clip(), Path(MODEL) / "model.safetensors")
-    write_json(Path(MODEL) / "config.json", {"model": VIT})
-    write_folder(Path("odd"), {"": 8})
-    made = load_params()
-    return replace(made, embed=replace(made.embed, templates="a {}."), pack=replace(made.pack, workers=1))
-
-
-def write_folder(folder: Path, classes: dict[str, int], *, first: int = 0) -> None:
-    """Write images of noise, so many of each class; of no name, beside each other."""
-    for name, count in classes.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            pixels = np.random.default_rng(100 * first + number).integers(0, 255, (40, 36, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{first}{number}.png")
-        first += 1
-
-
-def printed(params: Params, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, pd.DataFrame]:
-    """Return the command's first line, and its table."""
-    capsys.readouterr()
-    domix(params, "ood", MODEL, *arguments)
-    first, head, *lines = capsys.readouterr().out.splitlines()
-    rows = [line.split() for line in lines]
-    return first, pd.DataFrame(rows, columns=head.split())
+    return write_ood_project(tmp_path)
 
 
 def test_a_table_of_scores_and_sets_is_printed(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,12 +48,13 @@ def test_a_table_of_scores_and_sets_is_printed(params: Params, capsys: pytest.Ca
     subject, context = open_subject(Path(MODEL)), means_of(params)
     known = open_known(params, "emoji", None)
     prototypes = embed_classes(subject, [[f"a {name}."] for name in WORDS], context)
-    foreign = embed_images(subject, open_foreign(params, "odd:far", known), context)
+    model = of_clip(subject, "joint", name="tiny", device="cpu")
+    foreign = embed_images(model, open_foreign(params, "odd:far", known), context)
     assert prototypes.shape == (12, 16) and foreign.shape == (8, 16)
     np.testing.assert_allclose(np.linalg.norm(foreign, axis=1), 1, rtol=1e-5)
     inside, outside = (
         compute_score("mcm", {"features": features, "prototypes": prototypes})
-        for features in (embed_images(subject, known, context), foreign)
+        for features in (embed_images(model, known, context), foreign)
     )
     assert table.loc[0, "AUROC"] == f"{100 * auroc(inside, outside):.1f}"
     assert table.loc[0, "FPR95"] == f"{100 * fpr95(inside, outside, convention='plp'):.1f}"
@@ -169,7 +138,8 @@ def test_results_are_written_in_the_layouts_of_others(params: Params, caplog: py
     assert table["dataset"].tolist() == ["strange", "nearood", "odd", "farood"]
     subject, context, known = open_subject(Path(MODEL)), means_of(params), open_known(params, "emoji", None)
     prototypes = embed_classes(subject, [[f"a {name}."] for name in WORDS], context)
-    right = (embed_images(subject, known, context) @ prototypes.T).argmax(axis=1) == known.rows["label"]
+    model = of_clip(subject, "joint", name="tiny", device="cpu")
+    right = (embed_images(model, known, context) @ prototypes.T).argmax(axis=1) == known.rows["label"]
     assert set(table["ACC"]) == {round(100 * float(right.mean()), 2)}
     assert table.loc[2, "AUROC"] == round(listed[0]["auroc"]["msp"][0]["auroc"], 2)
 
@@ -189,7 +159,7 @@ def test_what_a_set_shares_with_the_known_images_is_told(params: Params, caplog:
         (["--ood", "empty:far"], DataError, "holds no"),
         (["--ood", "odd:far,odd:near"], ParameterError, "two of the sets are called odd: name each once"),
         (["--ood", "odd:far", "--score", "mmc"], ParameterError, "there is no score 'mmc': did you mean mcm?"),
-        (["--ood", "odd:far", "--score", "vim"], ParameterError, "vim needs weight, bias"),
+        (["--ood", "odd:far", "--score", "vim"], ParameterError, "vim needs a linear head, which artifacts"),
         (["--ood", "odd:far", "--csv", "a.csv"], ParameterError, "--csv holds the results of one score"),
         (["--ood", "odd:far", "--templates", "hello"], ParameterError, "sentences with {} for the class"),
         (["--ood", "odd:far", "--classes", "names.txt"], DataError, "names.txt names 1 classes, but emoji has 12"),
@@ -222,6 +192,9 @@ def test_known_images_must_be_compared_with_others(params: Params) -> None:
 
 
 def test_scores_have_the_hyper_parameters_of_the_analysis(params: Params) -> None:
-    settings = command.settings_of(params, ["knn", "gen"])
-    assert settings.scores == {"knn": {"k": 1}, "gen": {}} and settings.shown == "knn"
-    assert command.settings_of(params, []).scores == Settings().scores
+    settings = Settings(scores={"knn": {"k": 3}}, shown="knn")
+    rows = np.eye(4, dtype=np.float32)
+    scored = Scored("m", rows, rows, None, {"prototypes": rows}, np.ones(4, np.bool_), np.arange(4), settings)
+    assert scored.choose(["knn", "gen"]) == {"knn": {"k": 3}, "gen": {}}
+    assert scored.choose([]) == {"knn": {"k": 3}}
+    assert settings_of(params).scores == Settings().scores

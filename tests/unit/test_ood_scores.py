@@ -20,19 +20,38 @@ FEATURES = np.random.default_rng(2).normal(0, 1, (90, 12))
 LABELS = np.random.default_rng(3).choice([0, 1, 3, 4], 400, p=[0.1, 0.2, 0.3, 0.4])
 
 
-def test_scores_of_logits_are_their_formulas() -> None:
-    z = torch.from_numpy(LOGITS).double()
-    for t in (1.0, 2.5):
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float64, 1e-10), (np.float32, 1e-6), (np.float16, 1e-6)])
+def test_scores_of_logits_are_their_formulas(dtype: type, digits: float) -> None:
+    logits = LOGITS.astype(dtype)
+    z = torch.from_numpy(logits).double()
+    for t in (0.1, 1.0, 2.5):
         p = (z / t).softmax(1)
-        entropy = -(p * p.log()).sum(1)
-        assert np.allclose(msp(LOGITS, temperature=t), p.max(1).values, rtol=1e-12)
-        assert np.allclose(energy(LOGITS, temperature=t), t * (z / t).logsumexp(1), rtol=1e-12)
-        assert np.allclose(negative_entropy(LOGITS, temperature=t), -entropy, rtol=1e-10)
-        assert np.allclose(negative_perplexity(LOGITS, temperature=t), -entropy.exp(), rtol=1e-10)
-    assert np.array_equal(max_logit(LOGITS), z.max(1).values)
-    assert np.allclose(l1(LOGITS), (z - z.min(1, keepdim=True).values).sum(1), rtol=1e-12)
-    top = z.softmax(1).sort(descending=True).values[:, :5]
-    assert np.allclose(gen(LOGITS, gamma=0.2, top=5), -(top**0.2 * (1 - top) ** 0.2).sum(1), rtol=1e-9)
+        entropy = -(p * (z / t).log_softmax(1)).sum(1)
+        assert np.allclose(msp(logits, temperature=t), p.max(1).values, rtol=digits)
+        assert np.allclose(energy(logits, temperature=t), t * (z / t).logsumexp(1), rtol=digits)
+        assert np.allclose(negative_entropy(logits, temperature=t), -entropy, rtol=digits, atol=digits)
+        assert np.allclose(negative_perplexity(logits, temperature=t), -entropy.exp(), rtol=digits)
+    assert np.array_equal(max_logit(logits), z.max(1).values)
+    assert np.allclose(l1(logits), (z - z.min(1, keepdim=True).values).sum(1), rtol=1e-12)
+    for top in (5, 13, 100):
+        p = z.softmax(1).sort(descending=True).values[:, :top]
+        assert np.allclose(gen(logits, gamma=0.2, top=top), -(p**0.2 * (1 - p) ** 0.2).sum(1), rtol=digits)
+
+
+def test_scores_of_confident_images_differ_in_single_precision() -> None:
+    """All are 1 - p < 1e-8 away from certainty, which single precision does not have beside 1."""
+    lead = np.arange(20, 30, dtype=np.float32)
+    logits = np.stack([lead, np.zeros_like(lead), np.zeros_like(lead)], axis=1)
+    rest = 2 * np.exp(-lead.astype(np.float64))
+    assert np.allclose(1 - msp(logits), rest / (1 + rest), rtol=1e-5)
+    assert np.allclose(energy(logits) - lead, rest, rtol=1e-3)
+    assert (np.diff(negative_entropy(logits)) > 0).all() and (np.diff(gen(logits)) > 0).all()
+
+
+def test_logits_are_scored_alike_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [msp(LOGITS), energy(LOGITS), l1(LOGITS), negative_entropy(LOGITS), gen(LOGITS)]
+    monkeypatch.setattr("domix.ood.scores.logits.NUMBERS", 20)  # a row at a time
+    assert np.array_equal(whole, [msp(LOGITS), energy(LOGITS), l1(LOGITS), negative_entropy(LOGITS), gen(LOGITS)])
 
 
 def literal_similarities(metric: str) -> np.ndarray:

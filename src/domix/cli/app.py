@@ -219,7 +219,14 @@ def ood(
         typer.Option("--ood", help="Foreign sets, with commas: packed or folders; <set>:near or :far says how near."),
     ],
     architecture: Architecture = None,
-    score: Annotated[str, typer.Option(help="Scores, with commas (default: those of analyses.ood).")] = "",
+    score: Annotated[str, typer.Option(help="Scores, with commas (default: all of analyses.ood that serve).")] = "",
+    features: Annotated[
+        Literal["joint", "tower"] | None,
+        typer.Option(help="Features: CLIP's joint embeddings, or what the last layer reads."),
+    ] = None,
+    train: Annotated[str | None, typer.Option(help="Training images of the known classes, for bank and probe.")] = None,
+    probe: Annotated[str | None, typer.Option(help="Train a head: labels, pseudo, or few:<images a class>.")] = None,
+    validate: Annotated[str | None, typer.Option(help="A foreign set that chooses hyper-parameters.")] = None,
     classes: Annotated[Path | None, typer.Option(help="File of the known classes' names, a line each.")] = None,
     templates: Annotated[str | None, typer.Option(help="A set of templates, or a sentence with {}.")] = None,
     convention: Annotated[Literal["plp", "mcm", "openood"], typer.Option(help="Of the FPR at 95 % TPR.")] = "plp",
@@ -233,19 +240,20 @@ def ood(
     params = params_of(context)
     from domix.cli.models import ood as command
 
-    command.main(
-        params,
-        model,
-        known,
-        names(foreign),
+    asked = command.Asked(
         architecture=architecture,
         scores=names(score),
         classes=classes,
         templates=templates,
+        features=features,
+        train=train,
+        probe=probe,
+        validate=validate,
         convention=convention,
         json_file=json_file,
         csv_file=csv_file,
     )
+    command.main(params, model, known, names(foreign), asked)
 
 
 @app.command()

@@ -14,6 +14,19 @@ from domix.runtime.errors import DataError, ParameterError
 
 Options = Mapping[str, Any]
 METRICS = ("auroc", "fpr95")
+TEMPERATURES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.9)
+GRIDS: dict[str, tuple[Options, ...]] = {
+    **{name: tuple({"temperature": t} for t in TEMPERATURES) for name in ("msp", "energy", "entropy", "mcm")},
+    "neglabel": tuple({"temperature": t} for t in TEMPERATURES[:5]),
+    "gen": tuple({"gamma": gamma, "top": top} for gamma in (0.01, 0.1, 0.5, 1.0) for top in (10, 100)),
+    "knn": tuple({"k": k} for k in (1, 5, 10, 20, 50, 100, 200, 500)),
+    **{name: tuple({"shrinkage": s} for s in SHRINKAGES) for name in ("mahalanobis", "relative_mahalanobis")},
+    "react": tuple({"share": share} for share in (0.8, 0.85, 0.9, 0.95, 0.99)),
+    **{name: tuple({"share": share} for share in (0.65, 0.8, 0.85, 0.9, 0.95)) for name in ("ash", "scale")},
+    "nnguide": tuple({"k": k} for k in (1, 5, 10, 50, 100)),
+}
+"""Values to try of each score that has hyper-parameters to choose."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,18 @@ class Choice:
     validation: str
     metric: str
     tried: tuple[tuple[Options, float], ...]
+
+
+def grid_of(name: str, options: Options, *, bank: int) -> list[Options]:
+    """Return what to try of a score: these options first, then them with each value of its grid.
+
+    Args:
+        name: of the score.
+        options: fixed ones, and the first to be tried.
+        bank: images in the smallest bank; more neighbours than that are not tried.
+    """
+    tried = [dict(options), *({**options, **values} for values in GRIDS.get(name, ()))]
+    return [one for place, one in enumerate(tried) if one.get("k", 1) <= bank and one not in tried[:place]]
 
 
 def choose_options(

@@ -138,10 +138,30 @@ def score_images(
         DataError: the score cannot be computed of these images.
         ParameterError: a hyper-parameter is out of range.
     """
-    needs = registry.find_score(name).needs
     given: dict[str, Any] = {"features": images.features, "prototypes": images.prototypes}
-    if "logits" in needs:
+    if "logits" in registry.find_score(name).needs:
         given["logits"] = logit_scale * (images.features @ images.prototypes.T)
+    return score_in_parts(name, options, given, known, images.rows["label"].to_numpy(), part)
+
+
+def score_in_parts(
+    name: str, options: Mapping[str, Any], given: Mapping[str, Any], known: Flags, labels: Ints, part: Ints
+) -> Floats:
+    """Score images [N] as `score_images` does, by any arrays.
+
+    Args:
+        name: of the score.
+        options: its hyper-parameters.
+        given: arrays by the names of domix.ood.scores.registry: of the images, and what is the same for all; with a
+            `bank` of other images there are no parts.
+        known: which images are known [N].
+        labels: of the images [N]; those of known ones are read.
+        part: of the known images [M], in their order.
+
+    Raises:
+        DataError: the score cannot be computed of these images.
+        ParameterError: a hyper-parameter is out of range.
+    """
 
     def scored(more: Mapping[str, Any]) -> Floats:
         try:
@@ -149,17 +169,16 @@ def score_images(
         except DomixError as error:
             raise error.prefixed(f"the score {name}") from error
 
-    if "bank" not in needs:
+    if "bank" not in registry.find_score(name).needs or "bank" in given:
         return scored({})
-    part_of = np.full(len(images.rows), -1, np.int64)
+    part_of = np.full(len(known), -1, np.int64)
     part_of[known] = part
-    labels = images.rows["label"].to_numpy()
     parts = np.unique(part)
     scores = np.zeros(len(part_of))
     for number in parts:
         bank = known & (part_of != number)
         here = (part_of == number) | ~known
         queries = {what: given[what][here] for what in given if what in registry.QUERIES}
-        found = scored(queries | {"bank": images.features[bank], "labels": labels[bank]})
+        found = scored(queries | {"bank": given["features"][bank], "labels": labels[bank]})
         scores[here] += found / np.where(known[here], 1, len(parts))
     return scores

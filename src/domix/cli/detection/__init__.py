@@ -1,5 +1,5 @@
-"""What `domix ood` reads and writes: sets of images, packed or in folders of the user's, and tables.
+"""What `domix ood` is made of: sets of images, packed or in folders of the user's; heads and scores; tables.
 
-May import: analyses.ood, data, embed, ood, project, runtime, settings.
+May import: analyses.ood, data, embed, ood, ood.probes, ood.scores, project, runtime, settings.
 Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from domix.analyses.ood.settings import Settings
 from domix.ood.blocks import Floats
 from domix.ood.tables import PLP_BY_TEMPERATURE, PLP_NAMES, group_means, openood_table, plp_metrics
 from domix.runtime.files import write_json, write_text
@@ -16,6 +16,7 @@ from domix.runtime.files import write_json, write_text
 logger = logging.getLogger(__name__)
 
 Scores = Mapping[str, Floats]  # by name
+Options = Mapping[str, Any]
 
 
 def table_text(table: pd.DataFrame, convention: str) -> str:
@@ -38,13 +39,22 @@ def table_text(table: pd.DataFrame, convention: str) -> str:
     return shown[["score", "set", "group", "images", *measures.values()]].to_string(index=False)
 
 
-def write_reference(path: Path, known: Scores, foreign: Mapping[str, Scores], settings: Settings) -> None:
+def write_reference(
+    path: Path, known: Scores, foreign: Mapping[str, Scores], options: Mapping[str, Options], scale: float | None
+) -> None:
     """Write the layout of ood_metrics.json (Adaloglou et al. 2024); scores that their code lacks are left out.
 
-    Its logits are plain cosines: MCM is its MSP, and a score of ours, of cosines times the scale, at temperature T is
-    its score at T / scale.
+    Without a head its logits are plain cosines: MCM is its MSP, and a score of ours, of cosines times the scale, at
+    temperature T is its score at T / scale.
+
+    Args:
+        path: of the file.
+        known: scores of the known images.
+        foreign: of the others, by set.
+        options: hyper-parameters of each score.
+        scale: of cosines in the logits; None: the logits are a head's.
     """
-    keys = {name: key for name in known if (key := _reference_key(name, settings)) is not None}
+    keys = {name: key for name in known if (key := _reference_key(name, options[name], scale)) is not None}
     if missing := [name for name in known if name not in keys]:
         logger.warning("%s is left out of %s, whose layout does not have it", ", ".join(missing), path)
     listed = plp_metrics(
@@ -54,14 +64,14 @@ def write_reference(path: Path, known: Scores, foreign: Mapping[str, Scores], se
     write_json(path, listed)
 
 
-def _reference_key(name: str, settings: Settings) -> tuple[str, float | None] | None:
+def _reference_key(name: str, options: Options, scale: float | None) -> tuple[str, float | None] | None:
     """Return what the reference calls a score, and its temperature there."""
-    temperature = float(settings.scores[name].get("temperature", 1.0))
-    if name == "mcm":
+    temperature = float(options.get("temperature", 1.0))
+    if name == "mcm" and scale is not None:
         return "msp", temperature
     if name not in PLP_NAMES:
         return None
-    return name, temperature / settings.logit_scale if name in PLP_BY_TEMPERATURE else None
+    return name, temperature / (scale or 1.0) if name in PLP_BY_TEMPERATURE else None
 
 
 def write_openood(path: Path, known: Floats, foreign: Scores, groups: Mapping[str, str], accuracy: float) -> None:

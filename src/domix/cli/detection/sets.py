@@ -12,7 +12,7 @@ from domix.data.pack import packing
 from domix.data.pack.drivers import get_driver
 from domix.data.sources.image_sets import ImageSet
 from domix.data.store.index import INDEX, read_index
-from domix.embed.evaluation_sets import EvaluationSet, ood_set, study_set
+from domix.embed.evaluation_sets import COLUMNS, NONE_OF_THEM, EvaluationSet, ood_set, study_set
 from domix.project.common import STATE, original_root
 from domix.project.embedding import folder_of, warn_of_copies
 from domix.runtime.code_digest import code_digest
@@ -47,19 +47,58 @@ def open_known(params: Params, name: str, classes: Path | None) -> EvaluationSet
     return replace(known, classes=names)
 
 
-def open_foreign(params: Params, asked: str, known: EvaluationSet) -> EvaluationSet:
+def open_foreign(
+    params: Params, asked: str, known: EvaluationSet, *, option: str = "--ood", otherwise: str | None = None
+) -> EvaluationSet:
     """Open a set of foreign images, `<set>`, `<set>:near` or `<set>:far`; what it shares with the known is told.
+
+    Args:
+        params: which sources are packed, and how near they are.
+        asked: the set.
+        known: the known images.
+        option: that asks for it, for messages.
+        otherwise: how near it is where nothing says so.
 
     Raises:
         DataError: there is no such set, or nothing says how near it is.
     """
     name, _, group = asked.rpartition(":")
     name, group = (name, group) if name and group in NEARNESS else (asked, None)
-    with passing(name="--ood", ood="--ood"):
+    with passing(name=option, ood=option):
         shards = shards_of(params, name)
-        found = ood_set(shards, known, group or params.embed.ood.get(name))
+        found = ood_set(shards, known, group or params.embed.ood.get(name) or otherwise)
     warn_of_copies(shards, known.shards, params.mixing.near_bits)
     return found
+
+
+def open_training(params: Params, name: str, known: EvaluationSet) -> EvaluationSet:
+    """Open the images that scores are fitted on: those for training of a packed source, all of another set.
+
+    Labels are those of the known classes, by their names; -1 where the images have no class.
+
+    Raises:
+        DataError: there is no such set, it is the known images themselves, a class is none of the known ones, or some
+            images alone have one.
+    """
+    with passing(name="--train"):
+        shards = shards_of(params, name)
+    index = read_index(shards, COLUMNS)
+    rows = index[index["split"] == "train"]
+    if rows.empty and shards == known.shards:
+        raise DataError(f"{name} has no training images beside the ones to be told: name another set with --train")
+    rows = (index if rows.empty else rows).reset_index(drop=True)
+    labels = dict(known.rows[["class", "label"]].itertuples(index=False, name=None))
+    if rows["class"].isna().all():
+        labels = {}
+    elif foreign := [str(one) for one in rows["class"].unique() if one not in labels]:
+        raise DataError(
+            f"{name} has training images of {foreign[0]}, which is no class of {known.source} ({len(foreign)} such):"
+            " leave them out, or give no image a class"
+        )
+    if shards != known.shards:
+        warn_of_copies(shards, known.shards, params.mixing.near_bits)
+    label = rows["class"].map(labels).fillna(NONE_OF_THEM).astype("int64")
+    return EvaluationSet(shards, rows.assign(label=label), known.classes, sorted(rows["domain"].unique()))
 
 
 def shards_of(params: Params, name: str) -> Path:
