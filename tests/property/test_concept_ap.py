@@ -29,7 +29,7 @@ def test_only_the_order_of_activations_counts_and_not_that_of_images(
 ) -> None:
     values, shown = both
     found = concept_ap(values, shown)
-    order = np.random.default_rng(random.randrange(1 << 30)).permutation(len(values))  # ty: ignore[unresolved-attribute]
+    order = np.random.default_rng(random.randrange(1 << 30)).permutation(len(values))  # ty: ignore[missing-attribute]
     np.testing.assert_allclose(concept_ap(values[order], shown[order]), found, rtol=1e-12)
     np.testing.assert_allclose(concept_ap(np.exp(values), shown), found, rtol=1e-12)
     assert (found > 0).all() and (found <= 1).all()
