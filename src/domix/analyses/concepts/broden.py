@@ -1,0 +1,144 @@
+"""Broden (Bau et al. 2017): images with dense labels of objects, parts, scenes, materials, textures and colours.
+
+The folder is that of Network Dissection's download (`broden1_224`):
+
+    index.csv          image, split, ih, iw, sh, sw, and a column a category: what the image shows of it, `;` between;
+                       a number is a label of the whole image, all else a mask; empty: not annotated for the category
+    label.csv          number, name, category (`object(120);part(3)`: in how many images of each), ...
+    category.csv       name, ...
+    c_<category>.csv   code, number, ...: the labels of a category
+    images/            images and masks (PNG), whose pixel holds the label R + 256 G; 0 is none
+
+A concept is a label; its category is the one that has it in most images. An image shows it if any label or any pixel of
+any mask says so, whatever the column.
+
+Shapes: N images, C concepts, K categories.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from domix.data.store.images import BadImage, decode
+from domix.runtime.errors import DataError
+from domix.runtime.tables import read_csv
+from domix.signature.concepts import ConceptSet
+
+INDEX, LABELS, CATEGORIES, IMAGES = "index.csv", "label.csv", "category.csv", "images"
+COUNTED = re.compile(r"(\w+)\((\d+)\)")
+MEND = "unpack Broden's download anew"
+
+
+@dataclass(frozen=True)
+class Broden:
+    """Images, by their paths, and the concepts that they show, of which some may be shown by none."""
+
+    images: tuple[Path, ...]
+    split: tuple[str, ...]
+    concepts: ConceptSet
+
+
+def read_broden(folder: Path) -> Broden:
+    """Read a folder of Broden's layout.
+
+    Raises:
+        DataError: a file, an image or a mask is missing or damaged, lies outside the folder, or a label is unknown.
+    """
+    tables = [_read(folder / name, *columns) for name, columns in _NEEDED.items()]
+    index, labels, categories = tables[0], tables[1], list(tables[2]["name"])
+    if missing := [name for name in categories if name not in index]:
+        raise DataError(f"{folder / INDEX} has no column {missing[0]}, which {CATEGORIES} names: {MEND}")
+    codes = {name: _numbers_of(folder / f"c_{name}.csv") for name in categories}
+    numbers = [_whole(number, folder / LABELS) for number in labels["number"]]
+    labels = labels[[number > 0 for number in numbers]]  # 0 stands for no label
+    home = [_main_category(text, categories, folder / LABELS) for text in labels["category"]]
+    place = {number: row for row, number in enumerate(filter(None, numbers))}
+    shown = np.zeros((len(index), len(labels)), dtype=np.bool_)
+    annotated = np.zeros((len(index), len(categories)), dtype=np.bool_)
+    for column, name in enumerate(categories):
+        for row, text in enumerate(index[name]):
+            annotated[row, column] |= bool(text)
+            for number in _labels_in(folder, text):
+                if number not in place or number not in codes[name]:
+                    lacking = LABELS if number not in place else f"c_{name}.csv"
+                    raise DataError(
+                        f"{index['image'][row]} of {folder / INDEX} shows the {name} {number}, which {lacking} lacks:"
+                        f" {MEND}"
+                    )
+                shown[row, place[number]] = True
+                annotated[row, home[place[number]]] = True
+    concepts = ConceptSet(tuple(labels["name"]), np.array(home), tuple(categories), shown, annotated)
+    return Broden(tuple(_inside(folder, name) for name in index["image"]), tuple(index["split"]), concepts)
+
+
+_NEEDED = {INDEX: ("image", "split"), LABELS: ("number", "name", "category"), CATEGORIES: ("name",)}
+
+
+def mask_labels(path: Path) -> list[int]:
+    """Return the labels of a mask's pixels, R + 256 G, rising and without 0.
+
+    Raises:
+        DataError: it is missing, or no picture that can be decoded.
+    """
+    try:
+        pixels = np.asarray(decode(path.read_bytes())).astype(np.int64)
+    except OSError as error:
+        raise DataError(f"the mask {path} cannot be read ({error.strerror}): {MEND}") from error
+    except BadImage as error:
+        raise DataError(f"the mask {path} is no picture ({error.reason}): {MEND}") from error
+    return [number for number in np.unique(pixels[..., 0] + 256 * pixels[..., 1]).tolist() if number]
+
+
+def _labels_in(folder: Path, text: str) -> set[int]:
+    """Return the labels that a field of the index names, by number or by mask."""
+    found: set[int] = set()
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        found |= {int(part)} if part.isdecimal() else set(mask_labels(_inside(folder, part)))
+    return found - {0}
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of an image or a mask, which no name may lead out of the folder.
+
+    Raises:
+        DataError: it lies outside, or is not there.
+    """
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise DataError(f"{folder / INDEX} names {name!r}, which is no path inside {IMAGES}: {MEND}")
+    path = folder / IMAGES / pure
+    if not path.is_file():
+        raise DataError(f"{path} is missing, which {INDEX} names: {MEND}")
+    return path
+
+
+def _read(path: Path, *columns: str) -> pd.DataFrame:
+    frame = read_csv(path, mend=MEND)
+    if missing := [name for name in columns if name not in frame]:
+        raise DataError(f"{path} has no column {missing[0]}: {MEND}")
+    if frame.empty:
+        raise DataError(f"{path} has no rows: {MEND}")
+    return frame
+
+
+def _numbers_of(path: Path) -> set[int]:
+    return {_whole(number, path) for number in _read(path, "code", "number")["number"]}
+
+
+def _whole(text: str, path: Path) -> int:
+    if not text.isdecimal():
+        raise DataError(f"{path} has the number {text!r}, which is none: {MEND}")
+    return int(text)
+
+
+def _main_category(text: str, categories: list[str], path: Path) -> int:
+    """Return the place of the category that has a label in most images, of equal ones the first named."""
+    counted = [(name, int(count)) for name, count in COUNTED.findall(text) if name in categories]
+    if not counted:
+        raise DataError(f"{path} has a label of the category {text!r}, which {CATEGORIES} lacks: {MEND}")
+    return categories.index(max(counted, key=lambda each: each[1])[0])
