@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -201,11 +203,41 @@ def test_the_bound_on_8_bit_products_holds(each_row: bool) -> None:
     none = (np.arange(0), np.arange(0))
     for share in (0.0, 0.9, 1.0) if each_row else (0.5,):
         least = np.quantile(products, share, axis=1)
-        at, columns = small.pairs_above(bank, least - 1e-3, leave_out=none)
+        at, columns = small.pairs_above(bank, least - 1e-3, 1 if share == 1.0 else 9, leave_out=none)
         kept = np.zeros(products.shape, bool)
         kept[at, columns] = True
         assert kept[products >= least[:, None]].all()
         assert share < 0.9 or not kept.all()
-    left = small.pairs_above(bank, np.full(200, -np.inf), leave_out=(np.array([3]), np.array([4])))
+    left = small.pairs_above(bank, np.full(200, -np.inf), 90, leave_out=(np.array([3]), np.array([4])))
     assert len(left[0]) == 200 * 90 - 1
     assert isinstance(quantised.quantised_is_faster(), bool)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_8_bit_products_keep_the_nearest_where_nothing_is_known_yet(k: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((100, 24)).astype(np.float32)
+    signs = np.where(np.arange(400) % 2, 1, -1)[:, None]  # two crowds, each closer together than 8 bits tell
+    others = (signs * rows[:1] + 0.01 * rng.standard_normal((400, 24))).astype(np.float32)
+    small, bank = quantised.Quantised(rows, each_row=True), quantised.Quantised(others, each_row=False)
+    none = (np.arange(0), np.arange(0))
+    at, columns = small.pairs_above(bank, np.full(100, -np.inf), k, leave_out=none)
+    kept = np.zeros((100, 400), bool)
+    kept[at, columns] = True
+    products = rows.astype(float) @ others.T.astype(float)
+    nearest_k = np.argsort(-products, axis=1)[:, :k]
+    rounded = np.argsort(-(small.numbers.numpy().astype(float) @ bank.numbers.numpy().T), axis=1)[:, :k]
+    assert (np.sort(rounded, axis=1) != np.sort(nearest_k, axis=1)).any()  # their word alone would not do
+    assert np.take_along_axis(kept, nearest_k, axis=1).all()
+    assert not kept.all()
+
+
+def test_products_of_chosen_pairs() -> None:
+    rng = np.random.default_rng(0)
+    queries, bank = rng.standard_normal((5, 8)).astype(np.float32), rng.standard_normal((7, 8)).astype(np.float32)
+    rows, columns = np.array([0, 0, 3, 4]), np.array([6, 2, 0, 5])  # queries 1 and 2 have none
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = search._inner_products(queries, bank, rows, columns)
+    assert np.allclose(found, (queries @ bank.T)[rows, columns], atol=1e-6)
+    assert len(search._inner_products(queries, bank, rows[:0], columns[:0])) == 0

@@ -54,8 +54,16 @@ def test_resamples_are_literal_ones(convention: str, count: int, other: int, dec
 def test_products_beyond_32_bits_stay_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "CHUNK", 3)
     sums, rows = np.full((5, 2), 2**31, np.uint32), np.array([1, 2, 3, 4])
-    counts = np.full((4, 2), 3, np.uint32)
-    assert resampling._total(sums, rows, counts).tolist() == [12.0 * 2**31] * 2
+    counts = np.ones((4, 2), np.uint32)
+    assert resampling._total(sums, rows, counts).tolist() == [4.0 * 2**31] * 2
+
+
+@pytest.mark.parametrize("count", [65_535, 65_536, 70_000])
+def test_counts_of_large_sets_do_not_overflow(count: int) -> None:
+    counts = drawn(count, "x", 2, 1)
+    sums = resampling.running(counts)
+    assert sums[-1].tolist() == [count] * 2
+    assert resampling.Prefixes(counts).at(np.full(2, count)).tolist() == [count] * 2
 
 
 def test_as_many_images_are_drawn_as_there_are_each_as_likely() -> None:

@@ -9,7 +9,7 @@ Shapes: n queries, m rows of a bank, D dimensions.
 
 from __future__ import annotations
 
-import time
+import timeit
 from functools import cache
 
 import numpy as np
@@ -20,6 +20,7 @@ from domix.runtime.seeds import numpy_generator
 
 MOST = 127  # of an 8-bit number
 ROUNDING = 1e-5  # of products in single precision, as a share of the rows' lengths
+LEFT_OUT = -(2**31)  # stands for the product of a pair that is none
 
 
 @cache
@@ -41,28 +42,37 @@ class Quantised:
         rounded = np.rint(rows / self.scale)
         self.numbers = torch.from_numpy(rounded.astype(np.int8))
         kept = rounded * self.scale
-        self.lengths: Floats = np.linalg.norm(rows, axis=1).astype(np.float64)
-        self.kept_lengths: Floats = np.linalg.norm(kept, axis=1).astype(np.float64)
-        self.errors: Floats = np.linalg.norm(rows - kept, axis=1).astype(np.float64)
+        self.lengths, self.kept_lengths, self.errors = (_lengths(part) for part in (rows, kept, rows - kept))
 
-    def pairs_above(self, bank: Quantised, least: Array, *, leave_out: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
-        """Return the pairs whose inner product may be above `least` [n] of the query: rows and columns, in order.
+    def pairs_above(self, bank: Quantised, least: Array, k: int, *, leave_out: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+        """Return the pairs that may be among the k best of a query and above `least` [n]: rows and columns, in order.
 
         Args:
             bank: rows of one scale.
             least: of each query.
+            k: how many are wanted; beyond 1 they are looked for only where nothing is known yet (`least` is -inf).
             leave_out: pairs that are none.
         """
         import torch
 
         products = torch._int_mm(self.numbers, bank.numbers.T).numpy()
-        products[leave_out] = np.iinfo(np.int32).min
+        products[leave_out] = LEFT_OUT
         slack = self.errors * bank.kept_lengths.max() + self.lengths * bank.errors.max()
         slack += ROUNDING * self.lengths * bank.lengths.max()
-        limit = np.ceil((least - slack) / (self.scale[:, 0] * float(bank.scale[0, 0])))
-        limit = np.clip(limit, -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        unit = self.scale[:, 0].astype(np.float64) * float(bank.scale[0, 0])
+        limit = np.ceil((least - slack) / unit)
+        if k == 1 or np.isneginf(least).any():
+            # What is more than twice the slack below the k-th best product here is none of the k best.
+            best = products.max(axis=1) if k == 1 else torch.from_numpy(products).topk(k, dim=1).values[:, -1].numpy()
+            limit = np.maximum(limit, np.ceil(best - 2 * slack / unit))
+        limit = np.clip(limit, LEFT_OUT + 1, 2**31 - 1).astype(np.int32)
         rows, columns = np.divmod(np.flatnonzero(products >= limit[:, None]), products.shape[1])
         return rows, columns
+
+
+def _lengths(rows: Array) -> Floats:
+    """Return the lengths of rows [n, D], as exactly as ROUNDING asks."""
+    return np.sqrt(np.einsum("nd,nd->n", rows, rows)).astype(np.float64)
 
 
 @cache
@@ -70,14 +80,7 @@ def quantised_is_faster() -> bool:
     """Return whether this processor multiplies 8-bit integers faster than single precision; tried out once."""
     import torch
 
-    floats = np.ones((512, 512), np.float32)
-    small = torch.ones((512, 512), dtype=torch.int8)
-    seconds = {"float": np.inf, "small": np.inf}
-    for _ in range(4):
-        started = time.perf_counter()
-        floats @ floats.T
-        between = time.perf_counter()
-        torch._int_mm(small, small.T)
-        seconds["float"] = min(seconds["float"], between - started)
-        seconds["small"] = min(seconds["small"], time.perf_counter() - between)
-    return seconds["small"] < 0.75 * seconds["float"]
+    floats, small = torch.ones(1024, 1024), torch.ones(1024, 1024, dtype=torch.int8)
+    trials = (lambda: floats @ floats.T), (lambda: torch._int_mm(small, small.T))
+    best = [min(timeit.repeat(trial, number=1, repeat=6)) for trial in trials]
+    return best[1] < 0.75 * best[0]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from domix.ood.metrics import CONVENTIONS, RECALL, auroc, crossing, fpr95, reach
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.seeds import numpy_generator
 
-Counts = NDArray[np.uint32]
+Counts = NDArray[np.unsignedinteger[Any]]
 BLOCK = 64  # resamples at a time, which is part of what a seed means
 CHUNK = 1024  # rows at a time: they stay in a processor's cache
 ID = "in-distribution"  # whose draws are named so
@@ -46,6 +47,11 @@ class Resampled:
         return percentile_interval(estimate, resampled, confidence=confidence, classes=self.images)
 
 
+def count_type(count: int) -> type:
+    """Return the smallest integer that holds counts of so many drawn images, and their sums."""
+    return np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32
+
+
 def draw_counts(count: int, columns: int, *, seed: int, name: str, block: int) -> Counts:
     """Draw `count` images with replacement, `columns` times: how often each came, [count, columns].
 
@@ -57,7 +63,7 @@ def draw_counts(count: int, columns: int, *, seed: int, name: str, block: int) -
         block: number of the block of resamples.
     """
     generator = numpy_generator(seed, "ood bootstrap", name, block)
-    drawn = np.empty((columns, count), np.uint32)
+    drawn = np.empty((columns, count), count_type(count))
     for row in drawn:  # one at a time: its counts stay in a processor's cache
         row[:] = np.bincount(generator.integers(0, count, count), minlength=count)
     return np.ascontiguousarray(drawn.T)
@@ -186,16 +192,18 @@ class Prefixes:
         self.counts, self.step = counts, max(1, math.isqrt(len(counts)))
         self.columns = np.arange(counts.shape[1])
         whole = len(counts) // self.step
-        sums = counts[: whole * self.step].reshape(whole, self.step, -1).sum(axis=1, dtype=np.uint32)
-        last = counts[whole * self.step :].sum(axis=0, dtype=np.uint32, keepdims=True)
-        self.runs = np.concatenate([np.zeros_like(last), np.cumsum(np.concatenate([sums, last]), axis=0)])
+        sums = counts[: whole * self.step].reshape(whole, self.step, -1).sum(axis=1, dtype=counts.dtype)
+        last = counts[whole * self.step :].sum(axis=0, dtype=counts.dtype, keepdims=True)
+        self.runs = np.concatenate(
+            [np.zeros_like(last), np.cumsum(np.concatenate([sums, last]), axis=0, dtype=counts.dtype)]
+        )
 
     def _within(self, run: Ints) -> Counts:
         """Return the running sums inside a run of each column, from its first row on: [step, b]."""
         rows = run * self.step + np.arange(self.step)[:, None]
         inside = rows < len(self.counts)
         counts = np.where(inside, self.counts[np.where(inside, rows, 0), self.columns], 0)
-        return self.runs[run, self.columns] + np.cumsum(counts, axis=0)
+        return self.runs[run, self.columns] + np.cumsum(counts, axis=0, dtype=counts.dtype)
 
     def at(self, rows: Ints) -> Ints:
         """Return each column's sum over its first `rows` [b]."""
@@ -218,7 +226,7 @@ def running(counts: Counts) -> Counts:
     count, width = counts.shape
     step = max(1, math.isqrt(count))
     runs = -(-count // step)
-    sums = np.zeros((runs * step + 1, width), np.uint32)
+    sums = np.zeros((runs * step + 1, width), counts.dtype)
     sums[1 : count + 1] = counts
     laid = sums[1:].reshape(runs, step, width)
     for place in range(1, step):
@@ -274,11 +282,10 @@ def _measure(inside: _Sorted, outside: _Ranked, above: Counts, drawn: Counts, co
 def _total(sums: Counts, rows: Ints, counts: Counts) -> Floats:
     """Return the sum of some running sums [rows] times counts [rows, b], exactly: [b]."""
     total = np.zeros(counts.shape[1])
-    wide = int(sums[-1].max(initial=0)) * int(counts.sum(axis=0).max(initial=0)) >= 1 << 32
+    wide = int(sums[-1].max(initial=0)) * len(counts) >= 1 << 32  # as many OOD images are drawn as there are
+    total_type = np.uint64 if wide else np.uint32
     for start in range(0, len(rows), CHUNK):
         some = slice(start, start + CHUNK)
-        picked = np.take(sums, rows[some], axis=0, mode="clip")
-        if wide:
-            picked = picked.astype(np.uint64)
-        total += np.einsum("nb,nb->b", picked, counts[some].astype(picked.dtype, copy=False))
+        picked = np.take(sums, rows[some], axis=0, mode="clip").astype(total_type)
+        total += np.einsum("nb,nb->b", picked, counts[some].astype(total_type))
     return total

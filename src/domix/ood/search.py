@@ -10,6 +10,7 @@ Shapes: N queries, M rows of the bank, D dimensions, k neighbours, n and m of a 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -220,18 +221,13 @@ def _search_quantised(queries: Rows, bank: Rows, likeness: Likeness, exclude_sel
         small = [Quantised(some @ turn, each_row=True) for _, some in asked]
         for start, rows in blocks(bank, "the bank's features", size=BANK, dtype=np.float32):
             prepared = likeness.bank(rows)
-            held = Quantised(prepared @ turn, each_row=False) if start else None
+            held = Quantised(prepared @ turn, each_row=False)
             for (first, some), quantised in zip(asked, small, strict=True):
                 own = _own(first, start, (len(some), len(rows))) if exclude_self else np.arange(0)
-                if held is None:  # nothing is known yet of what is near
-                    found = likeness.block(some, prepared)
-                    found[own - first, own - start] = -np.inf
-                    best.offer(first, start, found)
-                    continue
-                least = best.value[first : first + len(some), -1]
-                pairs = quantised.pairs_above(held, least, leave_out=(own - first, own - start))
+                least, k = best.value[first : first + len(some), -1], min(best.k, len(rows))
+                pairs = quantised.pairs_above(held, least, k, leave_out=(own - first, own - start))
                 if len(pairs[0]) * 16 > some.shape[0] * len(rows):  # the numbers say too little
-                    values = (some @ prepared.T)[pairs]
+                    values = likeness.block(some, prepared)[pairs]
                 else:
                     values = _inner_products(some, prepared, *pairs)
                 better = values > least[pairs[0]]
@@ -239,11 +235,21 @@ def _search_quantised(queries: Rows, bank: Rows, likeness: Likeness, exclude_sel
 
 
 def _inner_products(queries: Array, bank: Array, rows: Ints, columns: Ints) -> Array:
-    """Return the inner products of pairs [p] of rows of two arrays."""
-    step = max(1, PAIRS // queries.shape[1])
-    parts = [slice(start, start + step) for start in range(0, len(rows), step)]
-    found = [np.einsum("pd,pd->p", queries[rows[part]], bank[columns[part]]) for part in parts]
-    return np.concatenate(found) if found else np.zeros(0, queries.dtype)
+    """Return the inner products of pairs [p] of rows of two arrays, pairs in order of rows."""
+    import torch  # multiplies chosen pairs without copies of their rows
+
+    ends = torch.from_numpy(np.searchsorted(rows, np.arange(len(queries) + 1)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
+        pairs = torch.sparse_csr_tensor(
+            ends,
+            torch.from_numpy(columns),
+            torch.zeros(len(columns)),
+            (len(queries), len(bank)),
+            check_invariants=False,
+        )
+        left, right = torch.from_numpy(queries), torch.from_numpy(bank).T
+        return torch.sparse.sampled_addmm(pairs, left, right, beta=0.0).values().numpy()
 
 
 def _in_order(queries: Rows, bank: Rows, place: Ints, likeness: Likeness) -> Nearest:
