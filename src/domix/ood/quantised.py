@@ -44,7 +44,15 @@ class Quantised:
         kept = rounded * self.scale
         self.lengths, self.kept_lengths, self.errors = (_lengths(part) for part in (rows, kept, rows - kept))
 
-    def pairs_above(self, bank: Quantised, least: Array, k: int, *, leave_out: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    def pairs_above(
+        self,
+        bank: Quantised,
+        least: Array,
+        k: int,
+        *,
+        leave_out: tuple[Ints, Ints],
+        room: NDArray[np.int32] | None = None,
+    ) -> tuple[Ints, Ints]:
         """Return the pairs that may be among the k best of a query and above `least` [n]: rows and columns, in order.
 
         Args:
@@ -52,10 +60,13 @@ class Quantised:
             least: of each query.
             k: how many are wanted; beyond 1 they are looked for only where nothing is known yet (`least` is -inf).
             leave_out: pairs that are none.
+            room: at least n x m numbers of 32 bits that are written over: without, half the time goes into new memory.
         """
         import torch
 
-        products = torch._int_mm(self.numbers, bank.numbers.T).numpy()
+        shape = len(self.numbers), len(bank.numbers)
+        products = np.empty(shape, np.int32) if room is None else room[: shape[0] * shape[1]].reshape(shape)
+        torch._int_mm(self.numbers, bank.numbers.T, out=torch.from_numpy(products))
         products[leave_out] = LEFT_OUT
         slack = self.errors * bank.kept_lengths.max() + self.lengths * bank.errors.max()
         slack += ROUNDING * self.lengths * bank.lengths.max()

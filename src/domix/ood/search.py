@@ -215,7 +215,7 @@ class _Best:
 
 def _search_quantised(queries: Rows, bank: Rows, likeness: Likeness, exclude_self: bool, best: _Best) -> None:
     """Search with 8-bit products: pairs that they leave open are multiplied in single precision."""
-    turn = None
+    turn, room = None, np.empty(QUERIES * BANK, np.int32)
     for asked in _held(queries, likeness, np.float32):
         turn = rotation(asked[0][1].shape[1]) if turn is None else turn
         small = [Quantised(some @ turn, each_row=True) for _, some in asked]
@@ -225,7 +225,7 @@ def _search_quantised(queries: Rows, bank: Rows, likeness: Likeness, exclude_sel
             for (first, some), quantised in zip(asked, small, strict=True):
                 own = _own(first, start, (len(some), len(rows))) if exclude_self else np.arange(0)
                 least, k = best.value[first : first + len(some), -1], min(best.k, len(rows))
-                pairs = quantised.pairs_above(held, least, k, leave_out=(own - first, own - start))
+                pairs = quantised.pairs_above(held, least, k, leave_out=(own - first, own - start), room=room)
                 if len(pairs[0]) * 16 > some.shape[0] * len(rows):  # the numbers say too little
                     values = likeness.block(some, prepared)[pairs]
                 else:
