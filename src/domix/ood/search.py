@@ -200,9 +200,10 @@ class _Best:
 
     def insert(self, rows: Ints, places: Ints, values: Array) -> None:
         """Take pairs, in order of rows."""
-        touched, counts = np.unique(rows, return_counts=True)
-        if len(touched) == 0:
+        if len(rows) == 0:
             return
+        starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
+        touched, counts = rows[starts], np.diff(starts, append=len(rows))
         slot = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         value = np.full((len(touched), self.k + int(counts.max())), -np.inf, self.dtype)
         place = np.full(value.shape, -1, np.int64)
