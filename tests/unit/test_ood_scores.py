@@ -78,6 +78,14 @@ def test_knn_is_the_mean_of_the_highest_similarities(metric: str, k: int) -> Non
     assert np.allclose(knn(FEATURES, BANK, k=k, metric=metric), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("k", [1, 2, -1])
+def test_a_row_of_zeros_has_no_direction_and_is_1_from_every_row_of_length_1(k: int) -> None:
+    bank, images = np.array([[0.0, 0.0], [-3.0, 0.0], [0.0, -5.0]]), np.array([[2.0, 0.0], [1.0, 1.0]])
+    distances = np.sort([[1, 2, 2**0.5], [1, *[(2 + 2**0.5) ** 0.5] * 2]], axis=1)
+    expected = -(distances if k == -1 else distances[:, :k]).mean(axis=1)
+    assert np.allclose(knn(images, bank, k=k, metric="norm-l2"), expected)
+
+
 @pytest.mark.parametrize("weights", ["equal", "size"])
 def test_mahalanobis_is_its_formula(weights: str) -> None:
     parts = [BANK[np.equal(LABELS, c)] for c in np.unique(LABELS)]

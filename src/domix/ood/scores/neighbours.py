@@ -66,6 +66,7 @@ def knn(
         compared = np.where(counted, compared, 0.0).astype(np.float64)
         if metric in ("l2", "norm-l2"):
             squares = np.einsum("nd,nd->n", queries[:, :-1], queries[:, :-1])[:, None]
+            squares = squares + (metric == "norm-l2")  # whose rows have length 1
             compared = -np.sqrt(np.maximum(squares - 2 * compared, 0.0))
         total[first : first + len(compared)] += np.where(counted, value(compared), 0.0).sum(axis=1)
     return total / (size - exclude_self)
@@ -76,7 +77,8 @@ def _likeness(
 ) -> tuple[Likeness, Callable[[Floats], Floats]]:
     """Return how a metric's neighbours are found, and what it makes of their likeness.
 
-    The Euclidean distance falls with x.y - |y|^2 / 2, one product of x and y with one more dimension each.
+    The Euclidean distance falls with x.y - |y|^2 / 2, one product of x and y with one more dimension each. Of rows at
+    length 1 it is there for rows of zeros, whose length stays 0, and is 0 for all others.
     """
 
     def same(rows: Array) -> Array:
@@ -103,15 +105,18 @@ def _likeness(
         return Likeness(plain, plain, _negative_l1, pairs), same
     centre = 0.0 if plain is unit else next(block for _, block in blocks(bank, "the bank's features")).mean(axis=0)
 
+    share, length = (1 / 16, 1.0) if plain is unit else (1.0, 0.0)  # a small share costs the 8-bit search no digits
+
     def shifted(rows: Array) -> Array:
         return plain(rows) - np.asarray(centre, rows.dtype)  # distances stay, and have more digits
 
     def lengthened(rows: Array) -> Array:
-        return np.concatenate([shifted(rows), np.ones((len(rows), 1), rows.dtype)], axis=1)
+        return np.concatenate([shifted(rows), np.full((len(rows), 1), share, rows.dtype)], axis=1)
 
     def with_length(rows: Array) -> Array:
         moved = shifted(rows)
-        return np.concatenate([moved, -0.5 * np.einsum("nd,nd->n", moved, moved)[:, None]], axis=1)
+        squares = np.einsum("nd,nd->n", moved, moved)
+        return np.concatenate([moved, ((length - squares) / (2 * share))[:, None].astype(rows.dtype)], axis=1)
 
     return Likeness(lengthened, with_length, None, pairs), same
 
