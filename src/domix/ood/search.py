@@ -49,12 +49,11 @@ class Likeness:
         """Compare prepared rows: [n, m]."""
         return queries @ bank.T if self.compare is None else self.compare(queries, bank)
 
-    def of_pairs(self, queries: Floats, bank: Floats) -> Floats:
-        """Return the likeness of each query [n, D] with rows of its own [n, k, D]: [n, k]."""
+    def of_pairs(self, queries: Floats, bank: Floats, which: Ints) -> Floats:
+        """Return the likeness of each query [n, D] with those of some rows [m, D] that `which` names: [n, k]."""
         if self.pairs is not None:
-            return self.pairs(queries, bank)
-        prepared = self.bank(bank.reshape(-1, bank.shape[2])).reshape(*bank.shape[:2], -1)
-        return np.einsum("nd,nkd->nk", self.query(queries), prepared)
+            return self.pairs(queries, bank[which])
+        return np.einsum("nd,nkd->nk", self.query(queries), self.bank(bank)[which])
 
 
 COSINE = Likeness(unit, unit)
@@ -259,7 +258,8 @@ def _in_order(queries: Rows, bank: Rows, place: Ints, likeness: Likeness) -> Nea
     step = max(1, PAIRS // (k * shape_of(bank, "the bank's features")[1]))
     for start, block in blocks(queries, "the features", size=step):
         rows = slice(start, start + len(block))
-        there = take(bank, place[rows].ravel()).astype(np.float64).reshape(len(block), k, -1)
-        similarity[rows] = likeness.of_pairs(block, there)
+        found, which = np.unique(place[rows], return_inverse=True)
+        there = take(bank, found).astype(np.float64)
+        similarity[rows] = likeness.of_pairs(block, there, which.reshape(len(block), k))
     order = np.lexsort((place, -similarity), axis=1)
     return Nearest(np.take_along_axis(similarity, order, axis=1), np.take_along_axis(place, order, axis=1))
