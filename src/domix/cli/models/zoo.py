@@ -36,7 +36,6 @@ from domix.embed.passes import PACKAGES, ComputeContext
 from domix.embed.prompts import render_prompts
 from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.public import REPOSITORY
-from domix.encoders.sites import require_site
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root
 from domix.runtime.code_digest import code_digest
@@ -85,6 +84,7 @@ def main(
             failed[entry.name] = error
     if not found:
         raise DataError(f"none of the {len(failed)} models can be read; {_first(failed)}")
+    _require_sites(sites, found)
     zoo = gather(listing, found, sets, {name: str(error) for name, error in failed.items()})
     with atomic_folder(out) as folder:
         publish(zoo, folder)
@@ -214,7 +214,8 @@ def _measure(
     cut = model.encoder.preprocess
     size = "x".join(map(str, dict.fromkeys(cut.size)))
     reads = f"{size} px, {cut.resize_mode}, {cut.interpolation}, mean {_plain(cut.mean)}, std {_plain(cut.std)}"
-    write_json(folder / NUMBERS, {"reads": reads, "numbers": numbers})
+    places = [site.name for site in model.encoder.sites] if sites else []
+    write_json(folder / NUMBERS, {"reads": reads, "sites": places, "numbers": numbers})
 
 
 def _head(params: Params, model: FeatureModel, classes: Sequence[str], source: str, context: ComputeContext) -> Head:
@@ -232,10 +233,9 @@ def _at_sites(
     model: FeatureModel, what: EvaluationSet, sites: Sequence[str], context: ComputeContext
 ) -> dict[str, NDArray[np.float16]]:
     """Return activations of the named sites that the model has, averaged over positions [N, C]."""
-    known = [site.name for site in model.encoder.sites]
-    for name in sites if not set(sites) & set(known) else ():
-        require_site(name, known)
-    mine = [name for name in sites if name in known]
+    mine = [site.name for site in model.encoder.sites if site.name in sites]
+    if not mine:
+        return {}
     with ShardReader(what.shards) as reader:
         images = open_images(
             context.cache / "evaluation", reader, what.rows, model.encoder.preprocess, threads=context.threads
@@ -247,6 +247,14 @@ def _at_sites(
     with TemporaryDirectory() as temporary:
         store = open_or_make(Path(temporary), mine, len(images), key={}, make=make)
         return {name: store.take(name, np.arange(len(images))) for name in mine}
+
+
+def _require_sites(sites: Sequence[str], found: Mapping[str, Path]) -> None:
+    known = {name: read_json(home / NUMBERS)["sites"] for name, home in found.items()}
+    for site in sites:
+        if not any(site in places for places in known.values()):
+            name, places = next(iter(known.items()))
+            raise ParameterError(f"--sites {site}: no model has this site; {name} has {', '.join(places)}")
 
 
 def _matrices(entries: Sequence[Entry], found: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
