@@ -140,5 +140,5 @@ def test_what_cannot_be_exported_is_one_sentence(params) -> None:
 
 
 def test_the_commands_need_no_torch() -> None:
-    code = "import sys, domix.cli.export_results, domix.cli.effective; sys.exit('torch' in sys.modules)"
+    code = "import sys, domix.cli.export_results, domix.cli.models.effective; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

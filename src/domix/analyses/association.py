@@ -18,6 +18,7 @@ import scipy
 from numpy.typing import NDArray
 
 from domix.analyses.means import known_mean
+from domix.ood.correlation import partial_correlation
 from domix.runtime.errors import DataError
 from domix.runtime.seeds import numpy_generator
 
@@ -136,10 +137,7 @@ def _correlations(score: Floats, accuracy: Floats, control: Floats | None) -> Fl
     if control is None:
         return found
     z = _ranks(control, known)
-    one, other = np.nan_to_num(_cosine(x, z)), np.nan_to_num(_cosine(y, z))  # what does not vary explains nothing
-    rest = np.sqrt((1 - one**2) * (1 - other**2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(rest > 1e-9, (found - one * other) / rest, np.nan)
+    return partial_correlation(found, _cosine(x, z), _cosine(y, z))
 
 
 def _ranks(values: Floats, known: NDArray[np.bool_]) -> Floats:

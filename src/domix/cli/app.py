@@ -13,6 +13,7 @@ import typer
 
 from domix.cli.bench import WHAT as BENCHES
 from domix.cli.options import AnyModel, Architecture, Domains, Mixture, names, numbers, params_of
+from domix.cli.zoo import zoo
 from domix.project.common import ARTIFACTS, reporting
 from domix.project.threads import spin_briefly
 from domix.runtime.errors import ParameterError
@@ -276,6 +277,9 @@ def signature(
     command.main(params, model, architecture, images, pruned=pruned)
 
 
+app.command()(zoo)
+
+
 @app.command()
 def effective(
     table: Annotated[Path, typer.Argument(help="Accuracies: a CSV file, or artifacts/eval/robustness.parquet.")],
@@ -295,7 +299,7 @@ def effective(
 
     More: docs/effective-robustness.md.
     """
-    from domix.cli import effective as command
+    from domix.cli.models import effective as command
 
     command.main(
         command.Asked(table=table, baselines=baselines, transform=transform, matched=matched, pivot=pivot, out=out)

@@ -7,6 +7,9 @@ and as well for a signature of models against their effective robustness, or for
     r2        share of the variance of y that the line explains: the square of Pearson's correlation
     spearman  Pearson's correlation of the ranks, of equal values the mean rank
 
+With a third number z held fixed (`control`) there are partial correlations, too, `partial pearson` and, of the ranks,
+`partial spearman`: (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2) (1 - r_yz^2)).
+
 Intervals are percentiles over resamples: other models of the kind (drawn with replacement), other images for the same
 models, or both. Noise of few images lowers a correlation, and resampled images add as much again: an interval over
 images lies rather too low.
@@ -28,7 +31,9 @@ from domix.runtime.seeds import numpy_generator
 
 Floats = NDArray[np.float64]
 STATISTICS = ("r2", "slope", "intercept", "pearson", "spearman")
-LEAST = 3  # models: through two every line is perfect
+PARTIAL = ("partial pearson", "partial spearman")
+LEAST = 3  # models: through two every line is perfect; one more where a third number is held fixed
+WHOLE = 1e-7  # what is left of x and y below this is rounding: 1 - r^2 of a perfect correlation comes to 1e-16
 DRAWN = 5  # models of which resamples say something: of four, a third has no line, the rest three points or all four
 
 
@@ -48,7 +53,7 @@ class Correlation:
     """How two numbers of M models go together.
 
     Attributes:
-        statistics: each of STATISTICS.
+        statistics: each of STATISTICS, and of PARTIAL where a third number is held fixed.
         without: the estimates with each family of models left out, by family; NaN where too few models are left.
         models: how many there are.
     """
@@ -67,6 +72,7 @@ def correlate(
     x: ArrayLike,
     y: ArrayLike,
     *,
+    control: ArrayLike | None = None,
     families: Sequence[str] | None = None,
     x_images: ArrayLike | None = None,
     y_images: ArrayLike | None = None,
@@ -79,6 +85,7 @@ def correlate(
     Args:
         x: of each model [M].
         y: likewise.
+        control: a third number of each model [M] that is held fixed.
         families: of each model [M], each of which is left out in turn: models of one kind resemble each other.
         x_images: x on resampled images [B, M], the same draw of images for all models of a row. None: x is held.
         y_images: likewise of y, row by row from the draws of `x_images` where both are of the same images.
@@ -99,18 +106,23 @@ def correlate(
     if np.ptp(across) == 0:
         raise DataError(f"all {count} models have the same x, {across[0]:.4g}: a correlation needs two that differ")
     by_images = _images(x_images, y_images, across, up)
-    draws = {} if by_images is None else {"images": by_images}
+    third = () if control is None else (_values(control, "control"),)
+    if third and len(third[0]) != count:
+        raise DataError(f"there are {count} x, but {len(third[0])} numbers held fixed: give one for every model")
+    draws: dict[str, tuple[Floats, ...]] = {}
+    if by_images is not None:
+        draws["images"] = (*by_images, *(np.broadcast_to(held, by_images[0].shape) for held in third))
     number = resamples if by_images is None else len(by_images[0])
     drawn = numpy_generator(seed, "correlation").integers(count, size=(number, count))
-    draws["models"] = (across[drawn], up[drawn])
+    draws["models"] = tuple(values[drawn] for values in (across, up, *third))
     if by_images is not None:
-        draws["both"] = (np.take_along_axis(by_images[0], drawn, 1), np.take_along_axis(by_images[1], drawn, 1))
+        draws["both"] = tuple(np.take_along_axis(values, drawn, 1) for values in draws["images"])
     few = [] if count >= DRAWN else ["models", "both"]
-    found = {what: _intervals(lines(*values), confidence, what in few) for what, values in draws.items()}
-    estimates = _estimates(across, up)
+    found = {what: _intervals(_statistics(*values), confidence, what in few) for what, values in draws.items()}
+    estimates = _estimates(across, up, *third)
     return Correlation(
-        {name: Resampled(estimates[name], {what: ends[name] for what, ends in found.items()}) for name in STATISTICS},
-        {} if families is None else _without(across, up, np.asarray(families, dtype=object)),
+        {name: Resampled(at, {what: ends[name] for what, ends in found.items()}) for name, at in estimates.items()},
+        {} if families is None else _without(np.asarray(families, dtype=object), across, up, *third),
         count,
     )
 
@@ -135,6 +147,32 @@ def lines(x: Floats, y: Floats) -> dict[str, Floats]:
         "pearson": np.where(enough, pearson, np.nan),
         "spearman": np.where(enough, _cosine(*ranks), np.nan),
     }
+
+
+def partial_lines(x: Floats, y: Floats, z: Floats) -> dict[str, Floats]:
+    """Return PARTIAL of each row of x and y [B, M] where z [B, M] is held fixed, by name, each [B].
+
+    NaN where a row's x or y vary no further than z tells, or where it has fewer than four points that differ.
+    """
+    enough = _distinct(x, y) > LEAST
+    found = {}
+    for name, rows in zip(
+        PARTIAL, ((x, y, z), tuple(scipy.stats.rankdata(part, axis=1) for part in (x, y, z))), strict=True
+    ):
+        a, b, c = (part - part.mean(axis=1, keepdims=True) for part in rows)
+        found[name] = np.where(enough, partial_correlation(_cosine(a, b), _cosine(a, c), _cosine(b, c)), np.nan)
+    return found
+
+
+def partial_correlation(xy: ArrayLike, xz: ArrayLike, yz: ArrayLike) -> Floats:
+    """Return the correlation of x and y where z is held fixed, from the three correlations.
+
+    What does not vary (NaN) explains nothing; NaN where z tells x or y whole.
+    """
+    one, other = np.nan_to_num(xz), np.nan_to_num(yz)
+    rest = np.sqrt((1 - one**2) * (1 - other**2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(rest > WHOLE, (xy - one * other) / rest, np.nan)
 
 
 def band(
@@ -184,8 +222,12 @@ def _images(
     return first, second
 
 
-def _estimates(x: Floats, y: Floats) -> dict[str, float]:
-    return {name: float(values[0]) for name, values in lines(x[None], y[None]).items()}
+def _statistics(x: Floats, y: Floats, *third: Floats) -> dict[str, Floats]:
+    return lines(x, y) | (partial_lines(x, y, *third) if third else {})
+
+
+def _estimates(*numbers: Floats) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in _statistics(*(part[None] for part in numbers)).items()}
 
 
 def _intervals(found: Mapping[str, Floats], confidence: float, few: bool) -> dict[str, tuple[float, float]]:
@@ -198,12 +240,15 @@ def _intervals(found: Mapping[str, Floats], confidence: float, few: bool) -> dic
     return ends
 
 
-def _without(x: Floats, y: Floats, families: NDArray[np.object_]) -> dict[str, dict[str, float]]:
+def _without(families: NDArray[np.object_], *numbers: Floats) -> dict[str, dict[str, float]]:
     found = {}
     for family in dict.fromkeys(families.tolist()):
         left = families != family
+        names = (*STATISTICS, *(PARTIAL if len(numbers) > 2 else ()))
         enough = left.sum() >= LEAST
-        found[str(family)] = _estimates(x[left], y[left]) if enough else dict.fromkeys(STATISTICS, float("nan"))
+        found[str(family)] = (
+            _estimates(*(part[left] for part in numbers)) if enough else dict.fromkeys(names, float("nan"))
+        )
     return found
 
 

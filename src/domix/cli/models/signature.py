@@ -45,10 +45,9 @@ from domix.runtime.errors import DataError, ParameterError, passing
 from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 from domix.settings.params import Params
-from domix.signature.directions import head_directions, head_importance, heavy_tail
-from domix.signature.kurtosis import activation_kurtosis, summarise
-from domix.signature.outliers import outlier_features
+from domix.signature.directions import head_directions, head_importance
 from domix.signature.pruning import PERCENT, correct_when_pruned, kept_count, pruning_order
+from domix.signature.summary import signature_numbers
 from domix.study import PUBLIC, SUPERVISED
 
 Vectors = NDArray[np.float32]
@@ -101,17 +100,12 @@ def signature_table(activations: Vectors, head: Vectors, domains: NDArray[np.obj
     Raises:
         DataError: all together are fewer images than directions, or an activation or the head is not finite or dead.
     """
-    rank, names = len(head_directions(head).right), list(dict.fromkeys(domains))
+    names = list(dict.fromkeys(domains))
     rows = []
     for name in [ALL, *(names if len(names) > 1 else ())]:
         mine = activations[(domains == name) | (name == ALL)]
-        over, outlying = summarise(activation_kurtosis(mine)), outlier_features(mine)
-        row = {"images": name, "n": len(mine), "width": mine.shape[1], "kurtosis": over.mean, "median": over.median}
-        row |= {"se": over.standard_error, "outliers": len(outlying.indices), "norm_share": outlying.norm_share}
-        if name == ALL or len(mine) >= rank:
-            tail = heavy_tail(head_importance(head, mine))
-            row |= {"top": tail.top, "max_to_mean": tail.max_to_mean, "effective_rank": tail.effective_rank}
-        rows.append(row | {"rank": rank})
+        row = {"images": name, "n": len(mine), "width": mine.shape[1]}
+        rows.append(row | signature_numbers(mine, head, few=name != ALL))
     return pd.DataFrame(rows)
 
 
