@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from domix.cli.bench import WHAT as BENCHES
+from domix.cli.finetune import finetune
 from domix.cli.options import AnyModel, Architecture, Domains, Mixture, names, numbers, params_of
 from domix.project.common import ARTIFACTS, reporting
 from domix.project.threads import spin_briefly
@@ -274,6 +275,9 @@ def signature(
     from domix.cli.models import signature as command
 
     command.main(params, model, architecture, images, pruned=pruned)
+
+
+app.command()(finetune)
 
 
 @app.command()

@@ -93,7 +93,9 @@ def of_classifier_folder(config: Mapping[str, Any]) -> Preprocess:
     """Return how a classifier of Domix's reads images, by its config.json; a fine-tuned one as the model it was."""
     if (described := config.get("preprocess")) is None:
         return square(config["encoder"]["image_size"])
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in described.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
+    }
     return Preprocess(**values)
 
 

@@ -39,7 +39,9 @@ def trade_off(look: Look, table: pd.DataFrame, names: Sequence[str], across: str
     return made.figure
 
 
-def over_share(look: Look, table: pd.DataFrame, names: Sequence[str], across: str, *, shares: bool) -> Drawing:
+def over_share(
+    look: Look, table: pd.DataFrame, names: Sequence[str], across: str, *, shares: bool, key: bool = False
+) -> Drawing:
     """Draw a number over a share from 0 to 1, a curve a series.
 
     Args:
@@ -48,9 +50,12 @@ def over_share(look: Look, table: pd.DataFrame, names: Sequence[str], across: st
         names: the series, in the order of the look's colours.
         across: label of the axis x.
         shares: the numbers are shares, too, told in percent.
+        key: write the names of the series above, where no page does.
     """
     size = look.small
-    made = panel(look, look.panel, 0.62 * look.panel, (3.6 * size, 0.9 * size, 1.1 * size, 3.6 * size))
+    head = 1.4 * size * len(names) if key else 0
+    margins = (3.6 * size, 0.9 * size + head, 1.1 * size, 3.6 * size)
+    made = panel(look, look.panel, 0.62 * look.panel + head, margins)
     known = table["y"].to_numpy(dtype=np.float64)
     known = known[np.isfinite(known)]
     ticks = round_ticks(float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))) if len(known) else [0, 1]
@@ -59,6 +64,9 @@ def over_share(look: Look, table: pd.DataFrame, names: Sequence[str], across: st
     made.mark_up(ticks, percent_labels(ticks) if shares else [f"{tick:g}" for tick in ticks])
     for place, name in enumerate(names):
         mine = table[table["series"] == name]
-        line = Line(look.series[place % len(look.series)], look.stroke, front=2 + place)
-        curve(made, mine["x"], mine["y"], line, name)
+        colour = look.series[place % len(look.series)]
+        curve(made, mine["x"], mine["y"], Line(colour, look.stroke, front=2 + place), name)
+        if key:
+            above = (ticks[-1] - ticks[0]) / made.height * (head - 1.4 * size * place - 0.4 * size)
+            made.text(0, ticks[-1] + above, name, color=colour, va="center_baseline")
     return made.figure

@@ -151,7 +151,7 @@ class WiseFtTask:
 class WiseFtModule(SupervisedModule):
     """A classifier's step, with WiSE-FT's optimiser, on images normalised as the model reads them."""
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
+    def make_optimizer(self) -> Any:
         """Make AdamW with PyTorch's betas and epsilon; biases, norms and the head decay, too."""
         recipe = self.task.recipe
         fused = self.job.trainer.fused

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from domix.activations.encode import unit_embeddings
-from domix.cli.models.evaluate_model import folder_of, open_asked
+from domix.cli.models.evaluate_model import classifier_folder, folder_of, open_asked
 from domix.data.classes.names import class_text
 from domix.data.loading.decode import decode_rgb
 from domix.data.sources.image_folders import is_image
@@ -36,13 +36,11 @@ from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.preprocess import Preprocess
 from domix.encoders.split import split_classifier
 from domix.evaluate.metrics import balanced_accuracy
-from domix.model.checkpoint import CONFIG
 from domix.model.zero_shot_classifier import load_any_classifier
 from domix.project.common import ARTIFACTS
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root
 from domix.runtime.errors import DataError, ParameterError, passing
-from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 from domix.settings.params import Params
 from domix.signature.directions import head_directions, head_importance, heavy_tail
@@ -73,12 +71,12 @@ def main(
     """Let a model read a source's test images, or a folder's, and print its signature; `pruned`: accuracy, too."""
     images = images or params.sources[0]
     packed = images in params.sources or folder_of(images).exists()
-    folder, model = Path(from_root(images)), Path(from_root(name))
+    folder, classifier = Path(from_root(images)), classifier_folder(params, name)
     if not packed and not folder.is_dir():
         raise ParameterError(f"there is no packed source and no folder {images}: name one with --images")
     with passing(templates="embed.templates"):
-        if name not in params.models and (model / CONFIG).is_file() and "encoder" in read_json(model / CONFIG):
-            read = _by_classifier(params, model, images if packed else folder)
+        if classifier is not None:
+            read = _by_classifier(params, classifier, images if packed else folder)
         else:
             subject = open_asked(params, name, architecture)
             read = _of_source(params, subject, images) if packed else _of_folder(params, subject, folder)
