@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from domix.activations.encode import unit_embeddings
 from domix.analyses.finetuned.settings import Settings
 from domix.analyses.model_facts import cell_groups
+from domix.analyses.pruning import settings as pruning
 from domix.analyses.pruning.computation import accuracies, orders
 from domix.analyses.run_cka.minibatch import minibatch_cka
 from domix.analyses.sampling import draw_rows
@@ -204,7 +205,8 @@ def pruning_rows(
 ) -> list[dict[str, Any]]:
     """Return the accuracy of the pruned head by order and share, as the analysis `pruning` of zero-shot heads."""
     directions, table = head_directions(head), []
-    for order, draw, rank in orders(directions, features[groups["natural"]], settings):
+    how = pruning.Settings(importance=settings.importance, draws=settings.draws, seed=settings.seed)
+    for order, draw, rank in orders(directions, features[groups["natural"]], how):
         correct = correct_when_pruned(directions, features, label, rank, settings.percent, bias=bias)
         for percent, right in zip(settings.percent, correct, strict=True):
             row = {"order": order, "draw": draw, "percent": float(percent), "kept": kept_count(len(rank), percent)}

@@ -88,6 +88,11 @@ def at(accuracy: pd.DataFrame, mixture: str, cells: str) -> pd.Series:
     return mine.set_index("alpha")["estimate"].sort_index()
 
 
+def best_alpha(accuracy: pd.Series) -> float:
+    """Return the alpha of the greatest accuracy, of equal ones the least."""
+    return float(accuracy.index.to_numpy()[int(accuracy.to_numpy().argmax())])
+
+
 def _capital(words: str) -> str:
     return words[0].upper() + words[1:]
 
@@ -98,7 +103,7 @@ def _said(accuracy: pd.DataFrame, names: list[str]) -> str:
         natural, held_out = at(accuracy, name, "natural"), at(accuracy, name, "held_out")
         if natural.empty or held_out.empty:
             continue
-        best = float(held_out.idxmax())
+        best = best_alpha(held_out)
         said.append(
             f"{name} goes from {percent(natural.iloc[0])} to {percent(natural.iloc[-1])} on natural images, and from"
             f" {percent(held_out.iloc[0])} to {percent(held_out.iloc[-1])} on held-out cells, where it is best at"
@@ -186,7 +191,7 @@ def _metrics(accuracy: pd.DataFrame, numbers: pd.DataFrame, names: list[str]) ->
             values = at(accuracy, name, cells)
             if len(values):
                 found |= {f"{name}.{cells}.{told}": float(values[alpha]) for alpha, told in ends.items()}
-                found[f"{name}.{cells}.best"], found[f"{name}.{cells}.best_alpha"] = values.max(), values.idxmax()
+                found[f"{name}.{cells}.best"], found[f"{name}.{cells}.best_alpha"] = values.max(), best_alpha(values)
         mine = numbers[numbers["mixture"] == name].set_index("alpha")
         found |= {f"{name}.kurtosis.{told}": float(mine["kurtosis"][alpha]) for alpha, told in ends.items()}
         found[f"{name}.cka"] = float(mine["cka"][1.0])

@@ -142,10 +142,10 @@ def training_set(name: str, shards: Path) -> tuple[pd.DataFrame, list[str]]:
         raise DataError(f"{name} has images without a class to fine-tune on: sort them into <class>/")
     space, train = label_space(shards.name, shards), index[index["split"] == "train"]
     rows = (index if train.empty else train).reset_index(drop=True)
-    if space.answers is not None:
-        if several := [answers for answers in space.answers if len(answers) > 1]:
+    if (answers := space.answers) is not None:
+        if several := [some for some in answers if len(some) > 1]:
             raise DataError(f"{name} has {len(several)} classes that are several of ImageNet's: name another set")
-        rows = rows.assign(label=rows["label"].map(lambda label: space.answers[label][0]).astype("int64"))
+        rows = rows.assign(label=rows["label"].map(lambda label: answers[label][0]).astype("int64"))
     return rows, space.classes
 
 
