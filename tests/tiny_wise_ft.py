@@ -16,7 +16,7 @@ from domix.model.zero_shot_classifier import zero_shot_classifier, zero_shot_hea
 from tests.tiny import CONFIG, TRAINER, WORDS, make_images
 
 SCALE = 10.0
-RECIPE = WiseFt(epochs=4, batch=6, lr=3e-3, warmup=5, checkpoints=[0])  # 16 steps of 24 images
+RECIPE = WiseFt(epochs=4, batch=6, lr=3e-3, warmup=5, weight_decay=1.0)  # 16 steps of 24 images; decay that shows
 
 
 def prototypes(seed: int = 7, width: int = 16) -> Tensor:

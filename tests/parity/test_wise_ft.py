@@ -75,7 +75,7 @@ def test_every_step_is_adamw_on_all_weights_with_clipped_gradients(
     job = make_job(preprocess=preprocess, config=config)
     batches = job.batches(job.task.targets(None), start=0)  # ty: ignore[invalid-argument-type]
     weights = [*tower.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=3e-3, weight_decay=0.1)
+    optimiser = torch.optim.AdamW(weights, lr=3e-3, weight_decay=1.0)
     clip = square(32)
     for step in range(job.total):
         batch = batches.make(step)

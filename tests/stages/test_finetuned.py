@@ -161,3 +161,19 @@ def test_what_does_not_fit_is_one_sentence(inputs: RunInputs) -> None:
 def test_tables_are_finite(inputs: RunInputs) -> None:
     for table in run(inputs).values():
         assert np.isfinite(table.select_dtypes("number").to_numpy()).all()
+
+
+def test_the_heads_bias_counts_in_accuracy_and_pruning(inputs: RunInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def biased(folder: Path, alphas: list[float]) -> Any:
+        for alpha, model in along(folder, alphas):
+            with torch.no_grad():
+                model.state_dict()["head.bias"][3] = 1e4  # so that every image is of this class
+            yield alpha, model
+
+    monkeypatch.setattr(computation, "along", biased)
+    found, rows = run(inputs, percent=[0, 50]), inputs.embeddings.rows
+    share = (rows["label"] == 3)[rows["domain"] == "real"].mean()
+    curve = found["curve"].set_index(["alpha", "cells", "metric"])["estimate"]
+    assert 0 < share < 0.2 and curve[0.5, "natural", "top1"] == pytest.approx(share)
+    pruned = found["pruning"][(found["pruning"]["cells"] == "natural") & (found["pruning"]["alpha"] == 0.5)]
+    assert set(pruned["accuracy"]) == {curve[0.5, "natural", "balanced_top1"]}

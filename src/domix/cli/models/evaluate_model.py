@@ -45,7 +45,9 @@ def main(params: Params, name: str, architecture: str | None = None, source: str
         if classifier is not None:
             embed_classifier(classifier, folder, means_of(params), **packed)
             if left_out := set(sets) - set(sets_of(folder)):
-                raise DataError(f"the classifier {name} has no outputs for the classes of {left_out.pop()}")
+                raise DataError(
+                    f"the classifier {name} has no outputs for the classes of {left_out.pop()}: name other images"
+                )
         else:
             subject = open_asked(params, name, architecture)
             embed_clip(subject, folder, means_of(params), templates=params.embed.templates, **packed)
