@@ -16,9 +16,9 @@ from torch import nn
 
 from domix.encoders.preprocess import square
 from domix.encoders.split import split_timm
+from domix.finetuning.deit import FineTuning, TrainingImages, ValidationImages
+from domix.finetuning.deit_training import FineTuningModule, HeadedTower, fine_tune
 from domix.model.checkpoint import load_weights
-from domix.ood.finetuning.recipe import FineTuning, TrainingImages, ValidationImages
-from domix.ood.finetuning.training import FineTuningModule, HeadedTower, fine_tune
 from domix.runtime.errors import DataError, ParameterError
 
 SHORT = FineTuning(epochs=6, cooldown=1, warmup_epochs=1, batch=8, lr=0.5, ema=0.5)

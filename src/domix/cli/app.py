@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from domix.cli.bench import WHAT as BENCHES
+from domix.cli.finetune import finetune
 from domix.cli.options import AnyModel, Architecture, Domains, Mixture, names, numbers, params_of
 from domix.cli.zoo import zoo
 from domix.project.common import ARTIFACTS, reporting
@@ -278,6 +279,7 @@ def signature(
 
 
 app.command()(zoo)
+app.command()(finetune)
 
 
 @app.command()

@@ -13,10 +13,11 @@ from domix.data.classes.imagenet import imagenet_classes
 from domix.data.classes.names import class_text
 from domix.embed.evaluation_sets import further_set, study_set
 from domix.embed.passes import Advance, ComputeContext, Job, Opened, Passes, Weights
+from domix.encoders.crops import of_classifier_folder
 from domix.encoders.encoder import classifier_encoder
-from domix.encoders.preprocess import square
 from domix.model.checkpoint import WEIGHTS
-from domix.model.classifier import Classifier, load_classifier
+from domix.model.classifier import Classifier
+from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file
 
@@ -54,7 +55,7 @@ def embed_classifier(
             the classifier is of other classes, or its training has diverged.
         DomixError: there is no room on the disk.
     """
-    classifier, config = load_classifier(model)
+    classifier, config = load_any_classifier(model)
     own = study_set(study).classes
     first = config["first_class"]
     if config["classes"][first : first + len(own)] != own:
@@ -69,7 +70,7 @@ class _ClassifierPasses(Passes):
 
     def __init__(self, model: Classifier, config: dict[str, Any], sha256: str, means: ComputeContext) -> None:
         about = {name: config[name] for name in ("encoder", "classes", "first_class")}
-        super().__init__(model, about, sha256, square(config["encoder"]["image_size"]), means)
+        super().__init__(model, about, sha256, of_classifier_folder(config), means)
         self.encoder = classifier_encoder(model, self.preprocess, device=means.device)
 
     def tells(self, classes: Sequence[str], source: str) -> bool:
@@ -119,6 +120,8 @@ def outputs_of(outputs: Sequence[str | None], first: int, classes: Sequence[str]
     ImageNet's classes are the outputs before the multi-domain source's `first`, where there are such: also those of no
     name, to which no training sample belonged, since they count as one of the source's classes (a beagle is a dog).
     """
+    if list(classes) == list(outputs):  # whose names may be double, as two of ImageNet's cranes
+        return list(range(len(outputs)))
     texts = [known.text for known in imagenet_classes().values()]
     if list(classes) == texts:
         return list(range(len(texts))) if first == len(texts) else None

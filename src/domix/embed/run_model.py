@@ -23,12 +23,13 @@ from domix.data.mixtures.mixture import read_mixture
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
 from domix.embed.passes import PACKAGES, ComputeContext
+from domix.encoders.crops import of_classifier_folder
 from domix.encoders.cutting import cut_images
 from domix.encoders.encoder import ImageEncoder, classifier_encoder, clip_encoder
 from domix.encoders.preprocess import square
 from domix.model.checkpoint import WEIGHTS, load_model
-from domix.model.classifier import load_classifier
 from domix.model.clip import image_size
+from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runs import SUPERVISED
 from domix.runtime.ahead import ahead
 from domix.runtime.code_digest import code_digest
@@ -74,9 +75,8 @@ class RunModel:
         """
         self.folder, self.kind, self.readers, self.context = folder, kind, readers, context
         if kind == SUPERVISED:
-            classifier, config = load_classifier(folder)
-            preprocess = square(config["encoder"]["image_size"])
-            self.encoder = classifier_encoder(classifier, preprocess, device=context.device)
+            classifier, config = load_any_classifier(folder)
+            self.encoder = classifier_encoder(classifier, of_classifier_folder(config), device=context.device)
         else:
             model, config = load_model(folder)
             self.encoder = clip_encoder(model, square(image_size(config["model"])), device=context.device)

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from domix.encoders.crops import from_timm, from_torchvision, plp_backbone, plp_baseline
+from domix.encoders.crops import from_timm, from_torchvision, of_classifier_folder, plp_backbone, plp_baseline
 from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.hub import Caches
-from domix.encoders.preprocess import Preprocess, square
+from domix.encoders.preprocess import Preprocess
 from domix.encoders.public import PublicClip, load_public
 from domix.encoders.split import SplitModel, last_linear, split_classifier, split_clip, split_last_linear, split_timm
 from domix.encoders.weight_files import read_tensors
 from domix.model.checkpoint import CONFIG, WEIGHTS
-from domix.model.classifier import load_classifier
+from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 
@@ -138,9 +138,8 @@ def _domix(model: str) -> _Opened | None:
     folder = Path(model).expanduser()
     if not (folder / CONFIG).is_file() or "encoder" not in read_json(folder / CONFIG):
         return None
-    classifier, config = load_classifier(folder)
-    size = config["encoder"]["image_size"]
-    return _Opened(classifier, split_classifier(classifier), square(size), folder / WEIGHTS)
+    classifier, config = load_any_classifier(folder)
+    return _Opened(classifier, split_classifier(classifier), of_classifier_folder(config), folder / WEIGHTS)
 
 
 def _timm(name: str, weights: str | None, caches: Caches) -> _Opened:

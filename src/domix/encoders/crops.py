@@ -6,13 +6,14 @@ timm and torchvision resize and crop with Pillow by torchvision's own transforms
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domix.encoders.preprocess import Preprocess
+from domix.encoders.preprocess import Preprocess, square
 from domix.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,6 +87,16 @@ def from_torchvision(described: Any, *, which: str) -> Cropped:
         interpolation=described.interpolation.value,
         resize=described.resize_size[0],
     )
+
+
+def of_classifier_folder(config: Mapping[str, Any]) -> Preprocess:
+    """Return how a classifier of Domix's reads images, by its config.json; a fine-tuned one as the model it was."""
+    if (described := config.get("preprocess")) is None:
+        return square(config["encoder"]["image_size"])
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
+    }
+    return Preprocess(**values)
 
 
 def plp_backbone() -> Preprocess:

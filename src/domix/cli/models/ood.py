@@ -20,7 +20,7 @@ from domix.cli.detection.heads import Training, own_head, shots_of, train_head, 
 from domix.cli.detection.output import table_text, write_openood, write_reference
 from domix.cli.detection.scoring import Options, Scored, settings_of
 from domix.cli.detection.sets import open_foreign, open_known, open_training
-from domix.cli.models.evaluate_model import open_asked
+from domix.cli.models.evaluate_model import classifier_folder, open_asked
 from domix.data.classes.names import class_text
 from domix.embed.evaluation_sets import NONE_OF_THEM, EvaluationSet
 from domix.embed.feature_model import FeatureModel, of_classifier, of_clip
@@ -29,7 +29,6 @@ from domix.embed.passes import ComputeContext
 from domix.embed.prompts import render_prompts
 from domix.encoders.backbones import TIMM, TORCHVISION
 from domix.evaluate.metrics import balanced_accuracy
-from domix.model.checkpoint import CONFIG
 from domix.ood.metrics import id_accuracy
 from domix.ood.scores.prototypes import mine_negatives
 from domix.ood.scores.registry import find_score
@@ -37,7 +36,6 @@ from domix.ood.tables import detection_table
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root
 from domix.runtime.errors import DataError, ParameterError, passing
-from domix.runtime.files import read_json
 from domix.settings.params import Params
 
 Features = Literal["joint", "tower"]
@@ -137,8 +135,7 @@ def open_features(
         DataError: its weights are absent, damaged, or another model's.
     """
     kind = architecture or model
-    config = Path(from_root(kind)).expanduser() / CONFIG
-    own = model not in params.models and config.is_file() and "encoder" in read_json(config)
+    own = classifier_folder(params, kind) is not None and model not in params.models
     if model in params.models or not (own or kind.startswith((TIMM, TORCHVISION))):
         subject = open_asked(params, model, architecture)
         return of_clip(subject, features or "joint", name=model, device=device)

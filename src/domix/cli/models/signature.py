@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from domix.activations.encode import unit_embeddings
-from domix.cli.models.evaluate_model import folder_of, open_asked
+from domix.cli.models.evaluate_model import classifier_folder, folder_of, open_asked
 from domix.data.classes.names import class_text
 from domix.data.loading.decode import decode_rgb
 from domix.data.sources.image_folders import is_image
@@ -35,14 +34,13 @@ from domix.embed.run_model import RunModel
 from domix.embed.text_tower import class_prototypes
 from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.preprocess import Preprocess
+from domix.encoders.split import split_classifier
 from domix.evaluate.metrics import balanced_accuracy
-from domix.model.checkpoint import CONFIG
-from domix.model.classifier import Classifier, ClipClassifier, load_classifier
+from domix.model.zero_shot_classifier import load_any_classifier
 from domix.project.common import ARTIFACTS
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root
 from domix.runtime.errors import DataError, ParameterError, passing
-from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 from domix.settings.params import Params
 from domix.signature.directions import head_directions, head_importance
@@ -72,12 +70,12 @@ def main(
     """Let a model read a source's test images, or a folder's, and print its signature; `pruned`: accuracy, too."""
     images = images or params.sources[0]
     packed = images in params.sources or folder_of(images).exists()
-    folder, model = Path(from_root(images)), Path(from_root(name))
+    folder, classifier = Path(from_root(images)), classifier_folder(params, name)
     if not packed and not folder.is_dir():
         raise ParameterError(f"there is no packed source and no folder {images}: name one with --images")
     with passing(templates="embed.templates"):
-        if name not in params.models and (model / CONFIG).is_file() and "encoder" in read_json(model / CONFIG):
-            read = _by_classifier(params, model, images if packed else folder)
+        if classifier is not None:
+            read = _by_classifier(params, classifier, images if packed else folder)
         else:
             subject = open_asked(params, name, architecture)
             read = _of_source(params, subject, images) if packed else _of_folder(params, subject, folder)
@@ -166,24 +164,22 @@ def _by_classifier(params: Params, folder: Path, images: str | Path) -> Read:
     context, study = means_of(params), params.sources[0]
     name = study if isinstance(images, Path) else images
     what = study_set(ARTIFACTS / "shards" / study) if name == study else further_set(folder_of(name))
-    classifier, config = load_classifier(folder)
+    classifier, config = load_any_classifier(folder)
+    split = split_classifier(classifier)
     with ShardReader(what.shards) as reader:
         model = RunModel(folder, SUPERVISED, {name: reader}, context)
         preprocess = model.encoder.preprocess
         packed = not isinstance(images, Path)
         batches = model.batches(name, what.rows) if packed else _images_below(images, preprocess, context.batch)
-        encoder = ImageEncoder(
-            _Features(classifier), classifier.visual, preprocess, output="features", device=context.device
-        )
+        encoder = ImageEncoder(split.tower, classifier.visual, preprocess, output="features", device=context.device)
         activations = np.concatenate([encoder.forward(batch).output.cpu().numpy() for batch in batches])
-    visual: Any = classifier.visual  # timm's models have this method, of which their types say nothing
-    layer = classifier.head if isinstance(classifier, ClipClassifier) else visual.get_classifier()
     first = config["first_class"]
     own = list(range(first, first + len(what.classes)))
     outputs = own if name == study else outputs_of(config["classes"], first, what.classes)
     if outputs is None or (name == study and config["classes"][first:] != what.classes):
         raise DataError(f"the classifier {folder} has no outputs for the classes of {name}: name other images")
-    weight, bias = (values.detach().cpu().numpy()[outputs] for values in (layer.weight, layer.bias))
+    assert isinstance(split.head, nn.Linear), "a classifier's last layer"
+    weight, bias = (values.detach().cpu().numpy()[outputs] for values in (split.head.weight, split.head.bias))
     domains = what.rows["domain"].to_numpy(dtype=object) if packed else np.full(len(activations), ALL, dtype=object)
     labels = what.rows["label"].to_numpy() if packed and what.answers is None else None
     return Read(activations, weight, bias, domains, labels)
@@ -202,14 +198,3 @@ def _images_below(folder: Path, preprocess: Preprocess, batch: int) -> Iterator[
         some = files[start : start + batch]
         cut = [preprocess.cut(Image.fromarray(decode_rgb(path.read_bytes(), str(path)))) for path in some]
         yield torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)
-
-
-class _Features(nn.Module):
-    """What a classifier's last layer reads."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.classifier.features(images)

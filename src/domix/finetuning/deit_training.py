@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from domix.encoders.preprocess import Preprocess
+from domix.finetuning.deit import FineTuning, Labelled, TrainingImages, ValidationImages
 from domix.model.checkpoint import save_tensors
-from domix.ood.finetuning.recipe import FineTuning, Labelled, TrainingImages, ValidationImages
 from domix.runtime.errors import DataError
 
 if TYPE_CHECKING:
