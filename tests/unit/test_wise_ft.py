@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from domix.data.loading.images import Images
+from domix.embed.classifier import outputs_of
 from domix.encoders.backbones import open_backbone
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.preprocess import Preprocess, square
@@ -163,3 +164,9 @@ def test_fine_tuning_learns(tmp_path: Path) -> None:
     fine_tune(make_start(), images, labels, recipe, out=tmp_path / "m", resume=tmp_path / "r", trainer=TRAINER, seed=0)
     log = (tmp_path / "m/log.csv").read_text().splitlines()
     assert float(log[-1].split(",")[3]) < 0.5 * float(log[1].split(",")[3])
+
+
+def test_outputs_go_by_names_and_by_place_where_names_are_the_heads_own() -> None:
+    assert outputs_of(["crane", "owl", "crane"], 0, ["crane", "owl", "crane"]) == [0, 1, 2]
+    assert outputs_of(["owl", "crane", "heron"], 0, ["crane", "owl"]) == [1, 0]
+    assert outputs_of(["owl", "crane", "heron"], 0, ["crane", "stork"]) is None
