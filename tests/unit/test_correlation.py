@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 
-from domix.ood.correlation import STATISTICS, band, correlate, lines
+from domix.ood.correlation import STATISTICS, band, correlate, lines, partial_correlation
 from domix.runtime.errors import DataError
 
 
@@ -141,3 +141,22 @@ def test_resampled_values_must_fit() -> None:
         correlate(x, y, x_images=np.ones((7, 5)), y_images=np.ones((6, 5)))
     with pytest.raises(DataError, match="values of resampled images are not all finite"):
         correlate(x, y, x_images=np.full((7, 5), np.nan))
+
+
+def test_partial_correlations_hold_a_third_number_fixed() -> None:
+    assert partial_correlation(0.5, 0.6, 0.7) == pytest.approx((0.5 - 0.42) / np.sqrt(0.64 * 0.51))
+    assert partial_correlation(0.5, np.nan, 0.7) == pytest.approx(0.5 / np.sqrt(0.51))  # what does not vary
+    assert np.isnan(partial_correlation(0.3, np.nextafter(1, 0), 0.3))  # told whole, but for rounding
+    x, y = noisy()
+    z = np.random.default_rng(5).normal(size=30)
+    found = correlate(x, y, control=z, families=["a"] * 15 + ["b"] * 15, resamples=200)
+    rests = [part - np.polyval(np.polyfit(z, part, 1), z) for part in (x, y)]
+    assert found.statistics["partial pearson"].estimate == pytest.approx(np.corrcoef(*rests)[0, 1])
+    low, high = found.statistics["partial pearson"].intervals["models"]
+    assert low < found.statistics["partial pearson"].estimate < high
+    half = correlate(x[15:], y[15:], control=z[15:], resamples=5)
+    assert found.without["a"]["partial spearman"] == pytest.approx(half.statistics["partial spearman"].estimate)
+    three = correlate([1, 2, 4], [2, 1, 5], control=[1, 5, 2], resamples=5).statistics
+    assert np.isnan(three["partial pearson"].estimate)  # of three models a partial correlation is perfect
+    with pytest.raises(DataError, match=r"^there are 30 x, but 3 numbers held fixed: give one for every model"):
+        correlate(x, y, control=[1, 2, 3])
