@@ -44,7 +44,8 @@ def section(results: AnalysisResults, study: Study) -> Section:
     parts = [
         Subsection(
             "Which images are taken for foreign",
-            words.flags(flags, natural, study, shown, results.shared.confidence),
+            words.flags(flags, natural, study, shown, results.shared.confidence)
+            + words.choices(results.tables["options"]),
             _flag_figures(flags, study, ("seen", "test")),
             _drawn(foreign),
         ),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from domix.analyses.ood.choosing import split_known
 from domix.analyses.ood.images import Flags
 from domix.analyses.sae.names import vocabulary
 from domix.cli.detection.heads import Training, own_head, shots_of, train_head, with_pseudo_labels
@@ -30,6 +31,7 @@ from domix.embed.prompts import render_prompts
 from domix.encoders.backbones import TIMM, TORCHVISION
 from domix.evaluate.metrics import balanced_accuracy
 from domix.model.checkpoint import CONFIG
+from domix.ood.choice import text_of
 from domix.ood.metrics import id_accuracy
 from domix.ood.scores.prototypes import mine_negatives
 from domix.ood.scores.registry import find_score
@@ -98,7 +100,7 @@ def main(params: Params, model: str, known: str, foreign: Sequence[str], asked: 
     sets, context = _open_sets(params, known, foreign, asked), means_of(params)
     opened = open_features(params, model, asked.architecture, asked.features, device=context.device)
     scored, says = _embed(params, opened, sets, asked, context)
-    scores = scored.choose(asked.scores)
+    scores = scored.choose(asked.scores, validated=sets.validation is not None)
     reported = scored.known
     if sets.validation is not None:
         scores, reported, chosen = _choose(scored, sets, scores)
@@ -213,15 +215,14 @@ def _training(model: FeatureModel, images: EvaluationSet, context: ComputeContex
 def _choose(scored: Scored, sets: _Sets, scores: Mapping[str, Options]) -> tuple[dict[str, Options], Flags, list[str]]:
     """Choose hyper-parameters on the validation set and one part of the known images; the others are reported on."""
     assert sets.validation is not None
-    inside, reported = scored.known.copy(), scored.known.copy()
-    inside[scored.known], reported[scored.known] = scored.part == 0, scored.part != 0
+    inside, reported = split_known(scored.known, scored.part)
     tests, validation = [what.source for what in sets.foreign], sets.validation.source
     chosen, says = {}, []
     for name, options in scores.items():
         found = scored.validated(name, options, inside, sets.of("validation"), validation=validation, tests=tests)
         chosen[name] = found.options
         if len(found.tried) > 1:
-            says.append(f"{name} ({', '.join(f'{option} {value}' for option, value in found.options.items())})")
+            says.append(f"{name} ({text_of(found.options)})")
     if not says:
         says.append("nothing, for the scores have no hyper-parameters")
     return chosen, reported, [f"chosen on {inside.sum():,} other known images and {validation}: {', '.join(says)}"]
