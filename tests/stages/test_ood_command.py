@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from domix.analyses.ood.settings import Settings
-from domix.cli.detection.output import table_text
+from domix.cli.detection.output import shown_table
 from domix.cli.detection.scoring import Scored, settings_of
 from domix.cli.detection.sets import open_foreign, open_known
 from domix.cli.models import ood as command
@@ -113,7 +113,7 @@ def test_means_stand_below_the_sets_of_a_group() -> None:
             for s, n, g, i, v in rows
         ]
     ).assign(fpr95_mcm=0.25)
-    lines = table_text(table, "mcm").splitlines()
+    lines = shown_table(table, "mcm").to_string(index=False).splitlines()
     assert [line.split()[:4] for line in lines[1:4]] == [["mcm", n, g, str(i)] for _, n, g, i, _ in rows]
     assert lines[4].split() == ["mcm", "mean,", "far", "far", "60.0", "60.0", "60.0", "25.0"]
 
