@@ -234,7 +234,7 @@ def ood(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="For OpenOOD's layout, of one score.")] = None,
     out: Annotated[Path | None, typer.Option(help="Of a list of models (a YAML file): for tables and figures.")] = None,
 ) -> None:
-    """Print how well a model, or each of a list, tells foreign images.
+    """Print how well models tell foreign images.
 
     More: docs/ood.md.
     """
