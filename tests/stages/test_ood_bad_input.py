@@ -84,9 +84,7 @@ def test_more_neighbours_than_there_are_is_told(params: Params) -> None:
 def test_lists_of_values_need_a_set_that_chooses(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(scores={"knn": {"k": [2, 4]}}, shown="knn", validation="signs")
     asked = replace(params, analyses={**params.analyses, "ood": settings})
-    with pytest.raises(
-        ParameterError, match=r"^knn has several values to choose from in analyses.ood.scores: name a fore"
-    ):
+    with pytest.raises(ParameterError, match=r"^knn has several values to choose from in analyses\.ood"):
         domix(asked, "ood", MODEL, *SETS)
     write_folder(Path("strange"), {"": 5}, first=7)
     said = printed(asked, capsys, *SETS, "--validate", "strange")[0]
