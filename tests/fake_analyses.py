@@ -49,10 +49,12 @@ def write_ood(folder: Path, mixtures: Sequence[str], seeds: Sequence[int], domai
     home, schemas = folder / "analysis/ood", find("ood").joint_tables
     groups = {"seen": 0.6, "held_out": 0.8, "tested": 0.7}
     head = {"score": "mcm", "set": "emoji", "low": 0.1, "high": 0.9}
+    fixed = {"score": "mcm", "options": "temperature 1.0", "chosen": True, "validation": "", "auroc": float("nan")}
     rows: dict[str, list[dict]] = {name: [] for name in schemas}
     for place, mixture in enumerate(mixtures):
         for seed in seeds:
             run = {"mixture": mixture, "seed": seed}
+            rows["options"].append(run | fixed | {"checkpoint": -1, "n_known": 0, "n_ood": 0})
             for group, auroc in groups.items():
                 value = auroc - place / 20
                 sizes = {"n_known": 40, "n_ood": 60, "metric": "auroc", "estimate": value}

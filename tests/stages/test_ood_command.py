@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from domix.analyses.ood.settings import Settings
-from domix.cli.detection.output import table_text
+from domix.cli.detection.output import shown_table
 from domix.cli.detection.scoring import Scored, settings_of
 from domix.cli.detection.sets import open_foreign, open_known
 from domix.cli.models import ood as command
@@ -113,7 +113,7 @@ def test_means_stand_below_the_sets_of_a_group() -> None:
             for s, n, g, i, v in rows
         ]
     ).assign(fpr95_mcm=0.25)
-    lines = table_text(table, "mcm").splitlines()
+    lines = shown_table(table, "mcm").to_string(index=False).splitlines()
     assert [line.split()[:4] for line in lines[1:4]] == [["mcm", n, g, str(i)] for _, n, g, i, _ in rows]
     assert lines[4].split() == ["mcm", "mean,", "far", "far", "60.0", "60.0", "60.0", "25.0"]
 
@@ -195,6 +195,6 @@ def test_scores_have_the_hyper_parameters_of_the_analysis(params: Params) -> Non
     settings = Settings(scores={"knn": {"k": 3}}, shown="knn")
     rows = np.eye(4, dtype=np.float32)
     scored = Scored("m", rows, rows, None, {"prototypes": rows}, np.ones(4, np.bool_), np.arange(4), settings)
-    assert scored.choose(["knn", "gen"]) == {"knn": {"k": 3}, "gen": {}}
-    assert scored.choose([]) == {"knn": {"k": 3}}
+    assert scored.choose(["knn", "gen"], validated=False) == {"knn": {"k": 3}, "gen": {}}
+    assert scored.choose([], validated=False) == {"knn": {"k": 3}}
     assert settings_of(params).scores == Settings().scores

@@ -40,6 +40,7 @@ def test_by_default_every_score_is_one_that_embeddings_serve() -> None:
             "mahalanobis": {"weights": "size", "shrinkage": 0.1},
             "relative_mahalanobis": {"weights": "size", "shrinkage": 0.1},
         },
+        "validation": None,
         "shown": "mcm",
         "logit_scale": 100.0,
         "sets": None,

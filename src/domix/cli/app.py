@@ -234,13 +234,15 @@ def ood(
     convention: Annotated[Literal["plp", "mcm", "openood"], typer.Option(help="Of the FPR at 95 % TPR.")] = "plp",
     json_file: Annotated[Path | None, typer.Option("--json", help="For the layout of ood_metrics.json.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="For OpenOOD's layout, of one score.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Of a list of models (a YAML file): for tables and figures.")] = None,
 ) -> None:
-    """Print how well a model tells foreign images.
+    """Print how well models tell foreign images.
 
     More: docs/ood.md.
     """
     params = params_of(context)
     from domix.cli.models import ood as command
+    from domix.cli.models import ood_models
 
     asked = command.Asked(
         architecture=architecture,
@@ -255,7 +257,7 @@ def ood(
         json_file=json_file,
         csv_file=csv_file,
     )
-    command.main(params, model, known, names(foreign), asked)
+    ood_models.main(params, model, known, names(foreign), asked, out)
 
 
 @app.command()

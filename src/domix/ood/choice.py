@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,16 +40,36 @@ class Choice:
     tried: tuple[tuple[Options, float], ...]
 
 
+def several(options: Options) -> list[str]:
+    """Return those options that are lists of values to choose from."""
+    return [option for option, value in options.items() if isinstance(value, list | tuple)]
+
+
+def text_of(options: Options) -> str:
+    """Write options for a reader: `k 5, metric cos-sim`."""
+    return ", ".join(f"{option} {value}" for option, value in options.items())
+
+
 def grid_of(name: str, options: Options, *, bank: int) -> list[Options]:
-    """Return what to try of a score: these options first, then them with each value of its grid.
+    """Return what to try of a score.
+
+    Where options are lists, each value of one with each of the others, the last option changing fastest; else these
+    options first, and then them with each value of the score's grid.
 
     Args:
         name: of the score.
-        options: fixed ones, and the first to be tried.
-        bank: images in the smallest bank; more neighbours than that are not tried.
+        options: a value of each, or a list of values.
+        bank: images in the smallest bank; more neighbours than that are not tried, unless nothing else is asked for.
     """
-    tried = [dict(options), *({**options, **values} for values in GRIDS.get(name, ()))]
-    return [one for place, one in enumerate(tried) if one.get("k", 1) <= bank and one not in tried[:place]]
+    if several(options):
+        values = [value if isinstance(value, list | tuple) else [value] for value in options.values()]
+        tried = [dict(zip(options, some, strict=True)) for some in product(*values)]
+    else:
+        tried = [dict(options), *({**options, **values} for values in GRIDS.get(name, ()))]
+    kept: list[Options] = [
+        one for place, one in enumerate(tried) if one.get("k", 1) <= bank and one not in tried[:place]
+    ]
+    return kept or list(tried[:1])
 
 
 def choose_options(

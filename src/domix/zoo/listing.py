@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from ruamel.yaml import YAML
@@ -28,6 +29,8 @@ class Entry(Settings):
     model: str = Field(min_length=1, description="As `domix signature` takes it: a name, tag, file or folder.")
     architecture: str | None = Field(None, description="Of a tag or a file.")
     group: str = Field(min_length=1, description="What is compared: zero-shot, fine-tuned, supervised, captions ...")
+    features: Literal["joint", "tower"] | None = Field(None, description="`domix ood` alone: what is read of it.")
+    probe: str | None = Field(None, description="`domix ood` alone: a head to train: labels, pseudo, few:<k>.")
     family: str | None = Field(None, description="Whom it resembles: pre-training set or architecture; null: nobody.")
 
 

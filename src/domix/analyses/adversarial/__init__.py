@@ -2,8 +2,8 @@
 
 On plain modules and tensors: `perturbation` makes the images and measures how far they were changed.
 
-May import: activations, analyses, data.loading, data.store, embed, encoders, evaluate, figures, model, ood,
-runtime, study.
+May import: activations, analyses, data.classes, data.loading, data.store, embed, encoders, evaluate, figures, model,
+ood, runtime, study.
 Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 """
 

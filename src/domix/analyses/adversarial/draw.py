@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.data.classes.ood_groups import NEARNESS
 from domix.data.store.index import read_index
 from domix.runtime.errors import DataError, ParameterError
+from domix.runtime.files import read_json
 from domix.runtime.seeds import numpy_generator
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ def draw_images(inputs: RunInputs, settings: Settings) -> Draw | None:
         bank = training[~training["class"].isin(study.test_classes)]
         known = known & ~tests["class"].isin(study.test_classes).to_numpy()
     else:
-        foreign, origin, bank = foreign_set(inputs, settings.ood), f"{SETS}/{settings.ood}", training
+        name, group = group_of(settings.ood)
+        foreign, origin, bank = foreign_set(inputs, name, group), f"{SETS}/{name}", training
     sizes = (len(foreign), len(bank), int(known.sum()))
     if sizes[0] < LEAST or sizes[1] <= LEAST or sizes[2] < LEAST:
         what = "%s: no adversarial images of %d foreign images, with %d training and %d test images of what it knows"
@@ -87,11 +90,22 @@ def draw_images(inputs: RunInputs, settings: Settings) -> Draw | None:
     return Draw(_drawn(foreign, count, settings.seed, "sources"), origin, bank, np.flatnonzero(known))
 
 
-def foreign_set(inputs: RunInputs, name: str) -> pd.DataFrame:
+def group_of(asked: str) -> tuple[str, str | None]:
+    """Return a set's name, and which of its classes: near or far; None: all."""
+    name, _, group = asked.rpartition(":")
+    return (name, group) if name and group in NEARNESS else (asked, None)
+
+
+def foreign_set(inputs: RunInputs, name: str, group: str | None = None) -> pd.DataFrame:
     """Return the rows of an evaluation set's test images, or of all its images where it has no test split.
 
+    Args:
+        inputs: of the run.
+        name: of the set.
+        group: near or far: those of its classes that are; None: all.
+
     Raises:
-        ParameterError: there is no such set.
+        ParameterError: there is no such set, or it is none of `embed.ood`, whose classes are near or far.
         DataError: its index is damaged, or holds fewer than two images.
     """
     home = inputs.artifacts / "shards" / SETS / name
@@ -99,6 +113,11 @@ def foreign_set(inputs: RunInputs, name: str) -> pd.DataFrame:
         raise ParameterError(f"there is no evaluation set {name!r}: name it in embed.sets, too", argument="ood")
     index = read_index(home)
     rows = index[index["split"] == "test"] if (index["split"] == "test").any() else index
+    if group is not None:
+        groups = read_json(inputs.embeddings_folder / SETS / name / "meta.json").get("groups")
+        if groups is None:
+            raise ParameterError(f"{name} has no near and far classes: name it in embed.ood, too", argument="ood")
+        rows, name = rows[rows["class"].map(groups) == group], f"{name}:{group}"
     if len(rows) < LEAST:
         raise DataError(f"the evaluation set {name} holds {len(rows)} images to be foreign: {LEAST} are needed")
     return rows.reset_index(drop=True)

@@ -17,7 +17,11 @@ class Settings(settings.Settings):
         ["cg-high", "leave-out-domain"], description="those whose models are deceived; null = all"
     )
     ood: str | None = Field(
-        None, description="set of foreign images, of `embed.sets`; null = the held-out cells of the study"
+        None,
+        description=(
+            "set of foreign images, of `embed.sets`, or `<set>:near` or `<set>:far`, some of its classes (`embed.ood`);"
+            " null = the held-out cells of the study"
+        ),
     )
     pairs: int = Field(32, ge=2, description="foreign images, each with a training image whose embedding it shall get")
     steps: int = Field(250, ge=1, description="steps of Adam")

@@ -1,6 +1,7 @@
 """Which images a model takes for foreign: held-out classes, other objects, the same classes in an unseen style.
 
-May import: analyses, data.mixtures, embed, evaluate, figures, ood, ood.scores, runtime, study.
+May import: analyses, data.classes, data.mixtures, embed, evaluate, figures, ood, ood.scores,
+runtime, study.
 Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """
 
@@ -9,6 +10,7 @@ from domix.analyses.ood.settings import Settings
 from domix.runtime.tables import Column, TableSchema
 
 MIXTURE, SEED = Column("mixture", "str", "training mixture of the run"), Column("seed", "int64", "its seed")
+CHECKPOINT = Column("checkpoint", "int64", "epochs after which; -1: the last weights")
 SCORE = Column("score", "str", "what images are told apart by; the higher, the more like known images")
 GROUP = (
     Column(
@@ -95,7 +97,7 @@ ANALYSIS = Analysis(
         "models": TableSchema(
             "models",
             (
-                *(MIXTURE, SEED, Column("checkpoint", "int64", "epochs after which; -1: the last weights")),
+                *(MIXTURE, SEED, CHECKPOINT),
                 *(*ACCURACY, SCORE, *GROUP, Column("auroc", "float64", "against known images of the natural domain")),
             ),
             "accuracy on known images beside AUROC, of every run and of its checkpoints where they are embedded",
@@ -111,6 +113,18 @@ ANALYSIS = Analysis(
                 Column("n", "int64", "runs and checkpoints"),
             ),
             "whether accuracy on known images tells how well foreign ones are told; no rows of fewer than three models",
+        ),
+        "options": TableSchema(
+            "options",
+            (
+                *(MIXTURE, SEED, CHECKPOINT, SCORE),
+                Column("options", "str", "its hyper-parameters"),
+                Column("chosen", "bool", "whether results are of them; else they were only tried"),
+                Column("validation", "str", "foreign images that chose among several; empty: they are fixed"),
+                Column("auroc", "float64", "on the images that choose, none of which is reported on; NaN: fixed"),
+                *SIZES,
+            ),
+            "hyper-parameters of every score, and what came of those among which a validation set chose",
         ),
     },
     plots={

@@ -6,12 +6,23 @@ Shapes: N images.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from domix.analyses.contract import Findings
 from domix.analyses.ood import ANALYSIS
+from domix.analyses.ood.choosing import (
+    choose_score,
+    option_rows,
+    set_of,
+    split_known,
+    validation_images,
+    without_validation,
+)
 from domix.analyses.ood.flags import class_rows, flag_rows
 from domix.analyses.ood.images import Flags, Floats, StudyImages, deal_parts, read_images, score_images
 from domix.analyses.ood.models import correlation_rows, model_rows
@@ -19,6 +30,7 @@ from domix.analyses.ood.resampled import difference_rows, measure, metric_rows
 from domix.analyses.ood.settings import Settings
 from domix.data.mixtures.composition import CELLS
 from domix.embed.embeddings import checkpoints_of
+from domix.ood.choice import Options, several
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file
 
@@ -48,15 +60,17 @@ def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
     cells = CELLS.read(inputs.artifacts / "mixtures" / "cells.parquet")
     scores: dict[Run, dict[str, Floats]] = {}
     models: list[dict[str, Any]] = []
+    options: list[dict[str, Any]] = []
     rows: pd.DataFrame | None = None
     for run in study.runs:
         folder = inputs.of_run(run).embeddings_folder
         for checkpoint in (*checkpoints_of(folder), None):
-            images = read_images(folder, run, study, inputs.sources[0], settings.sets, checkpoint)
+            images = read_images(folder, run, study, inputs.sources[0], _sets(settings), checkpoint)
             rows = images.rows if rows is None else rows
             if not images.rows.equals(rows):
                 raise DataError(f"{folder} is of other images than the run before it", remake=folder)
-            found = _score(images, study, settings)
+            images, found, tried = _score(images, run, checkpoint, study, settings)
+            options += tried
             models += model_rows(run, checkpoint, images, study, found)
             if checkpoint is None:
                 scores[run] = found
@@ -71,12 +85,22 @@ def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
         "correlations": correlation_rows(
             pd.DataFrame(models), confidence, resamples=settings.resamples, seed=settings.seed
         ),
+        "options": options,
     }
     return Findings({name: _table(name, part) for name, part in parts.items()})
 
 
-def _score(images: StudyImages, study: Study, settings: Settings) -> dict[str, Floats]:
-    """Return every score of all images [N]."""
+def _sets(settings: Settings) -> list[str] | None:
+    """Return the sets that are read: those that are reported on, and the one that chooses; None: all."""
+    if settings.sets is None or settings.validation is None:
+        return settings.sets
+    return list(dict.fromkeys([*settings.sets, set_of(settings.validation)[0]]))
+
+
+def _score(
+    images: StudyImages, run: Run, checkpoint: int | None, study: Study, settings: Settings
+) -> tuple[StudyImages, dict[str, Floats], list[dict[str, Any]]]:
+    """Return the images that are reported on, every score of all images [N], and the rows of the table options."""
     known: Flags = images.known(study)
     if known.sum() < settings.folds:
         raise DataError(
@@ -85,10 +109,30 @@ def _score(images: StudyImages, study: Study, settings: Settings) -> dict[str, F
             " analyses.ood out"
         )
     part = deal_parts(images.rows["label"].to_numpy()[known], settings.folds, seed=settings.seed)
-    return {
-        name: score_images(images, known, name, options, logit_scale=settings.logit_scale, part=part)
-        for name, options in settings.scores.items()
-    }
+
+    def scored(name: str, options: Options, rows: Flags) -> Floats:
+        some = replace(images, rows=images.rows[rows], features=images.features[rows])
+        return score_images(some, known[rows], name, options, logit_scale=settings.logit_scale, part=part)
+
+    everything, choices = np.ones(len(known), np.bool_), {}
+    inside = outside = ~everything
+    if settings.validation is not None:
+        outside = validation_images(images.rows, settings.validation, settings.seed)
+        inside, reported = split_known(known, part)
+        if reported.sum() < 2 or not inside.any():
+            raise DataError(f"{int(known.sum())} known images are too few to choose on some and report on others")
+        for name, options in settings.scores.items():
+            if several(options):
+                choices[name] = choose_score(
+                    *(name, options, partial(scored, name), inside, outside),
+                    known=known,
+                    bank=len(part) - int(np.bincount(part).max()),
+                    validation=settings.validation,
+                )
+    chosen = dict(settings.scores) | {name: choice.options for name, choice in choices.items()}
+    found = {name: scored(name, options, everything) for name, options in chosen.items()}
+    rows = option_rows(run, checkpoint, settings.scores, choices, (int(inside.sum()), int(outside.sum())))
+    return without_validation(images, inside | outside), found, rows
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -1,17 +1,41 @@
-"""The figure of flagged images: a row a domain, two kinds of classes in each."""
+"""The figures of flagged images, a row a domain, two kinds of classes in each; and of accuracy against AUROC."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from domix.figures.charts import Line, curve, markers, rings
-from domix.figures.look import Drawing, Look
+from domix.figures.look import SERIES, Drawing, Look
 from domix.figures.panel import gutter, panel, percent_labels
+from domix.figures.relation import related
+from domix.ood.correlation import band, correlate
 from domix.runtime.wording import percent
 
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 APART = 0.17  # of a row, of what stands above and below its middle
+
+
+def draw_relation(
+    dots: pd.DataFrame, groups: Sequence[str], titles: tuple[str, str], confidence: float, look: Look
+) -> Drawing:
+    """Draw two numbers of models against each other, with the line by least squares and where it may lie.
+
+    Args:
+        dots: `name, group, x, y`.
+        groups: in order, which have colours of their own.
+        titles: of the axes across and up.
+        confidence: of the line's band.
+        look: of the figure.
+    """
+    colours = {group: look.series[place % SERIES] for place, group in enumerate(groups)}
+    at = np.linspace(dots["x"].min(), dots["x"].max(), 40)
+    found = correlate(dots["x"], dots["y"], resamples=1)
+    low, high = band(dots["x"], dots["y"], at, confidence=confidence)
+    line = pd.DataFrame({"x": at, "low": low, "expected": found.expected(at), "high": high})
+    return related(look, dots, line, colours, titles)
 
 
 def draw_flags(

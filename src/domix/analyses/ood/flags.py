@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from domix.analyses.ood.choosing import VALIDATION
 from domix.analyses.ood.images import Flags, Floats, Group, StudyImages
 from domix.evaluate.statistics import clopper_pearson
 from domix.ood.metrics import auroc, reaching
@@ -52,6 +53,8 @@ def flag_rows(
             flagged = values < threshold(values[known])
             table = images.rows.assign(flagged=flagged).groupby(CELL, sort=False)["flagged"].agg(["size", "sum"])
             for source, domain, which, n, count in table.reset_index().itertuples(index=False, name=None):
+                if which == VALIDATION:
+                    continue
                 low, high = clopper_pearson(count, n, confidence)
                 known_cell = source == images.source and (run.mixture, domain, which) in trained
                 rows.append(

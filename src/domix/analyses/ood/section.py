@@ -5,19 +5,17 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.ood import words
-from domix.analyses.ood.draw import draw_flags
+from domix.analyses.ood.draw import draw_flags, draw_relation
 from domix.analyses.ood.models import ACCURACIES
 from domix.figures.charts import Bar, Mark, forest, shaded_table
 from domix.figures.figure import Figure
-from domix.figures.look import SERIES, Drawing, Look
+from domix.figures.look import Drawing, Look
 from domix.figures.panel import percent_labels
-from domix.figures.relation import related
-from domix.ood.correlation import LEAST, band, correlate
+from domix.ood.correlation import LEAST
 from domix.runtime.wording import percent, plain, points
 from domix.study import Study
 
@@ -44,7 +42,8 @@ def section(results: AnalysisResults, study: Study) -> Section:
     parts = [
         Subsection(
             "Which images are taken for foreign",
-            words.flags(flags, natural, study, shown, results.shared.confidence),
+            words.flags(flags, natural, study, shown, results.shared.confidence)
+            + words.choices(results.tables["options"]),
             _flag_figures(flags, study, ("seen", "test")),
             _drawn(foreign),
         ),
@@ -215,17 +214,12 @@ def _relation(
 
 
 def _draw_relation(models: pd.DataFrame, accuracy: str, mixtures: list[str], confidence: float, look: Look) -> Drawing:
-    colours = {mixture: look.series[place % SERIES] for place, mixture in enumerate(mixtures)}
-    at = np.linspace(models[accuracy].min(), models[accuracy].max(), 40)
-    found = correlate(models[accuracy], models["auroc"], resamples=1)
-    low, high = band(models[accuracy], models["auroc"], at, confidence=confidence)
-    line = pd.DataFrame({"x": at, "low": low, "expected": found.expected(at), "high": high})
     names = models["mixture"].astype(str)
     if models["seed"].nunique() > 1:
         names += "-s" + models["seed"].astype(str)
     names += [f" @{epochs}" if epochs >= 0 else "" for epochs in models["checkpoint"]]
     dots = models.assign(name=names, group=models["mixture"], x=models[accuracy], y=models["auroc"])
-    return related(look, dots, line, colours, (words.ACCURACIES[accuracy], "AUROC"))
+    return draw_relation(dots, mixtures, (words.ACCURACIES[accuracy], "AUROC"), confidence, look)
 
 
 def _auroc_plot(auroc: pd.DataFrame, groups: dict[tuple[str, str], str]) -> pd.DataFrame:

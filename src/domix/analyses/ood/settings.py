@@ -11,7 +11,8 @@ from domix.runtime.errors import ParameterError
 from domix.runtime.settings import require
 
 GIVEN = ("features", "logits", "prototypes", "bank", "labels")  # what a study's embeddings have: domix.ood.scores
-SCORES: dict[str, dict[str, float | int | str | bool]] = {
+Value = float | int | str | bool
+SCORES: dict[str, dict[str, Value | list[Value]]] = {
     "mcm": {"temperature": 1.0},
     "max_cosine": {},
     "energy": {"temperature": 1.0},
@@ -24,12 +25,19 @@ SCORES: dict[str, dict[str, float | int | str | bool]] = {
 class Settings(settings.Settings):
     """Which images a model takes for foreign: held-out classes, other objects, another style."""
 
-    scores: dict[str, dict[str, float | int | str | bool]] = Field(
+    scores: dict[str, dict[str, Value | list[Value]]] = Field(
         SCORES,
         min_length=1,
         description=(
-            "scores by name, each with its hyper-parameters (docs/ood.md); they are fixed here, and not fitted to any"
-            " images that are tested"
+            "scores by name, each with its hyper-parameters (docs/ood.md): values, which are not fitted to any images"
+            " that are tested, or lists of values, among which `validation` chooses"
+        ),
+    )
+    validation: str | None = Field(
+        None,
+        description=(
+            "foreign images that choose among lists in `scores`, and are not reported on: a set of `embed.ood` that is"
+            " not among `sets`, or `<set>:near`, `<set>:far` or `<set>:half` (half of its classes) of one that is"
         ),
     )
     shown: str = Field("mcm", description="the one of them in the page's figures and the numbers")
@@ -48,6 +56,7 @@ class Settings(settings.Settings):
 
     @model_validator(mode="after")
     def _scores_are_known(self) -> Self:
+        from domix.ood.choice import several
         from domix.ood.scores import registry
 
         for name, options in self.scores.items():
@@ -61,5 +70,23 @@ class Settings(settings.Settings):
             unknown = [option for option in options if option not in own]
             known = ", ".join(own) or "none"
             require(not unknown, f"scores: {name} has no hyper-parameter {', '.join(unknown)}; its own: {known}")
+            require(all(options[option] for option in several(options)), f"scores: {name} has an empty list of values")
         require(self.shown in self.scores, f"shown is {self.shown!r}, which is not among scores")
+        listed = [name for name, options in self.scores.items() if several(options)]
+        if self.validation is None:
+            hint = "name one (validation: <set of embed.ood>), or give one value"
+            require(not listed, f"scores: {', '.join(listed)} has values to choose from, but no set chooses: {hint}")
+        else:
+            require(bool(listed), f"validation is {self.validation}, but scores has no list of values to choose from")
+            self._validation_is_no_test_set(self.validation)
         return self
+
+    def _validation_is_no_test_set(self, validation: str) -> None:
+        from domix.analyses.ood.choosing import set_of
+
+        name, which = set_of(validation)
+        if self.sets is not None and which is None:
+            both = f"validation: {name} would both choose hyper-parameters and be reported on"
+            require(name not in self.sets, f"{both}: take it out of sets, or a part of it ({name}:half)")
+        if self.sets is not None and which is not None:
+            require(name in self.sets, f"validation is a part of {name}, which is not among sets: add it there")

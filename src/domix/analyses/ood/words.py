@@ -37,6 +37,10 @@ images reach, an image is flagged as foreign (dashed: what that flags of the kno
 <ul class="key"><li><i style="background:var(--accent)"></i> seen classes, not foreign</li>
 <li><i class="ring"></i> test classes, foreign</li></ul>"""
 )
+CHOICES = Markup(
+    """<p>Hyper-parameters were chosen by AUROC on {known} other known images and {foreign} of <em>{which}</em>, which
+nothing is reported on. {said}.</p>"""
+)
 AUROC = Markup(
     """<p>The chance that a known image scores higher than one of a group (AUROC; dashed: by luck). {groups}</p>"""
 )
@@ -95,6 +99,21 @@ def flags(flagged: pd.DataFrame, metrics: pd.DataFrame, study: Study, score: str
         confidence=100 * confidence,
         verdict=verdict,
     )
+
+
+def choices(options: pd.DataFrame) -> Markup:
+    """Say which hyper-parameters were chosen on what, of the table options; nothing where all are fixed."""
+    chosen = options[options["chosen"] & (options["validation"] != "") & (options["checkpoint"] < 0)]
+    if chosen.empty:
+        return Markup("")
+    first, said = chosen.iloc[0], []
+    for score, mine in chosen.groupby("score", sort=False):
+        names = mine["mixture"] + ("-s" + mine["seed"].astype(str) if chosen["seed"].nunique() > 1 else "")
+        by_options = names.groupby(mine["options"], sort=False).agg(list)
+        found = [f"{which} in {listed(runs)}" for which, runs in by_options.items()]
+        said.append(f"{str(score).replace('_', ' ')}: {'; '.join(found)}")
+    sizes = {"known": first["n_known"], "foreign": first["n_ood"]}
+    return CHOICES.format(which=first["validation"], said=". ".join(said), **sizes)
 
 
 def auroc(study: Study, groups: dict[tuple[str, str], str]) -> Markup:

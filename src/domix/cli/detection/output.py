@@ -19,8 +19,8 @@ Scores = Mapping[str, Floats]  # by name
 Options = Mapping[str, Any]
 
 
-def table_text(table: pd.DataFrame, convention: str) -> str:
-    """Return scores by sets in percent as text, the means of a group below its sets where it has several.
+def shown_table(table: pd.DataFrame, convention: str) -> pd.DataFrame:
+    """Return scores by sets in percent, for readers, the means of a group below its sets where it has several.
 
     Args:
         table: domix.ood.tables.detection_table.
@@ -36,7 +36,7 @@ def table_text(table: pd.DataFrame, convention: str) -> str:
     shown["images"] = [f"{n:.0f}" if pd.notna(n) else "" for n in shown["images"]]
     for name in measures.values():
         shown[name] = [f"{100 * value:.1f}" for value in shown[name]]
-    return shown[["score", "set", "group", "images", *measures.values()]].to_string(index=False)
+    return shown[["score", "set", "group", "images", *measures.values()]]
 
 
 def write_reference(

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from domix.analyses.ood.choosing import choose_score
 from domix.analyses.ood.images import Flags, deal_parts, score_in_parts
 from domix.analyses.ood.settings import Settings
 from domix.cli.detection.heads import Head
 from domix.embed.feature_model import Vectors
 from domix.ood.blocks import Floats, Ints
-from domix.ood.choice import Choice, choose_options, grid_of
+from domix.ood.choice import Choice, several
 from domix.ood.scores import registry
 from domix.runtime.errors import ParameterError
 from domix.settings.params import Params
@@ -80,18 +82,28 @@ class Scored:
             return f"{name} needs a head of the known classes, unlike that of {self.model}: {TRAIN}"
         return None
 
-    def choose(self, asked: Sequence[str]) -> dict[str, Options]:
+    def choose(self, asked: Sequence[str], *, validated: bool) -> dict[str, Options]:
         """Return the scores asked for with the hyper-parameters of the analysis; if none are, all that there are.
 
+        Args:
+            asked: their names.
+            validated: a validation set chooses among lists of values.
+
         Raises:
-            ParameterError: there is no such score, or the model does not serve it.
+            ParameterError: there is no such score, the model does not serve it, or nothing chooses among its values.
         """
         for name in asked:
             if (why := self.lacks(name)) is not None:
                 raise ParameterError(why)
         served = [*self.settings.scores, *(HEAD_SCORES if self.head is not None else ())]
         names = asked or [name for name in dict.fromkeys(served) if self.lacks(name) is None]
-        return {name: self.settings.scores.get(name, {}) for name in names}
+        scores: dict[str, Options] = {name: self.settings.scores.get(name, {}) for name in names}
+        if not validated and (listed := [name for name, options in scores.items() if several(options)]):
+            raise ParameterError(
+                f"{', '.join(listed)} has several values to choose from in analyses.ood.scores: name a foreign set that"
+                " chooses with --validate"
+            )
+        return scores
 
     def score(self, name: str, options: Options, rows: Flags | None = None) -> Floats:
         """Score all images [N], or some that hold all known ones.
@@ -119,15 +131,16 @@ class Scored:
         Raises:
             DataError: the set is reported on, or the score cannot be computed.
         """
-        bank, rows = self.fixed.get("bank"), self.known | outside
-        part = self.part
+        bank, part = self.fixed.get("bank"), self.part
         smallest = len(part) - int(np.bincount(part).max()) if bank is None else len(bank)
-
-        def scores(tried: Options) -> tuple[Floats, Floats]:
-            found = self.score(name, tried, rows)
-            return found[inside[rows]], found[outside[rows]]
-
-        return choose_options(grid_of(name, options, bank=smallest), scores, validation=validation, tests=tests)
+        score = partial(self.score, name)
+        return choose_score(
+            *(name, options, score, inside, outside),
+            known=self.known,
+            bank=smallest,
+            validation=validation,
+            tests=tests,
+        )
 
 
 def settings_of(params: Params) -> Settings:

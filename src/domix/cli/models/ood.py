@@ -14,10 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from domix.analyses.ood.choosing import split_known
 from domix.analyses.ood.images import Flags
 from domix.analyses.sae.names import vocabulary
 from domix.cli.detection.heads import Training, own_head, shots_of, train_head, with_pseudo_labels
-from domix.cli.detection.output import table_text, write_openood, write_reference
+from domix.cli.detection.output import shown_table, write_openood, write_reference
 from domix.cli.detection.scoring import Options, Scored, settings_of
 from domix.cli.detection.sets import open_foreign, open_known, open_training
 from domix.cli.models.evaluate_model import classifier_folder, open_asked
@@ -29,6 +30,8 @@ from domix.embed.passes import ComputeContext
 from domix.embed.prompts import render_prompts
 from domix.encoders.backbones import TIMM, TORCHVISION
 from domix.evaluate.metrics import balanced_accuracy
+from domix.ood.blocks import Floats
+from domix.ood.choice import text_of
 from domix.ood.metrics import id_accuracy
 from domix.ood.scores.prototypes import mine_negatives
 from domix.ood.scores.registry import find_score
@@ -57,10 +60,11 @@ class Asked:
     convention: str = "plp"
     json_file: Path | None = None
     csv_file: Path | None = None
+    served: bool = False  # scores that a model does not serve are left out, and not refused
 
 
 @dataclass(frozen=True)
-class _Sets:
+class Sets:
     """The sets of images."""
 
     known: EvaluationSet
@@ -84,8 +88,57 @@ class _Sets:
         return (self.rows["cells"] == cells).to_numpy(dtype=np.bool_)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """How well one model tells the foreign images, and how well it reads the known ones.
+
+    Attributes:
+        table: domix.ood.tables.detection_table.
+        says: what is to be told of the model beside it, a line each.
+        options: hyper-parameters of each score.
+        inside: scores of the known images that are reported on, by score.
+        outside: of the foreign ones, by set and score.
+        groups: near or far, by set.
+        scored: all that was computed.
+        reported: which images the known ones are [N].
+    """
+
+    table: pd.DataFrame
+    says: list[str]
+    options: Mapping[str, Options]
+    inside: Mapping[str, Floats]
+    outside: Mapping[str, Mapping[str, Floats]]
+    groups: Mapping[str, str]
+    scored: Scored
+    reported: Flags
+
+
 def main(params: Params, model: str, known: str, foreign: Sequence[str], asked: Asked) -> None:
-    """Embed the sets with a model, score their images, and print how well they are told apart."""
+    """Embed the sets with a model, or with each of a list, and print how well they are told apart."""
+    check_asked(asked)
+    sets, context = open_sets(params, known, foreign, asked), means_of(params)
+    found = measure(params, model, sets, asked, context)
+    scored, reported = found.scored, found.reported
+    accuracy, line = _accuracy(scored, reported)
+    print(f"known: {reported.sum():,} images of {len(sets.known.classes):,} classes of {sets.known.source}{line}")
+    for one in found.says:
+        print(one)
+    print(shown_table(found.table, asked.convention).to_string(index=False))
+    if asked.json_file is not None:
+        scale = None if scored.head is not None else scored.settings.logit_scale
+        write_reference(asked.json_file, found.inside, found.outside, found.options, scale)
+    if asked.csv_file is not None:
+        score = next(iter(found.inside))
+        told = {name: some[score] for name, some in found.outside.items()}
+        write_openood(asked.csv_file, found.inside[score], told, found.groups, accuracy)
+
+
+def check_asked(asked: Asked) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ParameterError: options that need others, or names of scores and probes that there are not.
+    """
     if asked.csv_file is not None and len(asked.scores) != 1:
         raise ParameterError("--csv holds the results of one score: choose it with --score")
     if asked.probe is not None and asked.train is None:
@@ -93,10 +146,24 @@ def main(params: Params, model: str, known: str, foreign: Sequence[str], asked: 
     shots_of(asked.probe)
     for name in asked.scores:
         find_score(name)
-    sets, context = _open_sets(params, known, foreign, asked), means_of(params)
+
+
+def measure(params: Params, model: str, sets: Sets, asked: Asked, context: ComputeContext) -> Measured:
+    """Embed the sets with a model, and score their images.
+
+    Raises:
+        ParameterError: there is no such model, or it does not serve a score.
+        DataError: its weights are absent or damaged, or a score cannot be computed.
+    """
     opened = open_features(params, model, asked.architecture, asked.features, device=context.device)
     scored, says = _embed(params, opened, sets, asked, context)
-    scores = scored.choose(asked.scores)
+    names = asked.scores
+    if asked.served and (unserved := [why for name in names if (why := scored.lacks(name)) is not None]):
+        names = [name for name in names if scored.lacks(name) is None]
+        if not names:
+            raise ParameterError(unserved[0])
+        says += [f"left out: {why}" for why in unserved]
+    scores = scored.choose(names, validated=sets.validation is not None)
     reported = scored.known
     if sets.validation is not None:
         scores, reported, chosen = _choose(scored, sets, scores)
@@ -109,18 +176,8 @@ def main(params: Params, model: str, known: str, foreign: Sequence[str], asked: 
         name: {score: values[(sets.rows["told"] == name).to_numpy()] for score, values in found.items()}
         for name in groups
     }
-    accuracy, line = _accuracy(scored, reported)
-    print(f"known: {reported.sum():,} images of {len(sets.known.classes):,} classes of {sets.known.source}{line}")
-    for one in says:
-        print(one)
-    print(table_text(detection_table(inside, outside, groups=groups), asked.convention))
-    if asked.json_file is not None:
-        scale = None if scored.head is not None else scored.settings.logit_scale
-        write_reference(asked.json_file, inside, outside, scores, scale)
-    if asked.csv_file is not None:
-        score = next(iter(inside))
-        told = {name: some[score] for name, some in outside.items()}
-        write_openood(asked.csv_file, inside[score], told, groups, accuracy)
+    table = detection_table(inside, outside, groups=groups)
+    return Measured(table, says, scores, inside, outside, groups, scored, reported)
 
 
 def open_features(
@@ -144,7 +201,13 @@ def open_features(
         return of_classifier(from_root(kind) if own else kind, weights, features or "tower", device=device)
 
 
-def _open_sets(params: Params, known: str, foreign: Sequence[str], asked: Asked) -> _Sets:
+def open_sets(params: Params, known: str, foreign: Sequence[str], asked: Asked) -> Sets:
+    """Open the sets of images that are asked for, and tell what they share.
+
+    Raises:
+        DataError: a set is absent or cannot be what it is asked to be.
+        ParameterError: two sets have one name.
+    """
     opened = open_known(params, known, asked.classes)
     found = [open_foreign(params, name, opened) for name in foreign]
     names = [what.source for what in (opened, *found)]
@@ -159,11 +222,11 @@ def _open_sets(params: Params, known: str, foreign: Sequence[str], asked: Asked)
     if twice := [name for name in names if names.count(name) > 1]:
         raise ParameterError(f"two of the sets are called {twice[0]}: name each once, or rename its folder")
     training = None if asked.train is None else open_training(params, asked.train, opened)
-    return _Sets(opened, found, training, validation)
+    return Sets(opened, found, training, validation)
 
 
 def _embed(
-    params: Params, model: FeatureModel, sets: _Sets, asked: Asked, context: ComputeContext
+    params: Params, model: FeatureModel, sets: Sets, asked: Asked, context: ComputeContext
 ) -> tuple[Scored, list[str]]:
     """Return all arrays that scores are computed of, and what is to be told of the training images."""
     settings, classes = settings_of(params), sets.known.classes
@@ -207,18 +270,17 @@ def _training(model: FeatureModel, images: EvaluationSet, context: ComputeContex
     return Training(embed_images(model, images, context), None if (labels == NONE_OF_THEM).all() else labels, says)
 
 
-def _choose(scored: Scored, sets: _Sets, scores: Mapping[str, Options]) -> tuple[dict[str, Options], Flags, list[str]]:
+def _choose(scored: Scored, sets: Sets, scores: Mapping[str, Options]) -> tuple[dict[str, Options], Flags, list[str]]:
     """Choose hyper-parameters on the validation set and one part of the known images; the others are reported on."""
     assert sets.validation is not None
-    inside, reported = scored.known.copy(), scored.known.copy()
-    inside[scored.known], reported[scored.known] = scored.part == 0, scored.part != 0
+    inside, reported = split_known(scored.known, scored.part)
     tests, validation = [what.source for what in sets.foreign], sets.validation.source
     chosen, says = {}, []
     for name, options in scores.items():
         found = scored.validated(name, options, inside, sets.of("validation"), validation=validation, tests=tests)
         chosen[name] = found.options
         if len(found.tried) > 1:
-            says.append(f"{name} ({', '.join(f'{option} {value}' for option, value in found.options.items())})")
+            says.append(f"{name} ({text_of(found.options)})")
     if not says:
         says.append("nothing, for the scores have no hyper-parameters")
     return chosen, reported, [f"chosen on {inside.sum():,} other known images and {validation}: {', '.join(says)}"]
