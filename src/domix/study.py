@@ -46,7 +46,6 @@ class Study(Split):
 
     runs: tuple[Run, ...] = ()
     standard_names: Mapping[str, str] = field(default_factory=dict)  # of its mixtures: they may go by an alias
-    kind: str = CLIP  # of the models that are spoken of: see `mixtures`
 
     @property
     def test_labels(self) -> Ints:
@@ -78,8 +77,13 @@ class Study(Split):
             raise DataError(f"{where} was made from other classes or domains than the mixtures", remake=_file(where))
 
     @property
+    def kind(self) -> str:
+        """Of the models that are spoken of: CLIP models, unless all runs are classifiers (`of_kind`)."""
+        return SUPERVISED if self.runs and all(run.kind == SUPERVISED for run in self.runs) else CLIP
+
+    @property
     def mixtures(self) -> list[str]:
-        """Mixtures of the models that are spoken of, CLIP models unless `of_kind` says otherwise."""
+        """Mixtures of the models that are spoken of (`kind`)."""
         return self.mixtures_of(self.kind)
 
     @property
@@ -107,7 +111,7 @@ class Study(Split):
 
     def of_kind(self, kind: str) -> Study:
         """Return the study with its runs of a kind, which are then those spoken of."""
-        return replace(self, runs=tuple(self.runs_of(kind)), kind=kind)
+        return replace(self, runs=tuple(self.runs_of(kind)))
 
     def only(self, runs: Sequence[Run]) -> Study:
         """Return the study with some of its runs."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings
+from domix.analyses.contract import Analysis, Findings
 from domix.runs import CLIP
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
@@ -37,7 +37,7 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
     schemas = {Path(schema.path).stem: schema for schema in analysis.written()}
     runs = [run for run in runs if run.kind in analysis.kinds]
     tables = {
-        name: _of_runs(schemas[name], folder, runs, missing, analysis.chooses or name in analysis.optional)
+        name: _of_runs(analysis, schemas[name], folder, runs, missing, analysis.chooses or name in analysis.optional)
         for name in analysis.tables
     }
     if not analysis.joint_tables:
@@ -45,53 +45,50 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
     if missing is not None and not _has_all(folder, analysis, runs):
         missing.append(f"the {analysis.name} audit of all these mixtures")
         return Findings(tables | {name: schemas[name].empty() for name in analysis.joint_tables})
-    tables |= {name: _of_mixtures(schemas[name], folder, runs) for name in analysis.joint_tables}
+    tables |= {name: _of_mixtures(analysis, schemas[name], folder, runs) for name in analysis.joint_tables}
     facts = folder / FACTS
     return Findings(tables, read_json(facts) if facts.exists() else {})
 
 
 def _of_runs(
-    schema: TableSchema, folder: Path, runs: Sequence[Run], missing: list[str] | None, some: bool
+    analysis: Analysis, schema: TableSchema, folder: Path, runs: Sequence[Run], missing: list[str] | None, some: bool
 ) -> pd.DataFrame:
     path = folder / Path(schema.path).name
     if missing is not None and not path.exists():
         missing.append(f"{folder.name}/{path.name}")
         return schema.empty()
-    frame = schema.read(path)
-    names = [name for name in ("kind", *RUN_COLUMNS) if name in frame]
+    frame, names = schema.read(path), analysis.run_columns
     wanted = {tuple(run.keys[name] for name in names): run for run in runs}
     found = _keys(frame, names)
     if not some and (lacking := [str(wanted[key]) for key in sorted(set(wanted) - set(found))]):
         if missing is None:
             raise DataError(f"{path} holds nothing for {lacking[0]}", remake=path)
         missing += [f"{run} in {folder.name}/{path.name}" for run in lacking]
-    return _ordered(frame[found.isin(set(wanted))], runs)
+    return _ordered(frame[found.isin(set(wanted))], runs, names[:-1])
 
 
-def _of_mixtures(schema: TableSchema, folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
-    path = folder / Path(schema.path).name
+def _of_mixtures(analysis: Analysis, schema: TableSchema, folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
+    path, names = folder / Path(schema.path).name, analysis.run_columns[:-1]
     frame = schema.read(path)
-    names = [name for name in ("kind", "mixture") if name in frame]
-    if "mixture" not in names:
+    if "mixture" not in frame:
         return frame
     wanted = {tuple(run.keys[name] for name in names): run for run in runs}
     found = _keys(frame, names)
     if lacking := sorted(set(wanted) - set(found)):
         raise DataError(f"{path} holds nothing for {_named(wanted[lacking[0]])}", remake=path)
-    return _ordered(frame[found.isin(set(wanted))], runs)
+    return _ordered(frame[found.isin(set(wanted))], runs, names)
 
 
 def _has_all(folder: Path, analysis: Analysis, runs: Sequence[Run]) -> bool:
     """Tell whether every table of all runs together is there, and knows the mixtures asked for."""
+    names = list(analysis.run_columns[:-1])
+    wanted = {tuple(run.keys[name] for name in names) for run in runs}
     for schema in analysis.joint_tables.values():
         path = folder / f"{schema.name}.parquet"
         if not path.exists():
             return False
-        names = [column.name for column in schema.columns if column.name in ("kind", "mixture")]
-        if "mixture" in names:
-            wanted = {tuple(run.keys[name] for name in names) for run in runs}
-            if wanted - set(_keys(schema.read(path, names), names)):
-                return False
+        if "mixture" in schema.names and wanted - set(_keys(schema.read(path, names), names)):
+            return False
     return True
 
 
@@ -102,9 +99,8 @@ def _keys(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     return pd.Series(list(zip(*(frame[name] for name in names), strict=True)), index=frame.index, dtype=object)
 
 
-def _ordered(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
-    """Return rows in the order of the mixtures, those of one kind of models after the other."""
-    names = [name for name in ("kind", "mixture") if name in frame]
+def _ordered(frame: pd.DataFrame, runs: Sequence[Run], names: Sequence[str]) -> pd.DataFrame:
+    """Return rows in the order of the runs' mixtures, those of one group of models after the other."""
     order = {key: place for place, key in enumerate(dict.fromkeys(tuple(r.keys[name] for name in names) for r in runs))}
     places = [order[key] for key in _keys(frame, names)]
     return frame.iloc[sorted(range(len(places)), key=places.__getitem__)].reset_index(drop=True)
