@@ -39,7 +39,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((12, 7, 3, 4)).astype(np.float32)
     maps[:, 0] = 0
-    maps[:, 1] = np.maximum(maps[:, 1] - 3, 0)
+    maps[:, 1] = np.maximum(maps[:, 1] - 1.5, 0)
     masks = rng.random((12, 5, 11, 13)) < np.array([0.0, 0.02, 0.2, 0.5, 0.9])[:, None, None]
     masks[3] = False
     masks[:, 4, :5] = maps[:, 2:3, :1, :1].repeat(5, 2).repeat(13, 3)[:, 0] > 0.5

@@ -10,6 +10,7 @@ from PIL import Image
 
 from domix.analyses.concepts.broden import mask_labels, read_broden
 from domix.runtime.errors import DataError
+from domix.runtime.kept import Kept
 
 INDEX = """image,split,ih,iw,sh,sw,color,object,scene
 a.jpg,train,4,4,2,2,c/a.png,o/a.png;o/b.png,5
@@ -177,3 +178,15 @@ def test_masks_that_do_not_fit_are_named(folder: Path) -> None:
     (folder / "images/c/b.png").write_bytes((folder / "images/c/a.png").read_bytes())
     with pytest.raises(DataError, match=r"index\.csv has the number 'x', which is none: unpack"):
         read_broden(folder)
+
+
+def test_what_images_show_is_kept_until_a_mask_changes(folder: Path, tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept")
+    first, again = read_broden(folder, kept), read_broden(folder, kept)
+    for name in ("shown", "annotated"):
+        np.testing.assert_array_equal(getattr(first.concepts, name), getattr(read_broden(folder).concepts, name))
+        np.testing.assert_array_equal(getattr(again.concepts, name), getattr(first.concepts, name))
+    write_mask(folder / "images/o/c.png", np.array([[4, 4, 4], [4, 4, 2], [4, 4, 4]]))
+    assert read_broden(folder, kept).concepts.shown[2].tolist() == [False, True, False, True, True, True]
+    edit(folder / "index.csv", "c.jpg,train,4,4,2,2,,o/c.png,5;6", "c.jpg,train,4,4,2,2,,o/c.png,5")
+    assert read_broden(folder, kept).concepts.shown[2].tolist() == [False, True, False, True, True, False]

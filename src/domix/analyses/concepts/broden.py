@@ -21,17 +21,22 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from domix.data.store.images import BadImage, decode
+from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError
+from domix.runtime.files import digest_of, sha256_file
+from domix.runtime.kept import Kept
 from domix.runtime.tables import read_csv
 from domix.signature.concepts import ConceptSet
 
 INDEX, LABELS, CATEGORIES, IMAGES = "index.csv", "label.csv", "category.csv", "images"
+SHOWN, ANNOTATED = "shown.npy", "annotated.npy"  # of what is kept
 COUNTED = re.compile(r"(\w+)\((\d+)\)")
 MEND = "unpack Broden's download anew"
 
@@ -89,8 +94,13 @@ class Broden:
         return np.array(order, dtype=np.int64), shown
 
 
-def read_broden(folder: Path) -> Broden:
+def read_broden(folder: Path, kept: Kept | None = None) -> Broden:
     """Read a folder of Broden's layout.
+
+    Args:
+        folder: `broden1_224`.
+        kept: where what the images show is kept, by the tables' bytes and the masks' names, sizes and times: all masks
+            are read but once; None: it is kept nowhere.
 
     Raises:
         DataError: a file, an image or a mask is missing or damaged, lies outside the folder, or a label is unknown.
@@ -104,9 +114,37 @@ def read_broden(folder: Path) -> Broden:
     labels = labels[[number > 0 for number in numbers]]  # 0 stands for no label
     home = [_main_category(text, categories, folder / LABELS) for text in labels["category"]]
     place = {number: row for row, number in enumerate(filter(None, numbers))}
-    shown = np.zeros((len(index), len(labels)), dtype=np.bool_)
-    annotated = np.zeros((len(index), len(categories)), dtype=np.bool_)
-    for column, name in enumerate(categories):
+
+    def make(out: Path) -> None:
+        for name, array in zip((SHOWN, ANNOTATED), _shown(folder, index, codes, place, home), strict=True):
+            np.save(out / name, array)
+
+    if kept is None:
+        shown, annotated = _shown(folder, index, codes, place, home)
+    else:
+        where = kept.open(_key(folder, index, categories), make, what="labels of Broden's images")
+        shown, annotated = np.load(where / SHOWN), np.load(where / ANNOTATED)
+    return Broden(
+        images=tuple(_inside(folder, name) for name in index["image"]),
+        split=tuple(index["split"]),
+        concepts=ConceptSet(tuple(labels["name"]), np.array(home), tuple(categories), shown, annotated),
+        folder=folder,
+        numbers=tuple(place),
+        fields=tuple(index[categories].itertuples(index=False, name=None)),
+        sizes=tuple(
+            (_whole(high, folder / INDEX), _whole(wide, folder / INDEX))
+            for high, wide in zip(index["sh"], index["sw"], strict=True)
+        ),
+    )
+
+
+def _shown(
+    folder: Path, index: pd.DataFrame, codes: dict[str, set[int]], place: dict[int, int], home: list[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which images show which concept [N, C], and for which categories they were annotated [N, K]."""
+    shown = np.zeros((len(index), len(place)), dtype=np.bool_)
+    annotated = np.zeros((len(index), len(codes)), dtype=np.bool_)
+    for column, name in enumerate(codes):
         for row, text in enumerate(index[name]):
             annotated[row, column] |= bool(text)
             for number in _labels_in(folder, text):
@@ -118,19 +156,20 @@ def read_broden(folder: Path) -> Broden:
                     )
                 shown[row, place[number]] = True
                 annotated[row, home[place[number]]] = True
-    concepts = ConceptSet(tuple(labels["name"]), np.array(home), tuple(categories), shown, annotated)
-    return Broden(
-        images=tuple(_inside(folder, name) for name in index["image"]),
-        split=tuple(index["split"]),
-        concepts=concepts,
-        folder=folder,
-        numbers=tuple(place),
-        fields=tuple(index[categories].itertuples(index=False, name=None)),
-        sizes=tuple(
-            (_whole(high, folder / INDEX), _whole(wide, folder / INDEX))
-            for high, wide in zip(index["sh"], index["sw"], strict=True)
-        ),
-    )
+    return shown, annotated
+
+
+def _key(folder: Path, index: pd.DataFrame, categories: list[str]) -> dict[str, Any]:
+    """Return what the labels of images hang on; a mask counts by its name, size and time."""
+    tables = [*_NEEDED, *(f"c_{name}.csv" for name in categories)]
+    named = {part for name in categories for text in index[name] for part in _parts(text) if not part.isdecimal()}
+    states = [(name, path.stat()) for name in sorted(named) for path in [_inside(folder, name)]]
+    return {
+        "what": "labels of Broden's images",
+        "tables": {name: sha256_file(folder / name) for name in tables},
+        "masks": digest_of(masks=[[name, state.st_size, state.st_mtime_ns] for name, state in states]),
+        "code": code_digest(__name__),
+    }
 
 
 _NEEDED = {INDEX: ("image", "split", "sh", "sw"), LABELS: ("number", "name", "category"), CATEGORIES: ("name",)}
