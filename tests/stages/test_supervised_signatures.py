@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,10 @@ OUTPUTS = [None, *sorted(WORDS)]  # the first is of no class, so that rows of th
 
 
 def classifier(seed: int = 3) -> Classifier:
-    return build(RESNET, outputs=len(OUTPUTS), seed=seed).eval()
+    model = build(RESNET, outputs=len(OUTPUTS), seed=seed).eval()
+    with torch.no_grad():  # a bias that decides for a test class
+        model.get_submodule("head").get_parameter("bias").copy_(torch.linspace(0.3, -0.3, len(OUTPUTS)))
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +195,24 @@ def test_both_groups_stand_in_one_table(project: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "alone/summary.parquet"), first)
 
 
+def test_tables_hang_on_checkpoints_too(project: Path, tmp_path: Path) -> None:
+    """One more checkpoint, embedded later, is no reason to keep tables that lack it."""
+    shutil.copytree(project / "artifacts", tmp_path / "artifacts")
+    study = replace(STUDY, runs=(RUN,), standard_names={"tiny": "tiny"})
+    inputs = StudyInputs(study, ("emoji",), tmp_path / "artifacts", tmp_path / "cache", SHARED)
+    for name, settings, table in (("outliers", {"sites": []}, "output"), ("pruning", {"images": "all"}, "checkpoints")):
+        analysis, kept = find(name), Kept(tmp_path / "kept" / name)
+        for epochs in ([5], [2, 5]):
+            for epoch in (2, 5):
+                folder = tmp_path / OUT / f"checkpoints/{epoch:03d}"
+                shutil.rmtree(folder, ignore_errors=True)
+                if epoch in epochs:
+                    shutil.copytree(project / OUT / f"checkpoints/{epoch:03d}", folder)
+            analyse(analysis, analysis.Settings.read(settings, ""), inputs, tmp_path / name, kept)
+            found = pd.read_parquet(tmp_path / name / f"{table}.parquet")
+            assert found["checkpoint"].unique().tolist() == epochs
+
+
 def test_foreign_images_are_told_by_logits_and_features(project: Path, tmp_path: Path) -> None:
     from domix.analyses.ood import computation
     from domix.analyses.ood.images import read_images, score_images
@@ -233,8 +255,6 @@ def test_scores_that_need_prompts_are_left_out_for_classifiers() -> None:
 
 
 def test_a_classifier_without_features_is_named(inputs: RunInputs, project: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(project / OUT, tmp_path / OUT)
     moved = replace(inputs, artifacts=tmp_path / "artifacts")
     np.save(tmp_path / OUT / "features.npy", np.zeros((3, 4), np.float32))

@@ -106,7 +106,7 @@ class RunInputs:
         self.study.require_same(found.domains, found.classes, found.folder)
         return found
 
-    @cached_property
+    @property
     def readout(self) -> Readout:
         """What the run's linear head reads of the evaluation images, and the head: of a CLIP model, embeddings and
         prototypes; of a classifier, features and its last layer.
@@ -114,11 +114,17 @@ class RunInputs:
         Raises:
             DataError: they are missing or damaged, or of other classes or domains than the study.
         """
-        from domix.embed.readout import Readout, load_classifier_readout
+        from domix.embed.readout import Readout
 
-        if self.run.kind != SUPERVISED:
-            e = self.embeddings
-            return Readout(e.rows, e.domains, e.classes, e.image_embeddings, e.text)
+        if self.run.kind == SUPERVISED:
+            return self._classifier_readout
+        e = self.embeddings
+        return Readout(e.rows, e.domains, e.classes, e.image_embeddings, e.text)
+
+    @cached_property
+    def _classifier_readout(self) -> Readout:
+        from domix.embed.readout import load_classifier_readout
+
         found = load_classifier_readout(self.embeddings_folder)
         self.study.require_same(found.domains, found.classes, self.embeddings_folder)
         return found
@@ -276,6 +282,7 @@ class Analysis:
         plots: the tables behind `dvc plots`.
         section_settings: those that the section alone reads: a change of them computes nothing.
         reads_sets: its computation reads the embeddings of further sets (RunInputs.set_embeddings), too.
+        reads_checkpoints: its computation reads the embeddings of checkpoints, too.
         one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
         kinds: groups of models that it compares; of several, `kind` leads the tables of runs.
 
@@ -293,6 +300,7 @@ class Analysis:
     plots: Mapping[str, TableSchema] = field(default_factory=dict)
     section_settings: tuple[str, ...] = ()
     reads_sets: bool = False
+    reads_checkpoints: bool = False
     one_thread: bool = False
     kinds: tuple[str, ...] = (CLIP,)
 

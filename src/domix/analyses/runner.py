@@ -121,6 +121,7 @@ def _run_key(analysis: Analysis, inputs: RunInputs) -> dict[str, Any]:
     """
     folder = inputs.embeddings_folder
     found = [*folder.glob("*"), *(folder.glob("sets/*/*") if analysis.reads_sets else ())]
+    found += folder.glob("checkpoints/*/*") if analysis.reads_checkpoints else ()
     digests = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(found) if path.is_file()}
     return {"study": _facts_of(inputs.study), "embeddings": digests}
 

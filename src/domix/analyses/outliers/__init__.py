@@ -64,6 +64,7 @@ ANALYSIS = Analysis(
         "models": MODELS,
     },
     optional=("features", "sites"),
+    reads_checkpoints=True,
     kinds=(CLIP, SUPERVISED),
     plots={
         "kurtosis": TableSchema(

@@ -43,6 +43,7 @@ ANALYSIS = Analysis(
             "accuracy of the whole head at every checkpoint, for effective robustness",
         ),
     },
+    reads_checkpoints=True,
     kinds=(CLIP, SUPERVISED),
     plots={
         "pruning": TableSchema(
