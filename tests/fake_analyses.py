@@ -53,7 +53,7 @@ def write_ood(folder: Path, mixtures: Sequence[str], seeds: Sequence[int], domai
     rows: dict[str, list[dict]] = {name: [] for name in schemas}
     for place, mixture in enumerate(mixtures):
         for seed in seeds:
-            run = {"mixture": mixture, "seed": seed}
+            run = {"kind": "clip", "mixture": mixture, "seed": seed}
             rows["options"].append(run | fixed | {"checkpoint": -1, "n_known": 0, "n_ood": 0})
             for group, auroc in groups.items():
                 value = auroc - place / 20
@@ -69,6 +69,7 @@ def write_ood(folder: Path, mixtures: Sequence[str], seeds: Sequence[int], domai
                 rows["flags"].append(cell | {"cells": "test", "trained": domain != tested})
         for before in range(place):
             pair: dict[str, Any] = {
+                "kind": "clip",
                 "mixture_a": mixture,
                 "mixture_b": mixtures[before],
                 "metric": "auroc",
@@ -79,11 +80,18 @@ def write_ood(folder: Path, mixtures: Sequence[str], seeds: Sequence[int], domai
             pair |= {"score": "mcm", "set": "emoji", "group": "held_out"}
             rows["differences"].append(pair | {"difference": value, "low": value - 0.01, "high": value + 0.01})
         rows["classes"].append(
-            {"mixture": mixture, "seed": seeds[0], "score": "mcm", "set": "emoji", "n": 2}
+            {"kind": "clip", "mixture": mixture, "seed": seeds[0], "score": "mcm", "set": "emoji", "n": 2}
             | {"group": "held_out", "class": "one", "auroc": 0.8}
         )
     for accuracy in ("zeroshot", "knn"):
-        found = {"accuracy": accuracy, "group": "held_out", "r2": 0.9, "slope": 0.5, "n": len(mixtures) * len(seeds)}
+        found = {
+            "kind": "clip",
+            "accuracy": accuracy,
+            "group": "held_out",
+            "r2": 0.9,
+            "slope": 0.5,
+            "n": len(mixtures) * len(seeds),
+        }
         rows["correlations"].append(head | found)
     for name, schema in schemas.items():
         frame = pd.DataFrame(rows[name], columns=schema.names)

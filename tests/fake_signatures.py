@@ -24,7 +24,8 @@ def write_signatures(folder: Path, runs: Sequence[Run]) -> None:
 def facts(runs: Sequence[Run]) -> pd.DataFrame:
     """Return model_facts.MODELS of runs."""
     rows = [
-        {"mixture": run.mixture, "seed": run.seed, "domains": DOMAINS.get(run.mixture, 6)}
+        run.keys
+        | {"domains": DOMAINS.get(run.mixture, 6)}
         | {
             "held_out": 0.1 * place,
             "seen": 0.2,
@@ -41,7 +42,7 @@ def outlier_tables(runs: Sequence[Run], outliers: int = 0) -> dict[str, pd.DataF
     values = {"median": 3.0, "standard_error": 0.1, "norm_share": 0.25 * (outliers > 0), "n": 9}
     output, sites, features = [], [], []
     for place, run in enumerate(runs):
-        head = {"mixture": run.mixture, "seed": run.seed}
+        head = run.keys
         of_run = outliers if run.mixture == "cg-high" else 0
         own = values | {"outliers": of_run, "norm_share": 0.25 if of_run else 0.0}
         for images, extra in (("all", 9.0), ("real", 0.0), ("sketch", 5.0)):
@@ -70,7 +71,7 @@ def direction_tables(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
     """Return tables of three directions a run, the second the most important."""
     directions, summary = [], []
     for place, run in enumerate(runs):
-        head = {"mixture": run.mixture, "seed": run.seed}
+        head = run.keys
         for number, size in enumerate((3.0, 4.0 + place, 1.0)):
             along = {"cosine_with_mean": 0.5, "axis": 1, "axis_component": 0.7, "outlier_component": 0.25}
             values = {"direction": number, "singular_value": 4.0 - number, "abs_mean": size, "mean_abs": size / 2}
@@ -87,7 +88,7 @@ def pruning_tables(runs: Sequence[Run], checkpoints: int = 1) -> dict[str, pd.Da
     """Return tables where 80 % can be pruned by importance, half by singular value, and nothing at random."""
     curves, kept = [], []
     for run in runs:
-        head = {"mixture": run.mixture, "seed": run.seed}
+        head = run.keys
         for cells, whole in (("held_out", 0.3), ("seen", 0.4), ("natural", 0.5), ("natural_tested", 0.45)):
             for order, draws in (("importance", 1), ("singular value", 1), ("random", 2)):
                 for draw in range(draws):

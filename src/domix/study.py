@@ -77,9 +77,14 @@ class Study(Split):
             raise DataError(f"{where} was made from other classes or domains than the mixtures", remake=_file(where))
 
     @property
+    def kind(self) -> str:
+        """Of the models that are spoken of: CLIP models, unless all runs are classifiers (`of_kind`)."""
+        return SUPERVISED if self.runs and all(run.kind == SUPERVISED for run in self.runs) else CLIP
+
+    @property
     def mixtures(self) -> list[str]:
-        """Mixtures of the CLIP models."""
-        return self.mixtures_of(CLIP)
+        """Mixtures of the models that are spoken of (`kind`)."""
+        return self.mixtures_of(self.kind)
 
     @property
     def seeds(self) -> list[int]:
@@ -94,15 +99,19 @@ class Study(Split):
         """List the runs of a kind of models."""
         return [run for run in self.runs if run.kind == kind]
 
-    def named(self, standard_name: str, kind: str = CLIP) -> str | None:
+    def named(self, standard_name: str, kind: str | None = None) -> str | None:
         """Return what the study calls the mixture of a standard name; None if no run of this kind is of it."""
-        here = self.mixtures_of(kind)
+        here = self.mixtures_of(kind or self.kind)
         names = (own for own, standard in self.standard_names.items() if standard == standard_name and own in here)
         return next(names, None)
 
     def standard_name(self, run: Run) -> str:
         """Return the standard name of a run's mixture; of a public model, which has none, nothing."""
         return "" if run.kind == PUBLIC else self.standard_names[run.mixture]
+
+    def of_kind(self, kind: str) -> Study:
+        """Return the study with its runs of a kind, which are then those spoken of."""
+        return replace(self, runs=tuple(self.runs_of(kind)))
 
     def only(self, runs: Sequence[Run]) -> Study:
         """Return the study with some of its runs."""

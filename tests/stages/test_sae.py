@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from domix.activations.store import ActivationStore
-from domix.analyses.contract import AnalysisResults, Images, RunInputs, Shared
+from domix.analyses.contract import RUN_COLUMNS, AnalysisResults, Images, RunInputs, Shared
 from domix.analyses.registry import find
 from domix.analyses.runner import join_runs
 from domix.analyses.sae import trained as sae_trained
@@ -73,7 +73,7 @@ def inputs(project: Path, tmp_path: Path) -> RunInputs:
 
 def results(name: str, inputs: RunInputs, settings: Autoencoder) -> AnalysisResults:
     tables = find(name).run(inputs, settings)
-    joined = {key: join_runs([("tiny", 0, table)]) for key, table in tables.items()}
+    joined = {key: join_runs([(Run("clip", "tiny", 0), table)], RUN_COLUMNS) for key, table in tables.items()}
     images = Images(lambda source, row: f"data:image/png;base64,{row}", lambda row: "apple")
     return AnalysisResults(joined, {}, settings, SHARED, images, "emoji")
 

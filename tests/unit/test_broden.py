@@ -10,12 +10,13 @@ from PIL import Image
 
 from domix.analyses.concepts.broden import mask_labels, read_broden
 from domix.runtime.errors import DataError
+from domix.runtime.kept import Kept
 
 INDEX = """image,split,ih,iw,sh,sw,color,object,scene
 a.jpg,train,4,4,2,2,c/a.png,o/a.png;o/b.png,5
 b.jpg,val,4,4,2,2,c/b.png,,
 c.jpg,train,4,4,2,2,,o/c.png,5;6
-d.jpg,val,4,4,2,2,,,
+d.jpg,val,4,4,2,3,,,
 """
 LABELS = """number,name,category,frequency,coverage,syns
 0,-,,0,0,
@@ -141,3 +142,51 @@ def test_a_mask_that_is_no_picture_is_named(folder: Path) -> None:
             read_broden(folder)
     with pytest.raises(DataError, match=r"^the mask .*gone\.png cannot be read \(No such file or directory\)"):
         mask_labels(folder / "gone.png")
+
+
+def test_masks_tell_where_an_image_shows_what(folder: Path) -> None:
+    found = read_broden(folder)
+    concepts, masks = found.masks(0)
+    assert [found.concepts.names[place] for place in concepts] == ["red-c", "sky", "door", "street"]
+    assert masks.astype(int).tolist() == [
+        [[0, 1], [1, 1]],  # of the colour mask
+        [[1, 1], [0, 0]],
+        [[1, 0], [0, 0]],  # of the second of two masks
+        [[1, 1], [1, 1]],  # a label of the whole image
+    ]
+    for image in range(4):
+        concepts, masks = found.masks(image)
+        assert concepts.tolist() == np.flatnonzero(found.concepts.shown[image]).tolist()
+        assert masks.shape == (len(concepts), 2, 3 if image == 3 else 2) and masks.dtype == bool
+    write_mask(folder / "images/c/a.png", np.array([[0, 1], [2, 0]]))  # the sky, in another category's mask too
+    concepts, masks = found.masks(0)
+    assert masks[concepts.tolist().index(1)].astype(int).tolist() == [[1, 1], [1, 0]]
+
+
+def test_masks_that_do_not_fit_are_named(folder: Path) -> None:
+    found = read_broden(folder)
+    write_mask(folder / "images/c/b.png", np.zeros((3, 2), int))
+    with pytest.raises(DataError, match=r"^the mask c/b\.png is 3 x 2 pixels, but index\.csv says 2 x 2: unpack"):
+        found.masks(1)
+    write_mask(folder / "images/c/b.png", np.full((2, 2), 77))
+    with pytest.raises(DataError, match=r"^the mask c/b\.png has the label 77, which label\.csv lacks: unpack"):
+        found.masks(1)
+    (folder / "images/c/b.png").unlink()
+    with pytest.raises(DataError, match=r"c/b\.png is missing, which index\.csv names: unpack"):
+        found.masks(1)
+    edit(folder / "index.csv", "d.jpg,val,4,4,2,3", "d.jpg,val,4,4,2,x")
+    (folder / "images/c/b.png").write_bytes((folder / "images/c/a.png").read_bytes())
+    with pytest.raises(DataError, match=r"index\.csv has the number 'x', which is none: unpack"):
+        read_broden(folder)
+
+
+def test_what_images_show_is_kept_until_a_mask_changes(folder: Path, tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept")
+    first, again = read_broden(folder, kept), read_broden(folder, kept)
+    for name in ("shown", "annotated"):
+        np.testing.assert_array_equal(getattr(first.concepts, name), getattr(read_broden(folder).concepts, name))
+        np.testing.assert_array_equal(getattr(again.concepts, name), getattr(first.concepts, name))
+    write_mask(folder / "images/o/c.png", np.array([[4, 4, 4], [4, 4, 2], [4, 4, 4]]))
+    assert read_broden(folder, kept).concepts.shown[2].tolist() == [False, True, False, True, True, True]
+    edit(folder / "index.csv", "c.jpg,train,4,4,2,2,,o/c.png,5;6", "c.jpg,train,4,4,2,2,,o/c.png,5")
+    assert read_broden(folder, kept).concepts.shown[2].tolist() == [False, True, False, True, True, False]

@@ -29,7 +29,7 @@ def made_tables(runs: list[Run], sites: tuple[str, ...] = ("output",)) -> dict[s
         more = 0.05 * MIXTURES.index(run.mixture) + 0.01 * run.seed
         ap = np.array([[0.7, 0.5, 0.2], [0.3, 0.6, 0.1]]) + more
         for site in sites:
-            head = {"mixture": run.mixture, "seed": run.seed, "site": site}
+            head = run.keys | {"site": site}
             category, concept = zip(*NAMES, strict=True)
             best = {"ap": ap.max(axis=0), "unit": ap.argmax(axis=0), "sign": 1, "shown": 10, "images": 40}
             parts["concepts"].append(pd.DataFrame({**head, "category": category, "concept": concept, **best}))

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from domix.runs import CLIP, SUPERVISED
 from domix.runtime.errors import DataError
 from domix.runtime.settings import Settings
 from domix.runtime.tables import Column, TableSchema
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from domix.embed.embeddings import Embeddings, Scored
+    from domix.embed.readout import Readout
     from domix.embed.run_model import RunModel
     from domix.figures.figure import Figure
     from domix.study import Run, Study
 
 Needs = Literal["embeddings", "activations", "encoder"]
 Chapter = Literal["model", "data"]
+KIND = Column("kind", "str", "group of models: clip (zero-shot) or supervised (a classifier)")
 RUN_COLUMNS = ("mixture", "seed")  # which lead the tables of all runs together
 SCORE = TableSchema(
     "score",
@@ -101,6 +104,29 @@ class RunInputs:
 
         found = load_embeddings(self.embeddings_folder)
         self.study.require_same(found.domains, found.classes, found.folder)
+        return found
+
+    @property
+    def readout(self) -> Readout:
+        """What the run's linear head reads of the evaluation images, and the head: of a CLIP model, embeddings and
+        prototypes; of a classifier, features and its last layer.
+
+        Raises:
+            DataError: they are missing or damaged, or of other classes or domains than the study.
+        """
+        from domix.embed.readout import Readout
+
+        if self.run.kind == SUPERVISED:
+            return self._classifier_readout
+        e = self.embeddings
+        return Readout(e.rows, e.domains, e.classes, e.image_embeddings, e.text)
+
+    @cached_property
+    def _classifier_readout(self) -> Readout:
+        from domix.embed.readout import load_classifier_readout
+
+        found = load_classifier_readout(self.embeddings_folder)
+        self.study.require_same(found.domains, found.classes, self.embeddings_folder)
         return found
 
     @property
@@ -204,6 +230,8 @@ class AnalysisResults:
     shared: Shared
     images: Images
     source: str = ""  # the multi-domain one
+    kind: str = CLIP  # the group of models that is spoken of: see domix.analyses.groups
+    every_group: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # the tables of all groups, led by kind
 
 
 @dataclass(frozen=True)
@@ -254,7 +282,9 @@ class Analysis:
         plots: the tables behind `dvc plots`.
         section_settings: those that the section alone reads: a change of them computes nothing.
         reads_sets: its computation reads the embeddings of further sets (RunInputs.set_embeddings), too.
+        reads_checkpoints: its computation reads the embeddings of checkpoints, too.
         one_thread: a run's computation takes one thread, so that several go side by side, a process a core.
+        kinds: groups of models that it compares; of several, `kind` leads the tables of runs.
 
     Settings with a field `mixtures` (names, or None for all) choose the runs: those of other mixtures have no rows, and
     mixtures that the study lacks are left out.
@@ -270,7 +300,9 @@ class Analysis:
     plots: Mapping[str, TableSchema] = field(default_factory=dict)
     section_settings: tuple[str, ...] = ()
     reads_sets: bool = False
+    reads_checkpoints: bool = False
     one_thread: bool = False
+    kinds: tuple[str, ...] = (CLIP,)
 
     @property
     def computation(self) -> str:
@@ -282,14 +314,24 @@ class Analysis:
         """Whether its settings choose among the study's mixtures."""
         return "mixtures" in self.Settings.model_fields
 
+    def models(self, study: Study) -> Study:
+        """Return the study with the runs of the groups that are compared."""
+        return study.only([run for run in study.runs if run.kind in self.kinds])
+
+    @property
+    def run_columns(self) -> tuple[str, ...]:
+        """The columns that lead the tables of runs, and name a run."""
+        return RUN_COLUMNS if len(self.kinds) == 1 else (KIND.name, *RUN_COLUMNS)
+
     def chosen(self, settings: Any, runs: Sequence[Run]) -> list[Run]:
         """Return the runs to analyse, of those of the study."""
         wanted = settings.mixtures if self.chooses else None
         return [run for run in runs if wanted is None or run.mixture in wanted]
 
     def written(self) -> list[TableSchema]:
-        """Return the tables as they are written: those of runs led by mixture and seed."""
+        """Return the tables as they are written: those of runs led by `run_columns`."""
         head = (Column("mixture", "str", "training mixture of the run"), Column("seed", "int64", "its seed"))
+        head = head if len(self.kinds) == 1 else (KIND, *head)
         schemas = {name: replace(s, columns=(*head, *s.columns)) for name, s in self.tables.items()}
         schemas |= self.joint_tables
         home, stage = f"artifacts/analysis/{self.name}", f"analyse@{self.name}"
@@ -326,7 +368,7 @@ class Analysis:
         Raises:
             DataError: the section is none, or has other plots than those declared.
         """
-        section = self._module("section").section(results, study)
+        section = self._module("section").section(results, self.models(study))
         if not isinstance(section, Section):
             raise DataError(
                 f"the section of the analysis {self.name} is {type(section).__name__}, no Section: mend {self.package}"

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from domix.embed.embeddings import load_scored
 from domix.evaluate.metrics import balanced_accuracy
-from domix.evaluate.zeroshot import rank_true
+from domix.evaluate.zeroshot import rank_right, rank_true
+from domix.runs import SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 from domix.study import Study
 
@@ -24,7 +26,7 @@ MODELS = TableSchema(
     "models",
     (
         Column("domains", "int64", "domains of the multi-domain source that the training mixture holds"),
-        Column("held_out", "float64", "balanced zero-shot accuracy on the held-out cells"),
+        Column("held_out", "float64", "balanced accuracy on the held-out cells"),
         Column("seen", "float64", "that on the other classes of the test domain"),
         Column("natural", "float64", "that on the images of the natural domain"),
         Column("natural_tested", "float64", "that on its images of the test classes"),
@@ -50,11 +52,15 @@ def model_facts(inputs: RunInputs) -> pd.DataFrame:
 
     from domix.data.mixtures.mixture import read_mixture
 
-    found, label = inputs.embeddings, inputs.embeddings.rows["label"].to_numpy()
+    found, label = inputs.readout, inputs.readout.rows["label"].to_numpy()
     groups = cell_groups(inputs.study, found.rows)
     read = np.logical_or.reduce(list(groups.values()))
     correct = np.zeros(len(label), dtype=np.bool_)
-    correct[read] = rank_true(found.image_embeddings[read], found.text, label[read])[1] == 1
+    if inputs.run.kind == SUPERVISED:
+        scores = np.concatenate(list(load_scored(inputs.embeddings_folder, SUPERVISED).blocks()))
+        correct = rank_right(scores, label[:, None])[1] == 1
+    else:
+        correct[read] = rank_true(found.activations[read], found.head, label[read])[1] == 1
     accuracy = {name: balanced_accuracy(label[here], correct[here]) for name, here in groups.items()}
     mixture = read_mixture(inputs.artifacts / "mixtures" / f"{inputs.run.mixture}.parquet")
     return pd.DataFrame([{"domains": len(mixture.domains), **accuracy}])

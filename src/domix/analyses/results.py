@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domix.analyses.contract import Analysis, Findings
+from domix.runs import CLIP
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 from domix.runtime.tables import TableSchema
@@ -34,63 +35,77 @@ def read_findings(analysis: Analysis, folder: Path, runs: Sequence[Run], missing
             chooses among them, or declares the table optional).
     """
     schemas = {Path(schema.path).stem: schema for schema in analysis.written()}
+    runs = [run for run in runs if run.kind in analysis.kinds]
     tables = {
-        name: _of_runs(schemas[name], folder, runs, missing, analysis.chooses or name in analysis.optional)
+        name: _of_runs(analysis, schemas[name], folder, runs, missing, analysis.chooses or name in analysis.optional)
         for name in analysis.tables
     }
     if not analysis.joint_tables:
         return Findings(tables)
-    mixtures = list(dict.fromkeys(run.mixture for run in runs))
-    if missing is not None and not _has_all(folder, analysis, mixtures):
+    if missing is not None and not _has_all(folder, analysis, runs):
         missing.append(f"the {analysis.name} audit of all these mixtures")
         return Findings(tables | {name: schemas[name].empty() for name in analysis.joint_tables})
-    tables |= {name: _of_mixtures(schemas[name], folder, mixtures) for name in analysis.joint_tables}
+    tables |= {name: _of_mixtures(analysis, schemas[name], folder, runs) for name in analysis.joint_tables}
     facts = folder / FACTS
     return Findings(tables, read_json(facts) if facts.exists() else {})
 
 
 def _of_runs(
-    schema: TableSchema, folder: Path, runs: Sequence[Run], missing: list[str] | None, some: bool
+    analysis: Analysis, schema: TableSchema, folder: Path, runs: Sequence[Run], missing: list[str] | None, some: bool
 ) -> pd.DataFrame:
     path = folder / Path(schema.path).name
     if missing is not None and not path.exists():
         missing.append(f"{folder.name}/{path.name}")
         return schema.empty()
-    import pandas as pd
-
-    frame = schema.read(path)
-    wanted = {(run.mixture, run.seed) for run in runs}
-    order = {mixture: place for place, mixture in enumerate(dict.fromkeys(run.mixture for run in runs))}
-    found = pd.Series(list(zip(frame["mixture"], frame["seed"], strict=True)), index=frame.index, dtype=object)
-    if not some and (lacking := sorted(wanted - set(found))):
+    frame, names = schema.read(path), analysis.run_columns
+    wanted = {tuple(run.keys[name] for name in names): run for run in runs}
+    found = _keys(frame, names)
+    if not some and (lacking := [str(wanted[key]) for key in sorted(set(wanted) - set(found))]):
         if missing is None:
-            raise DataError(f"{path} holds nothing for {lacking[0][0]} seed {lacking[0][1]}", remake=path)
-        missing += [f"{mixture} seed {seed} in {folder.name}/{path.name}" for mixture, seed in lacking]
-    return _ordered(frame[found.isin(wanted)], order)
+            raise DataError(f"{path} holds nothing for {lacking[0]}", remake=path)
+        missing += [f"{run} in {folder.name}/{path.name}" for run in lacking]
+    return _ordered(frame[found.isin(set(wanted))], runs, names[:-1])
 
 
-def _of_mixtures(schema: TableSchema, folder: Path, mixtures: Sequence[str]) -> pd.DataFrame:
-    path = folder / Path(schema.path).name
+def _of_mixtures(analysis: Analysis, schema: TableSchema, folder: Path, runs: Sequence[Run]) -> pd.DataFrame:
+    path, names = folder / Path(schema.path).name, analysis.run_columns[:-1]
     frame = schema.read(path)
     if "mixture" not in frame:
         return frame
-    if lacking := sorted(set(mixtures) - set(frame["mixture"])):
-        raise DataError(f"{path} holds nothing for {lacking[0]}", remake=path)
-    order = {mixture: place for place, mixture in enumerate(mixtures)}
-    return _ordered(frame[frame["mixture"].isin(mixtures)], order)
+    wanted = {tuple(run.keys[name] for name in names): run for run in runs}
+    found = _keys(frame, names)
+    if lacking := sorted(set(wanted) - set(found)):
+        raise DataError(f"{path} holds nothing for {_named(wanted[lacking[0]])}", remake=path)
+    return _ordered(frame[found.isin(set(wanted))], runs, names)
 
 
-def _has_all(folder: Path, analysis: Analysis, mixtures: Sequence[str]) -> bool:
+def _has_all(folder: Path, analysis: Analysis, runs: Sequence[Run]) -> bool:
     """Tell whether every table of all runs together is there, and knows the mixtures asked for."""
+    names = list(analysis.run_columns[:-1])
+    wanted = {tuple(run.keys[name] for name in names) for run in runs}
     for schema in analysis.joint_tables.values():
         path = folder / f"{schema.name}.parquet"
         if not path.exists():
             return False
-        names = {column.name for column in schema.columns}
-        if "mixture" in names and set(mixtures) - set(schema.read(path, ["mixture"])["mixture"]):
+        if "mixture" in schema.names and wanted - set(_keys(schema.read(path, names), names)):
             return False
     return True
 
 
-def _ordered(frame: pd.DataFrame, order: dict[str, int]) -> pd.DataFrame:
-    return frame.sort_values("mixture", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
+def _keys(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series:
+    """Return what names the model, or the mixture, of each row."""
+    import pandas as pd
+
+    return pd.Series(list(zip(*(frame[name] for name in names), strict=True)), index=frame.index, dtype=object)
+
+
+def _ordered(frame: pd.DataFrame, runs: Sequence[Run], names: Sequence[str]) -> pd.DataFrame:
+    """Return rows in the order of the runs' mixtures, those of one group of models after the other."""
+    order = {key: place for place, key in enumerate(dict.fromkeys(tuple(r.keys[name] for name in names) for r in runs))}
+    places = [order[key] for key in _keys(frame, names)]
+    return frame.iloc[sorted(range(len(places)), key=places.__getitem__)].reset_index(drop=True)
+
+
+def _named(run: Run) -> str:
+    """Name a run's mixture in a sentence."""
+    return run.mixture if run.kind == CLIP else f"{run.kind} {run.mixture}"

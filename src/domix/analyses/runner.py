@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from domix.analyses.contract import RUN_COLUMNS, Analysis, Findings, RunInputs, StudyInputs
+from domix.analyses.contract import Analysis, Findings, RunInputs, StudyInputs
 from domix.analyses.results import FACTS
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import atomic_folder, sha256_file, write_json
@@ -37,6 +38,7 @@ def analyse(analysis: Analysis, settings: Settings, inputs: StudyInputs, out: Pa
         DataError: an input is missing or damaged, or the tables are not those declared.
         ParameterError: the settings do not fit the study.
     """
+    inputs = replace(inputs, study=analysis.models(inputs.study))
     tables = _tables_of_runs(analysis, settings, inputs, kept)
     with atomic_folder(out) as folder:
         for name, table in tables.items():
@@ -47,23 +49,23 @@ def analyse(analysis: Analysis, settings: Settings, inputs: StudyInputs, out: Pa
 
 
 def keep_run(analysis: Analysis, settings: Settings, inputs: StudyInputs, run: Run, kept: Kept) -> None:
-    """Make and keep the tables of one run, if the settings choose it: `analyse` finds them.
+    """Make and keep the tables of one run, if analysis and settings choose it: `analyse` finds them.
 
     Raises:
         DataError, ParameterError: as `analyse`.
     """
-    if analysis.tables and analysis.chosen(settings, [run]):
+    if analysis.tables and run.kind in analysis.kinds and analysis.chosen(settings, [run]):
         mine = inputs.of_run(run)
         _kept_run(analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(analysis, mine))
 
 
-def join_runs(parts: Sequence[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:
-    """Put the tables of several runs, given as (mixture, seed, table), below each other, led by mixture and seed."""
+def join_runs(parts: Sequence[tuple[Run, pd.DataFrame]], columns: Sequence[str]) -> pd.DataFrame:
+    """Put the tables of several runs below each other, led by some of the columns that name a run."""
     tables = []
-    for mixture, seed, table in parts:
+    for run, table in parts:
         table = table.copy()
-        table.insert(0, RUN_COLUMNS[0], mixture)
-        table.insert(1, RUN_COLUMNS[1], seed)
+        for place, name in enumerate(columns):
+            table.insert(place, name, run.keys[name])
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -83,7 +85,7 @@ def _tables_of_runs(analysis: Analysis, settings: Settings, inputs: StudyInputs,
             list(pool.map(make, *zip(*missing, strict=True)))
     found = [make(run, key) for run, key in work]
     return {
-        name: join_runs([(run.run.mixture, run.run.seed, mine[name]) for run, mine in zip(runs, found, strict=True)])
+        name: join_runs([(run.run, mine[name]) for run, mine in zip(runs, found, strict=True)], analysis.run_columns)
         for name in analysis.tables
     }
 
@@ -119,6 +121,7 @@ def _run_key(analysis: Analysis, inputs: RunInputs) -> dict[str, Any]:
     """
     folder = inputs.embeddings_folder
     found = [*folder.glob("*"), *(folder.glob("sets/*/*") if analysis.reads_sets else ())]
+    found += folder.glob("checkpoints/*/*") if analysis.reads_checkpoints else ()
     digests = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(found) if path.is_file()}
     return {"study": _facts_of(inputs.study), "embeddings": digests}
 

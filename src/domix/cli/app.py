@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from domix.cli import options
 from domix.cli.bench import WHAT as BENCHES
-from domix.cli.finetune import finetune
+from domix.cli.model_commands import concepts, finetune, zoo
 from domix.cli.options import AnyModel, Architecture, Domains, Mixture, names, numbers, params_of
-from domix.cli.zoo import zoo
 from domix.project.common import ARTIFACTS, reporting
 from domix.project.threads import spin_briefly
 from domix.runtime.errors import ParameterError
@@ -265,9 +265,7 @@ def signature(
     context: typer.Context,
     model: AnyModel,
     architecture: Architecture = None,
-    images: Annotated[
-        str | None, typer.Option(help="A packed source (default: the study's), or a folder of images.")
-    ] = None,
+    images: options.SomeImages = None,
     pruned: Annotated[bool, typer.Option("--pruned", help="Also accuracy of the pruned head.")] = False,
 ) -> None:
     """Print outlier features and privileged directions.
@@ -282,22 +280,17 @@ def signature(
 
 app.command()(zoo)
 app.command()(finetune)
+app.command()(concepts)
 
 
 @app.command()
 def effective(
     table: Annotated[Path, typer.Argument(help="Accuracies: a CSV file, or artifacts/eval/robustness.parquet.")],
-    baselines: Annotated[
-        Path | None, typer.Option(help="imagenet-testbed's robustness_top1s.csv, to fit trends anew.")
-    ] = None,
+    baselines: options.Baselines = None,
     transform: Annotated[Literal["logit", "probit", "linear"], typer.Option(help="Of the axes.")] = "logit",
-    matched: Annotated[
-        bool, typer.Option("--matched", help="Expect from ImageNet's images of a shift's classes.")
-    ] = False,
+    matched: options.Matched = False,
     pivot: Annotated[bool, typer.Option("--pivot", help="Two lines for ImageNet-A.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for effective.csv and effective.md, instead of printing.")
-    ] = None,
+    out: options.EffectiveTables = None,
 ) -> None:
     """Tell models' effective robustness.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,4 +49,15 @@ AnyModel = Annotated[
 Architecture = Annotated[
     str | None, typer.Option(help="Of a tag or a file: an open_clip name, one of Domix's, or a JSON file.")
 ]
+SomeImages = Annotated[str | None, typer.Option(help="A packed source (default: the study's), or a folder of images.")]
+Baselines = Annotated[Path | None, typer.Option(help="imagenet-testbed's robustness_top1s.csv, to fit trends anew.")]
+Matched = Annotated[bool, typer.Option("--matched", help="Expect from ImageNet's images of a shift's classes.")]
+EffectiveTables = Annotated[
+    Path | None, typer.Option(help="Folder for effective.csv and effective.md, instead of printing.")
+]
+Broden = Annotated[Path, typer.Option(help="Folder of Broden (broden1_224).", show_default=False)]
+Sites = Annotated[str, typer.Option(help="Where units are, with commas between (default: the last).")]
+Iou = Annotated[bool, typer.Option("--iou", help="Also IoU of the sites' feature maps with masks.")]
+Encodes = Annotated[float, typer.Option(min=0, max=1, help="Average precision at which a unit encodes a concept.")]
+Tables = Annotated[Path | None, typer.Option(help="Folder for concepts.csv, curve.csv and iou.csv.")]
 Domains = Annotated[str, typer.Option(help="Test domains, with commas between (default: that of params.yaml).")]

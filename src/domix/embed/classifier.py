@@ -1,4 +1,8 @@
-"""Scores of evaluation images by all weights of a supervised classifier (see domix.embed.passes)."""
+"""Scores of evaluation images by all weights of a supervised classifier, and the features that its last layer reads.
+
+See domix.embed.passes. Where the last layer is linear, features, scores and layer together are what analyses of CLIP's
+embeddings and prototypes take in their place (domix.embed.readout). Shapes: B batch, D features, K outputs.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import Tensor, nn
+
 from domix.activations.encode import encode
 from domix.activations.reducers import Outputs
 from domix.data.classes.imagenet import imagenet_classes
 from domix.data.classes.names import class_text
 from domix.embed.evaluation_sets import further_set, study_set
-from domix.embed.passes import Advance, ComputeContext, Job, Opened, Passes, Weights
+from domix.embed.passes import Advance, ComputeContext, Job, Opened, Passes, Weights, write_batches
+from domix.embed.readout import FEATURES, HEAD
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.encoder import classifier_encoder
+from domix.encoders.split import SplitModel, split_classifier
 from domix.model.checkpoint import WEIGHTS
 from domix.model.classifier import Classifier
 from domix.model.zero_shot_classifier import load_any_classifier
@@ -71,7 +82,11 @@ class _ClassifierPasses(Passes):
     def __init__(self, model: Classifier, config: dict[str, Any], sha256: str, means: ComputeContext) -> None:
         about = {name: config[name] for name in ("encoder", "classes", "first_class")}
         super().__init__(model, about, sha256, of_classifier_folder(config), means)
-        self.encoder = classifier_encoder(model, self.preprocess, device=means.device)
+        self.split = _split(model)
+        layer = None if self.split is None else self.split.linear()
+        self.wide = 0 if layer is None else len(layer[0])  # columns of features before the logits
+        whole = model if self.split is None else _Joined(self.split)
+        self.encoder = classifier_encoder(whole, self.preprocess, device=means.device)
 
     def tells(self, classes: Sequence[str], source: str) -> bool:
         """Tell whether there is an output for every class of a set."""
@@ -81,7 +96,7 @@ class _ClassifierPasses(Passes):
         return known is not None
 
     def jobs(self, opened: Opened, weights: Weights, out: Path, *, of_study: bool) -> list[Job]:
-        """Return the scores of the images."""
+        """Return the scores and features of the images, and with the study's the layer between them."""
         first, dtype = self.about["first_class"], "float32" if weights.last else "float16"
         classes, count = opened.what.classes, len(opened.what.rows)
         own = list(range(first, first + len(classes)))
@@ -89,17 +104,44 @@ class _ClassifierPasses(Passes):
             own if of_study or opened.what.groups is not None else outputs_of(self.about["classes"], first, classes)
         )
         assert outputs is not None, "sets that the classifier cannot tell are left out"
+        again = not weights.last and weights.sha256 == self.sha256  # what the last weights gave, in half precision
+        told = {"dtype": dtype, "outputs": outputs, "features": self.wide > 0 and not again}
 
         def scores(path: Path, advance: Advance) -> None:
             self.hold(weights)
-            gives = "classifier gives logits"
-            path = path / "scores.npy"
-            written = Outputs(path, count, gives=gives, unit=False, columns=outputs, dtype=dtype, advance=advance)
-            encode(self.encoder, opened.images.batches(self.means.batch), [written])
-            written.result()
+            columns, gives = [self.wide + output for output in outputs], "classifier gives logits"
+            file = path / "scores.npy"
+            written = [Outputs(file, count, gives=gives, unit=False, columns=columns, dtype=dtype, advance=advance)]
+            if self.wide:
+                file, columns, gives = path / FEATURES, list(range(self.wide)), "classifier gives features"
+                written.append(Outputs(file, count, gives=gives, unit=False, columns=columns, dtype=dtype))
+            encode(self.encoder, opened.images.batches(self.means.batch), written)
+            for each in written:
+                each.result()
 
-        key = self.key("scores", weights, dtype=dtype, outputs=outputs, **self.seen(opened))
-        return [Job(key, out, scores, count, "scores.npy")]
+        def features(path: Path, advance: Advance) -> None:
+            last = np.load(out.parents[1] / FEATURES, mmap_mode="r")
+            write_batches(path / FEATURES, iter([last]), len(last), dtype, lambda count: None)
+
+        def head(path: Path, advance: Advance) -> None:
+            self.hold(weights)
+            (path / HEAD).write_bytes(self._layer(outputs))
+
+        jobs = [Job(self.key("scores", weights, **told, **self.seen(opened)), out, scores, count, "scores.npy")]
+        if self.wide and again:
+            jobs.append(Job(self.key("features", weights, dtype=dtype, **self.seen(opened)), out, features))
+        if self.wide and of_study:
+            jobs.append(Job(self.key("head", weights, outputs=outputs), out, head))
+        return jobs
+
+    def _layer(self, outputs: Sequence[int]) -> bytes:
+        """Return the file of the last layer's rows for some outputs: `weight` [K, D] and `bias` [K]."""
+        assert self.split is not None
+        found = self.split.linear()
+        assert found is not None
+        weight, bias = found
+        bias = np.zeros(weight.shape[1], np.float32) if bias is None else bias
+        return save({"weight": np.ascontiguousarray(weight.T[outputs]), "bias": bias[outputs]})
 
     def meta(self, opened: Opened, out: Path, *, of_study: bool) -> dict[str, Any]:
         """Return the classes; of a set, how its answers are judged and which of its classes were never learned."""
@@ -129,3 +171,24 @@ def outputs_of(outputs: Sequence[str | None], first: int, classes: Sequence[str]
     found = [places.get(class_text(name).lower()) for name in classes]
     known = [place for place in found if place is not None]
     return known if len(known) == len(found) else None
+
+
+def _split(model: Classifier) -> SplitModel | None:
+    """Cut a classifier before its last layer; None where that is no linear layer."""
+    try:
+        found = split_classifier(model)
+    except DataError:
+        return None
+    return found if isinstance(found.head, nn.Linear) else None
+
+
+class _Joined(nn.Module):
+    """A classifier that gives what its last layer reads, and then its logits: [B, D + K]."""
+
+    def __init__(self, split: SplitModel) -> None:
+        super().__init__()
+        self.tower, self.head = split.tower, split.head
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.tower(images)
+        return torch.cat([features, self.head(features)], dim=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,11 @@ from domix.data.store.shards import ShardReader
 from domix.embed.passes import PACKAGES, ComputeContext
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.cutting import cut_images
-from domix.encoders.encoder import ImageEncoder, classifier_encoder, clip_encoder
+from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.preprocess import square
 from domix.model.checkpoint import WEIGHTS, load_model
+from domix.model.classifier import build as build_classifier
+from domix.model.clip import build as build_clip
 from domix.model.clip import image_size
 from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runs import SUPERVISED
@@ -74,12 +77,23 @@ class RunModel:
             DataError: a file of the model is missing or damaged.
         """
         self.folder, self.kind, self.readers, self.context = folder, kind, readers, context
-        if kind == SUPERVISED:
-            classifier, config = load_any_classifier(folder)
-            self.encoder = classifier_encoder(classifier, of_classifier_folder(config), device=context.device)
-        else:
-            model, config = load_model(folder)
-            self.encoder = clip_encoder(model, square(image_size(config["model"])), device=context.device)
+        model, self._config = load_any_classifier(folder) if kind == SUPERVISED else load_model(folder)
+        self.encoder = self._encoder(model)
+
+    def initial(self, seed: int) -> ImageEncoder:
+        """Return the model as its training began, with the weights that a run's seed draws."""
+        if self.kind == SUPERVISED:
+            outputs = len(self._config["classes"])
+            return self._encoder(build_classifier(self._config["encoder"], outputs=outputs, seed=seed))
+        return self._encoder(build_clip(self._config["model"], seed=seed))
+
+    def _encoder(self, model: Any) -> ImageEncoder:
+        """Put an encoder around a CLIP model, or a classifier: its sites are those of its tower, as CLIP's are."""
+        device = self.context.device
+        if self.kind == SUPERVISED:
+            preprocess = of_classifier_folder(self._config)
+            return ImageEncoder(model, model.visual, preprocess, output="logits", device=device)
+        return clip_encoder(model, square(image_size(self._config["model"])), device=device)
 
     def batches(self, source: str, rows: pd.DataFrame) -> Iterator[Tensor]:
         """Yield a source's images as the model reads them, uint8 [B, 3, H, W], in the order of `rows`.

@@ -30,7 +30,7 @@ def study_inputs(params: Params) -> StudyInputs:
         DataError: the mixtures' summary is missing or damaged.
     """
     return StudyInputs(
-        study=read_study(SUMMARY, list_runs(params.mixtures, params.seeds)),
+        study=read_study(SUMMARY, list_runs(params.mixtures, params.seeds, supervised=params.supervised.mixtures)),
         sources=tuple(params.sources),
         artifacts=ARTIFACTS,
         cache=original_root() / STATE,

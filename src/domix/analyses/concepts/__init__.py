@@ -7,9 +7,14 @@ Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 from domix.analyses.concepts.settings import Settings
 from domix.analyses.contract import Analysis
 from domix.analyses.model_facts import MODELS
+from domix.runs import CLIP, SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 
-SITE = Column("site", "str", "where activations are read; output: the image embedding")
+SITE = Column(
+    "site",
+    "str",
+    "where activations are read; output: what the head reads, the image embedding or a classifier's features",
+)
 CONCEPT = (Column("concept", "str", "its name"), Column("category", "str", "group, subgroup or class, domain, colour"))
 UNIT = Column("unit", "int64", "component or channel, from 0")
 SIGN = Column("sign", "int64", "1: images rank by its value; -1: by its value turned round")
@@ -65,4 +70,5 @@ ANALYSIS = Analysis(
         )
     },
     section_settings=("threshold",),
+    kinds=(CLIP, SUPERVISED),
 )

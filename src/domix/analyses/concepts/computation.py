@@ -32,7 +32,7 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     Raises:
         DataError: an input is missing or damaged, the model lacks a site, or too few images show any concept.
     """
-    rows = inputs.embeddings.rows
+    rows = inputs.readout.rows
     drawn = draw_rows(rows["domain"].to_numpy(dtype=object), settings.images, seed=settings.seed)
     every = study_concepts(rows.iloc[drawn], inputs.artifacts / "shards" / inputs.sources[0])
     known = every.usable(settings.negatives, settings.least)
@@ -60,12 +60,12 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
 def activations_of(
     inputs: RunInputs, drawn: NDArray[np.int64], sites: list[str]
 ) -> Iterator[tuple[str, NDArray[np.floating[Any]]]]:
-    """Yield (site, activations [N, U]) of some test images: the embedding, then channels averaged over positions.
+    """Yield (site, activations [N, U]) of some test images: what the head reads, then channels averaged over positions.
 
     Raises:
         DataError: the model lacks a site, or an image cannot be read.
     """
-    yield OUTPUT, np.asarray(inputs.embeddings.image_embeddings[drawn])
+    yield OUTPUT, np.asarray(inputs.readout.activations[drawn])
     if sites:
         from domix.encoders.sites import require_site
 

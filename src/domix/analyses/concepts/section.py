@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.controlled import against_domains, controlled_metrics, controlled_tests, say_controlled
+from domix.analyses.groups import ACTIVATIONS, each_group, label
 from domix.analyses.keys import series_key
 from domix.figures import embedding
 from domix.figures.charts import Line, curve, shaded_table
@@ -19,7 +20,7 @@ from domix.figures.look import Drawing, Look
 from domix.figures.panel import panel, round_ticks
 from domix.runtime.wording import listed
 from domix.signature.concepts import jaccard, venn_counts
-from domix.study import Study
+from domix.study import CLIP, Study
 
 RUN = ["mixture", "seed"]
 CONCEPT = ["category", "concept"]
@@ -30,8 +31,8 @@ STEP = 10  # of the curve's thresholds, that `dvc plots` draws
 PLACES = 4
 COUNT = Markup(
     """<p>A unit <em>encodes</em> a concept if ranking the images by its value finds those that show the concept: if
-the average precision is {threshold:g} or more. The curve is the number of concepts that some unit of the image
-embedding encodes, over that threshold, of {concepts} ({kinds}) on {images:,} test images of all domains. Zero-shot
+the average precision is {threshold:g} or more. The curve is the number of concepts that some unit of the
+{activation} encodes, over that threshold, of {concepts} ({kinds}) on {images:,} test images of all domains. Zero-shot
 models were said to encode more than others, with many concepts a unit (<cite>Interpreting CLIP</cite>, 2024).
 {said}</p>{key}"""
 )
@@ -42,6 +43,7 @@ the share of images that show the concept, which stands behind its name.</p>"""
 SHARED = Markup("""<p>{said}</p>""")
 
 
+@each_group(SIGNATURES)
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show unique concepts over the threshold, the concepts found best, their overlap, and the controlled test."""
     tables, threshold = results.tables, results.settings.threshold
@@ -52,12 +54,18 @@ def section(results: AnalysisResults, study: Study) -> Section:
     tests = {name: controlled_tests(models, column, results.shared.confidence) for column, name in SIGNATURES.items()}
     by_column = {column: tests[name] for column, name in SIGNATURES.items()}
     names = [mixture for mixture in study.mixtures if (concepts["mixture"] == mixture).any()]
-    sets = encoded(concepts, threshold)
+    sets = group_sets(results)
     said = _said(models, threshold)
     parts = [
         Subsection(
             "How many concepts does the embedding encode?",
-            COUNT.format(threshold=threshold, said=said, key=series_key(names), **_sizes(concepts)),
+            COUNT.format(
+                activation=ACTIVATIONS[results.kind],
+                threshold=threshold,
+                said=said,
+                key=series_key(names),
+                **_sizes(concepts),
+            ),
             {"All mixtures": _curves(tables["curve"], OUTPUT, names)},
             _other_sites(tables["curve"], names),
         ),
@@ -99,6 +107,23 @@ def model_numbers(tables: Mapping[str, pd.DataFrame], threshold: float) -> pd.Da
     a_unit = pairs[pairs["ap"] >= threshold].groupby([*RUN, "unit", "sign"]).size()
     numbers["polysemanticity"] = a_unit.groupby(RUN).mean().reindex(numbers.index).astype("float64")
     return numbers.reset_index().merge(tables["models"], on=RUN)
+
+
+def group_sets(results: AnalysisResults) -> dict[str, set[str]]:
+    """Return by mixture the concepts that its models encode at the output; of classifiers beside those of CLIP models.
+
+    So the overlap of two groups stands once on the page, with the second group.
+    """
+    every = results.every_group.get("concepts")
+    if every is None or results.kind == CLIP:
+        concepts = results.tables["concepts"]
+        return encoded(concepts[concepts["site"] == OUTPUT], results.settings.threshold)
+    output = every[every["site"] == OUTPUT]
+    return {
+        label(str(kind), mixture): concepts
+        for kind, mine in output.groupby("kind", sort=False)
+        for mixture, concepts in encoded(mine, results.settings.threshold).items()
+    }
 
 
 def encoded(concepts: pd.DataFrame, threshold: float) -> dict[str, set[str]]:

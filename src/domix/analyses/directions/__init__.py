@@ -1,12 +1,13 @@
-"""Privileged directions: which singular directions of the zero-shot head the images' embeddings lie along.
+"""Privileged directions: which singular directions of a head the images' activations lie along.
 
-May import: analyses, embed, figures, runtime, signature, study.
+May import: analyses, embed, figures, runs, runtime, signature, study.
 Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """
 
 from domix.analyses.contract import Analysis
 from domix.analyses.directions.settings import Settings
 from domix.analyses.model_facts import MODELS
+from domix.runs import CLIP, SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 
 DIRECTION = Column("direction", "int64", "its number, from 0, singular values falling")
@@ -33,7 +34,7 @@ ANALYSIS = Analysis(
                 Column("axis_component", "float64", "absolute value of that component; 1: it is an axis"),
                 OUTLIER,
             ),
-            "the singular directions of the zero-shot head",
+            "the singular directions of the zero-shot head, or of a classifier's last layer",
         ),
         "summary": TableSchema(
             "summary",
@@ -70,4 +71,5 @@ ANALYSIS = Analysis(
         )
     },
     section_settings=("importance",),
+    kinds=(CLIP, SUPERVISED),
 )

@@ -1,4 +1,4 @@
-"""The tables of one run: every direction of its zero-shot head, and how unequal they are. Shapes: R directions."""
+"""The tables of one run: every direction of its head, and how unequal they are. Shapes: R directions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     Raises:
         DataError: an input is missing or damaged, or there are fewer images than directions.
     """
-    found = inputs.embeddings
+    found = inputs.readout
     chosen = (found.rows["domain"] == inputs.study.natural_domain).to_numpy() | (settings.images == "all")
-    activations, directions = found.image_embeddings[chosen], head_directions(found.text)
+    activations, directions = found.activations[chosen], head_directions(found.head)
     along = cosines(directions, activations)
     outliers = outlier_features(activations, settings.deviations).indices
     axes = abs(directions.right)

@@ -17,6 +17,7 @@ from domix.analyses.controlled import (
     mean_metrics,
     say_controlled,
 )
+from domix.analyses.groups import HEADS, each_group
 from domix.analyses.keys import series_key
 from domix.figures import embedding
 from domix.figures.figure import Figure
@@ -32,9 +33,9 @@ SIGNATURES = {
     "effective_rank": "effective rank of the importances",
 }
 TAIL = Markup(
-    """<p>The zero-shot head, the matrix of the classes' texts, is a sum of singular directions. One is important
-where its singular value is large and the embeddings of {images} images lie along it. A <em>privileged</em> direction
-stands far above the others. {said}</p>{key}"""
+    """<p>The {head}, the matrix with a row a class, is a sum of singular directions. One is important where its
+singular value is large and what the head reads of {images} images lies along it. A <em>privileged</em> direction stands
+far above the others. {said}</p>{key}"""
 )
 FIRST = Markup(
     """<p>How often a direction has which importance (by the mean of its model; upright: number of directions). A long
@@ -42,6 +43,7 @@ tail to the right is what robust models were said to have.</p>"""
 )
 
 
+@each_group(SIGNATURES)
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show importances by rank and their histograms, and the controlled test."""
     tables, kind = results.tables, results.settings.importance
@@ -58,7 +60,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     parts = [
         Subsection(
             "Is there a privileged direction?",
-            TAIL.format(images=images, said=_said(summary), key=series_key(names)),
+            TAIL.format(head=HEADS[results.kind], images=images, said=_said(summary), key=series_key(names)),
             {"All mixtures": _ranked(directions, kind, names)},
             {f"The same by {other}": {"All mixtures": _ranked(directions, other, names)}},
         ),
@@ -107,7 +109,7 @@ def _said(summary: pd.DataFrame) -> str:
     along = f" Its largest component along an outlier feature is {outliers.mean():.2f}." if len(outliers) else ""
     return (
         f"The most important one has so many times the mean importance: {ratios}. {standing} In {len(first)} of"
-        f" {len(summary)} models it is the direction of the largest singular value; its cosine with the mean embedding"
+        f" {len(summary)} models it is the direction of the largest singular value; its cosine with the mean activation"
         f" is {with_mean:.2f} on average, its largest component {summary['axis_component'].mean():.2f}.{along}"
     )
 

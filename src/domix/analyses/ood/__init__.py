@@ -1,12 +1,13 @@
 """Which images a model takes for foreign: held-out classes, other objects, the same classes in an unseen style.
 
-May import: analyses, data.classes, data.mixtures, embed, evaluate, figures, ood, ood.scores,
+May import: analyses, data.classes, data.mixtures, embed, evaluate, figures, ood, ood.scores, runs,
 runtime, study.
 Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 """
 
-from domix.analyses.contract import Analysis
+from domix.analyses.contract import KIND, Analysis
 from domix.analyses.ood.settings import Settings
+from domix.runs import CLIP, SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 
 MIXTURE, SEED = Column("mixture", "str", "training mixture of the run"), Column("seed", "int64", "its seed")
@@ -35,7 +36,11 @@ ENDS = (
 )
 SIZES = (Column("n_known", "int64", "known images"), Column("n_ood", "int64", "images of the group"))
 ACCURACY = (
-    Column("zeroshot", "float64", "balanced zero-shot accuracy on the known images, among the seen classes"),
+    Column(
+        "zeroshot",
+        "float64",
+        "balanced accuracy on the known images, among the seen classes: zero-shot, or of a classifier's own logits",
+    ),
     Column(
         "knn", "float64", "accuracy of their weighted neighbours (k 20, temperature 0.02), the image itself left out"
     ),
@@ -52,15 +57,28 @@ ANALYSIS = Analysis(
     Settings=Settings,
     needs="embeddings",
     section_settings=("shown",),
+    kinds=(CLIP, SUPERVISED),
     joint_tables={
         "metrics": TableSchema(
             "metrics",
-            (MIXTURE, SEED, SCORE, *GROUP, KNOWN, METRIC, Column("estimate", "float64", "its value"), *ENDS, *SIZES),
+            (
+                KIND,
+                MIXTURE,
+                SEED,
+                SCORE,
+                *GROUP,
+                KNOWN,
+                METRIC,
+                Column("estimate", "float64", "its value"),
+                *ENDS,
+                *SIZES,
+            ),
             "how well each run tells a group of images from the known ones",
         ),
         "differences": TableSchema(
             "differences",
             (
+                KIND,
                 Column("mixture_a", "str", "one mixture"),
                 Column("mixture_b", "str", "one before it in the study's order; each pair stands once"),
                 *(SCORE, *GROUP, KNOWN, METRIC),
@@ -72,7 +90,7 @@ ANALYSIS = Analysis(
         "flags": TableSchema(
             "flags",
             (
-                *(MIXTURE, SEED, SCORE),
+                *(KIND, MIXTURE, SEED, SCORE),
                 Column("set", "str", "the study's source, or a set of foreign images"),
                 Column("domain", "str", "domain of the images"),
                 Column("cells", "str", "their classes: seen, test, near or far"),
@@ -87,7 +105,7 @@ ANALYSIS = Analysis(
         "classes": TableSchema(
             "classes",
             (
-                *(MIXTURE, SEED, SCORE, *GROUP),
+                *(KIND, MIXTURE, SEED, SCORE, *GROUP),
                 Column("class", "str", "class of the images"),
                 Column("auroc", "float64", "AUROC of its images against the known ones of the natural domain"),
                 Column("n", "int64", "its images"),
@@ -97,7 +115,7 @@ ANALYSIS = Analysis(
         "models": TableSchema(
             "models",
             (
-                *(MIXTURE, SEED, CHECKPOINT),
+                *(KIND, MIXTURE, SEED, CHECKPOINT),
                 *(*ACCURACY, SCORE, *GROUP, Column("auroc", "float64", "against known images of the natural domain")),
             ),
             "accuracy on known images beside AUROC, of every run and of its checkpoints where they are embedded",
@@ -105,6 +123,7 @@ ANALYSIS = Analysis(
         "correlations": TableSchema(
             "correlations",
             (
+                KIND,
                 Column("accuracy", "str", "zeroshot or knn: table models"),
                 *(SCORE, *GROUP),
                 Column("r2", "float64", "of AUROC and accuracy over runs and checkpoints"),
@@ -117,7 +136,7 @@ ANALYSIS = Analysis(
         "options": TableSchema(
             "options",
             (
-                *(MIXTURE, SEED, CHECKPOINT, SCORE),
+                *(KIND, MIXTURE, SEED, CHECKPOINT, SCORE),
                 Column("options", "str", "its hyper-parameters"),
                 Column("chosen", "bool", "whether results are of them; else they were only tried"),
                 Column("validation", "str", "foreign images that chose among several; empty: they are fixed"),

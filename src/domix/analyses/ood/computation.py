@@ -31,6 +31,7 @@ from domix.analyses.ood.settings import Settings
 from domix.data.mixtures.composition import CELLS
 from domix.embed.embeddings import checkpoints_of
 from domix.ood.choice import Options, several
+from domix.runs import CLIP
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file
 
@@ -45,18 +46,30 @@ def joint_key(inputs: StudyInputs, settings: Settings) -> Mapping[str, Any]:
     for run in inputs.study.runs:
         folder = inputs.of_run(run).embeddings_folder
         found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "layers.safetensors")
-        files |= {f"{run.name}/{path.relative_to(folder)}": path for path in found}
+        name = run.name if run.kind == CLIP else f"{run.kind}/{run.name}"
+        files |= {f"{name}/{path.relative_to(folder)}": path for path in found}
     return {name: sha256_file(path) for name, path in files.items() if path.exists()}
 
 
 def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
-    """Score the images of every run, then measure and compare.
+    """Score the images of every run, then measure and compare, each group of models by itself.
 
     Raises:
         DataError: a file is missing or damaged, runs have embedded other images, or too few of them are known.
         ParameterError: a hyper-parameter is out of range.
     """
-    study, confidence = inputs.study, inputs.shared.confidence
+    kinds = dict.fromkeys(run.kind for run in inputs.study.runs)
+    groups = [tables_of(inputs, inputs.study.of_kind(kind), settings) for kind in kinds]
+    return Findings({name: pd.concat([each[name] for each in groups], ignore_index=True) for name in groups[0]})
+
+
+def tables_of(inputs: StudyInputs, study: Study, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Return the tables of one group of models, the runs of `study`.
+
+    Raises:
+        DataError, ParameterError: as `run_jointly`.
+    """
+    confidence = inputs.shared.confidence
     cells = CELLS.read(inputs.artifacts / "mixtures" / "cells.parquet")
     scores: dict[Run, dict[str, Floats]] = {}
     models: list[dict[str, Any]] = []
@@ -87,7 +100,7 @@ def run_jointly(inputs: StudyInputs, settings: Settings) -> Findings:
         ),
         "options": options,
     }
-    return Findings({name: _table(name, part) for name, part in parts.items()})
+    return {name: _table(name, study.kind, part) for name, part in parts.items()}
 
 
 def _sets(settings: Settings) -> list[str] | None:
@@ -114,6 +127,7 @@ def _score(
         some = replace(images, rows=images.rows[rows], features=images.features[rows])
         return score_images(some, known[rows], name, options, logit_scale=settings.logit_scale, part=part)
 
+    wanted = settings.scores_of(study.kind)
     everything, choices = np.ones(len(known), np.bool_), {}
     inside = outside = ~everything
     if settings.validation is not None:
@@ -121,7 +135,7 @@ def _score(
         inside, reported = split_known(known, part)
         if reported.sum() < 2 or not inside.any():
             raise DataError(f"{int(known.sum())} known images are too few to choose on some and report on others")
-        for name, options in settings.scores.items():
+        for name, options in wanted.items():
             if several(options):
                 choices[name] = choose_score(
                     *(name, options, partial(scored, name), inside, outside),
@@ -129,13 +143,13 @@ def _score(
                     bank=len(part) - int(np.bincount(part).max()),
                     validation=settings.validation,
                 )
-    chosen = dict(settings.scores) | {name: choice.options for name, choice in choices.items()}
+    chosen = dict(wanted) | {name: choice.options for name, choice in choices.items()}
     found = {name: scored(name, options, everything) for name, options in chosen.items()}
-    rows = option_rows(run, checkpoint, settings.scores, choices, (int(inside.sum()), int(outside.sum())))
+    rows = option_rows(run, checkpoint, wanted, choices, (int(inside.sum()), int(outside.sum())))
     return without_validation(images, inside | outside), found, rows
 
 
-def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _table(name: str, kind: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     columns = ANALYSIS.joint_tables[name].columns
-    table = pd.DataFrame(rows, columns=[column.name for column in columns])
+    table = pd.DataFrame(rows, columns=[column.name for column in columns]).assign(kind=kind)
     return table.astype({column.name: column.dtype for column in columns})

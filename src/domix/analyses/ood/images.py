@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from domix.embed.embeddings import Scored, load_scored, ood_sets_of
+from domix.embed.readout import load_activations
 from domix.ood.scores import registry
 from domix.runtime.errors import DataError, DomixError
 from domix.runtime.seeds import numpy_generator
@@ -33,15 +34,24 @@ class StudyImages:
     Attributes:
         rows: `set, domain, class, label, cells` of each; label is its place among the seen classes, -1 of others, and
             cells are seen, test, near or far.
-        features: [N, D].
-        prototypes: text embeddings of the seen classes [K, D].
+        features: [N, D]; of a classifier what its last layer reads.
+        prototypes: text embeddings of the seen classes [K, D]; of a classifier None.
         source: name of the study's source.
+        logits: of a classifier, of the seen classes [N, K]; of a CLIP model None: cosines, scaled, stand for them.
     """
 
     rows: pd.DataFrame
     features: NDArray[np.float32]
-    prototypes: NDArray[np.float32]
+    prototypes: NDArray[np.float32] | None
     source: str
+    logits: NDArray[np.float32] | None = None
+
+    def scores(self, rows: Flags | slice = slice(None)) -> NDArray[np.float32]:
+        """Return what says which class images are of [n, K]: cosines with prototypes, or a classifier's logits."""
+        if self.logits is not None:
+            return self.logits[rows]
+        assert self.prototypes is not None, "a model has either"
+        return self.features[rows] @ self.prototypes.T
 
     def known(self, study: Study) -> Flags:
         """Tell which are known: seen classes in the natural domain, which every mixture holds [N]."""
@@ -104,9 +114,13 @@ def read_images(
         parts.append(foreign.rows.assign(set=name, label=-1, cells=foreign.rows["group"]))
         found.append(foreign)
     rows = pd.concat(parts, ignore_index=True)[["set", "row", "domain", "class", "label", "cells"]]
-    assert own.text is not None  # a study's runs are CLIP models
-    features = np.concatenate([np.asarray(each.image_embeddings, np.float32) for each in found])
-    return StudyImages(rows, features, own.text[seen], source)
+    outputs = np.concatenate([np.asarray(each.image_embeddings, np.float32) for each in found])
+    if own.text is not None:
+        return StudyImages(rows, outputs, own.text[seen], source)
+    names = [None, *(embedded if sets is None else sets)]
+    read = [load_activations(folder, run.kind, checkpoint=checkpoint, source=name) for name in names]
+    features = np.concatenate([np.asarray(part, np.float32) for part in read])
+    return StudyImages(rows, features, None, source, outputs[:, seen])
 
 
 def deal_parts(labels: Ints, parts: int, *, seed: int) -> Ints:
@@ -131,7 +145,7 @@ def score_images(
         known: which of them are known [N].
         name: of the score.
         options: its hyper-parameters.
-        logit_scale: cosines times this are the logits.
+        logit_scale: cosines times this are the logits of CLIP models.
         part: of the known images [M], in their order.
 
     Raises:
@@ -139,8 +153,9 @@ def score_images(
         ParameterError: a hyper-parameter is out of range.
     """
     given: dict[str, Any] = {"features": images.features, "prototypes": images.prototypes}
+    given = {what: array for what, array in given.items() if array is not None}
     if "logits" in registry.find_score(name).needs:
-        given["logits"] = logit_scale * (images.features @ images.prototypes.T)
+        given["logits"] = logit_scale * images.scores() if images.logits is None else images.logits
     return score_in_parts(name, options, given, known, images.rows["label"].to_numpy(), part)
 
 

@@ -29,7 +29,7 @@ def model_rows(
     """Return the rows of the table models of one run or checkpoint."""
     known = images.known(study)
     features, labels = images.features[known], images.rows["label"].to_numpy()[known]
-    found = (features @ images.prototypes.T).argmax(axis=1)
+    found = images.scores(known).argmax(axis=1)
     neighbours = min(NEIGHBOURS, len(labels) - 1)
     head = {
         "mixture": run.mixture,

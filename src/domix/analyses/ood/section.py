@@ -8,6 +8,7 @@ from itertools import product
 import pandas as pd
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
+from domix.analyses.groups import each_group
 from domix.analyses.ood import words
 from domix.analyses.ood.draw import draw_flags, draw_relation
 from domix.analyses.ood.models import ACCURACIES
@@ -25,9 +26,10 @@ BY_CHANCE = Mark(0.5, "by luck", (4, 2.7))
 NONE = Mark(0.0, "no difference", (4, 2.7))
 
 
+@each_group({"held_out.auroc": "AUROC of held-out classes", "seen.flagged": "share of seen classes that is flagged"})
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show flags, AUROC, what more styles change, and how all goes with accuracy."""
-    shown = results.settings.shown
+    shown = results.settings.shown_of(results.kind)
     tables = {name: table[table["score"] == shown] for name, table in results.tables.items()}
     metrics, flags = mean_over_seeds(tables["metrics"]), mean_over_seeds(tables["flags"])
     auroc = metrics[metrics["metric"] == "auroc"]
@@ -201,25 +203,28 @@ def _relation(
         found = correlations[chosen & (correlations["accuracy"] == accuracy)]
         mine = models[(models["group"] == group) & (models["set"] == name)]
         if len(found) and group != "seen" and len(mine) >= LEAST:
-            title = f"{words.ACCURACIES[accuracy].capitalize()} and AUROC of {called}"
+            words_for = words.ACCURACIES[study.kind][accuracy]
+            title = f"{words_for.capitalize()} and AUROC of {called}"
             alt = f"{title}, {len(mine)} models: {words.r2(found.iloc[0])}."
-            draw = partial(_draw_relation, mine, accuracy, study.mixtures, confidence)
+            draw = partial(_draw_relation, mine, accuracy, words_for, study.mixtures, confidence)
             figures[accuracy][called] = Figure(f"ood-{accuracy}-{group}-{name}", title, "A dot a model.", alt, draw)
     shown, further = figures["zeroshot"], figures["knn"]
     if not shown:
         return []
-    text = words.relation(models, correlations, groups)
-    folded = _drawn({f"By {words.ACCURACIES['knn']}": further})
+    text = words.relation(models, correlations, groups, words.ACCURACIES[study.kind]["zeroshot"])
+    folded = _drawn({f"By {words.ACCURACIES[study.kind]['knn']}": further})
     return [Subsection("Whether what reads known images well also tells foreign ones", text, shown, folded)]
 
 
-def _draw_relation(models: pd.DataFrame, accuracy: str, mixtures: list[str], confidence: float, look: Look) -> Drawing:
+def _draw_relation(
+    models: pd.DataFrame, accuracy: str, called: str, mixtures: list[str], confidence: float, look: Look
+) -> Drawing:
     names = models["mixture"].astype(str)
     if models["seed"].nunique() > 1:
         names += "-s" + models["seed"].astype(str)
     names += [f" @{epochs}" if epochs >= 0 else "" for epochs in models["checkpoint"]]
     dots = models.assign(name=names, group=models["mixture"], x=models[accuracy], y=models["auroc"])
-    return draw_relation(dots, mixtures, (words.ACCURACIES[accuracy], "AUROC"), confidence, look)
+    return draw_relation(dots, mixtures, (called, "AUROC"), confidence, look)
 
 
 def _auroc_plot(auroc: pd.DataFrame, groups: dict[tuple[str, str], str]) -> pd.DataFrame:

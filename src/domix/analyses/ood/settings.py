@@ -6,12 +6,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from domix.runs import SUPERVISED
 from domix.runtime import settings
 from domix.runtime.errors import ParameterError
 from domix.runtime.settings import require
 
 GIVEN = ("features", "logits", "prototypes", "bank", "labels")  # what a study's embeddings have: domix.ood.scores
 Value = float | int | str | bool
+OF_CLASSIFIERS = ("features", "logits", "bank", "labels")  # no prompts, so no prototypes
+HEAD_SCORES = ("msp", "max_logit")  # of a classifier's own logits, whatever else is asked for
 SCORES: dict[str, dict[str, Value | list[Value]]] = {
     "mcm": {"temperature": 1.0},
     "max_cosine": {},
@@ -53,6 +56,20 @@ class Settings(settings.Settings):
     convention: Literal["plp", "mcm", "openood"] = Field("plp", description="of the FPR at 95 % TPR (docs/ood.md)")
     resamples: int = Field(2000, ge=1, description="resamples of the bootstrap")
     seed: int = Field(0, description="seed of parts and resamples")
+
+    def scores_of(self, kind: str) -> dict[str, dict[str, Value | list[Value]]]:
+        """Return the scores of a group of models: of classifiers those that need no prompts, and HEAD_SCORES."""
+        if kind != SUPERVISED:
+            return self.scores
+        from domix.ood.scores import registry
+
+        needs = {name: registry.find_score(name).needs for name in self.scores}
+        fitting = {name: options for name, options in self.scores.items() if set(needs[name]) <= set(OF_CLASSIFIERS)}
+        return {name: {} for name in HEAD_SCORES} | fitting
+
+    def shown_of(self, kind: str) -> str:
+        """Return the score that is shown of a group of models: the one asked for, or what stands for it."""
+        return self.shown if self.shown in self.scores_of(kind) else HEAD_SCORES[0]
 
     @model_validator(mode="after")
     def _scores_are_known(self) -> Self:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from domix.analyses.ood.flags import FOREIGN
 from domix.runtime.wording import listed, percent, points
-from domix.study import Study
+from domix.study import CLIP, SUPERVISED, Study
 
 GROUPS = {
     "held_out": "held-out classes",
@@ -26,7 +26,10 @@ CELLS = {
     "far": "far objects",
 }
 KNOWN = {"natural": "known images", "full": "known images of both styles"}
-ACCURACIES = {"zeroshot": "zero-shot accuracy", "knn": "accuracy of neighbours"}
+ACCURACIES = {
+    CLIP: {"zeroshot": "zero-shot accuracy", "knn": "accuracy of neighbours"},
+    SUPERVISED: {"zeroshot": "accuracy", "knn": "accuracy of neighbours"},
+}
 CONTRASTS = (("leave-out-domain", "natural-only"), ("cg-high", "cg-low"))  # standard names: more styles, and fewer
 FULL = "With {test_domain} images of seen classes among the known ones (full spectrum)"
 FLAGS = Markup(
@@ -182,8 +185,10 @@ def r2(row: pd.Series) -> str:
     return f"R\N{SUPERSCRIPT TWO} {row['r2']:.2f}{ends}"
 
 
-def relation(models: pd.DataFrame, correlations: pd.DataFrame, groups: dict[tuple[str, str], str]) -> Markup:
-    """Say how accuracy on known images and AUROC go together."""
+def relation(
+    models: pd.DataFrame, correlations: pd.DataFrame, groups: dict[tuple[str, str], str], accuracy: str
+) -> Markup:
+    """Say how accuracy on known images, as it is called, and AUROC go together."""
     found = correlations[correlations["accuracy"] == "zeroshot"]
     said = [
         f"{groups[pair]} {r2(row)}"
@@ -193,5 +198,5 @@ def relation(models: pd.DataFrame, correlations: pd.DataFrame, groups: dict[tupl
         if pair[0] != "seen"
     ]
     count = len(models[["mixture", "seed", "checkpoint"]].drop_duplicates())
-    verdict = f"Zero-shot accuracy and AUROC over {count} models: {listed(said)}."
+    verdict = f"{accuracy.capitalize()} and AUROC over {count} models: {listed(said)}."
     return RELATION.format(verdict=verdict)

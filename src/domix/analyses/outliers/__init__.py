@@ -7,6 +7,7 @@ Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 from domix.analyses.contract import Analysis
 from domix.analyses.model_facts import MODELS
 from domix.analyses.outliers.settings import Settings
+from domix.runs import CLIP, SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 
 WEIGHTS = Column("weights", "str", "initial (drawn by the run's seed, before training) or last")
@@ -30,7 +31,7 @@ ANALYSIS = Analysis(
         "output": TableSchema(
             "output",
             (Column("checkpoint", "int64", "epochs of training; the last weights are the last"), IMAGES, *VALUES, N),
-            "kurtosis and outlier features of the image embeddings of all test images",
+            "kurtosis and outlier features of what the head reads (image embeddings, or features) of all test images",
         ),
         "sites": TableSchema(
             "sites",
@@ -63,6 +64,8 @@ ANALYSIS = Analysis(
         "models": MODELS,
     },
     optional=("features", "sites"),
+    reads_checkpoints=True,
+    kinds=(CLIP, SUPERVISED),
     plots={
         "kurtosis": TableSchema(
             "kurtosis",

@@ -16,13 +16,11 @@ from domix.analyses.model_facts import model_facts
 from domix.analyses.outliers import ANALYSIS
 from domix.analyses.outliers.settings import Settings
 from domix.analyses.sampling import draw_rows
-from domix.embed.embeddings import load_scored
+from domix.embed.readout import load_activations
 from domix.encoders.sites import require_site
 from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.trajectories import epochs_of
-from domix.runs import CLIP
 from domix.runtime.errors import DataError
-from domix.runtime.files import read_json
 from domix.signature.kurtosis import activation_kurtosis, summarise
 from domix.signature.outliers import large_features, outlier_features
 
@@ -50,15 +48,17 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
 
 
 def output_table(inputs: RunInputs, settings: Settings) -> pd.DataFrame:
-    """Measure the image embeddings of all checkpoints that were embedded."""
-    rows = inputs.embeddings.rows
+    """Measure what the head reads of all test images, at all checkpoints that were embedded."""
+    rows = inputs.readout.rows
     groups = groups_of(rows["domain"], inputs.study.domains)
     found = []
     for epoch, checkpoint in epochs_of(ScoredModel(inputs.run, "", inputs.embeddings_folder)):
-        embeddings = load_scored(inputs.embeddings_folder, CLIP, checkpoint=checkpoint).image_embeddings
-        found += [
-            {"checkpoint": epoch, **values} for values in measure(np.asarray(embeddings), groups, settings.deviations)
-        ]
+        activations = np.asarray(load_activations(inputs.embeddings_folder, inputs.run.kind, checkpoint=checkpoint))
+        try:
+            measured = measure(activations, groups, settings.deviations)
+        except DataError as error:
+            raise error.prefixed(f"the output of {inputs.run} after {epoch} epochs") from error
+        found += [{"checkpoint": epoch, **values} for values in measured]
     return pd.DataFrame(found)
 
 
@@ -91,21 +91,14 @@ def activations_of(
     inputs: RunInputs, images: pd.DataFrame, asked: Sequence[str] | None
 ) -> Iterator[tuple[str, Site, NDArray[np.floating[Any]]]]:
     """Yield (weights, site, activations [N, C]) of images, averaged over positions, initial weights first."""
-    from domix.encoders.encoder import clip_encoder
-    from domix.model.checkpoint import CONFIG
-    from domix.model.clip import build
-
     model, source = inputs.model, inputs.sources[0]
     known = {site.name: site for site in model.encoder.sites}
     for name in asked or ():
         require_site(name, known)
     wanted = [site for name, site in known.items() if asked is None or name in asked]
     names = [site.name for site in wanted]
-    config = read_json(inputs.model_folder / CONFIG)["model"]
-    drawn = build(config, seed=inputs.run.seed)
-    initial = clip_encoder(drawn, model.encoder.preprocess, device=model.context.device)
     batches = list(model.batches(source, images))
-    for weights, encoder in (("initial", initial), ("last", model.encoder)):
+    for weights, encoder in (("initial", model.initial(inputs.run.seed)), ("last", model.encoder)):
         passes = [encoder.forward(batch, names, pooled=True).sites for batch in batches]
         for site in wanted:
             yield weights, site, np.concatenate([found[site.name].cpu().float().numpy() for found in passes])

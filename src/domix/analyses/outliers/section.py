@@ -15,6 +15,7 @@ from domix.analyses.controlled import (
     mean_metrics,
     say_controlled,
 )
+from domix.analyses.groups import ACTIVATIONS, each_group
 from domix.analyses.keys import series_key
 from domix.figures import embedding
 from domix.figures.figure import Figure
@@ -26,10 +27,10 @@ RUN = ["mixture", "seed"]
 SERIES = {"initial": "before training", "last": "after training"}
 SIGNATURES = {"kurtosis": "kurtosis at the output", "outliers": "outlier features at the output"}
 OUTPUT = Markup(
-    """<p>The kurtosis of an image's embedding is 3 where its components spread as a normal distribution does, and far
-above where a few stand out; such outlier features were found in zero-shot CLIP models that are robust, and in no others
-(<cite>Interpreting CLIP</cite>, 2024). It is read on images of <strong>{natural}</strong>, the domain that no model
-finds foreign. {said}</p>"""
+    """<p>The kurtosis of an image's {activation} is 3 where its components spread as a normal distribution does, and
+far above where a few stand out; such outlier features were found in zero-shot CLIP models that are robust, and in no
+others (<cite>Interpreting CLIP</cite>, 2024). It is read on images of <strong>{natural}</strong>, the domain that no
+model finds foreign. {said}</p>"""
 )
 SITES = Markup(
     """<p>The same at every layer, averaged over positions, on {n} images of all domains: after training, a line a
@@ -37,11 +38,12 @@ mixture. Folded away: each mixture against its weights before training, where wh
 doing. {outlying}</p>{key}"""
 )
 COURSE = Markup(
-    """<p>Kurtosis of the embeddings of {natural} images over the checkpoints that were kept, a line a
+    """<p>Kurtosis at the output on {natural} images over the checkpoints that were kept, a line a
 mixture.</p>{key}"""
 )
 
 
+@each_group(SIGNATURES)
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show kurtosis by site, over checkpoints where there are any, and the controlled test."""
     tables = results.tables
@@ -51,7 +53,12 @@ def section(results: AnalysisResults, study: Study) -> Section:
     tests = {name: controlled_tests(models, column, results.shared.confidence) for column, name in SIGNATURES.items()}
     by_column = {column: tests[name] for column, name in SIGNATURES.items()}
     parts = [
-        Subsection("Do outlier features appear?", OUTPUT.format(natural=study.natural_domain, said=_said(models))),
+        Subsection(
+            "Do outlier features appear?",
+            OUTPUT.format(
+                activation=ACTIVATIONS[results.kind], natural=study.natural_domain, said=_said(models, results.kind)
+            ),
+        ),
         _by_site(tables["sites"], tables["features"], study),
         _course(tables["output"], study),
         Subsection(
@@ -78,12 +85,12 @@ def signatures(output: pd.DataFrame, study: Study) -> pd.DataFrame:
     return rows[last].drop(columns=["checkpoint", "images"])
 
 
-def _said(models: pd.DataFrame) -> str:
+def _said(models: pd.DataFrame, kind: str) -> str:
     by_mixture = models.groupby("mixture", sort=False)[["kurtosis", "outliers", "norm_share"]].mean()
     values = listed([f"{mixture} {row['kurtosis']:.2f}" for mixture, row in by_mixture.iterrows()])
     having = by_mixture[by_mixture["outliers"] > 0]
     if having.empty:
-        return f"Here it is: {values}. No component of any embedding is an outlier feature."
+        return f"Here it is: {values}. No component of any {ACTIVATIONS[kind]} is an outlier feature."
     found = listed(
         [
             f"{mixture} {row['outliers']:.3g} ({percent(row['norm_share'])} of the squared length)"

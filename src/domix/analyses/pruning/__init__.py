@@ -1,4 +1,4 @@
-"""Pruning: what accuracy is left where only some directions of the zero-shot head are kept.
+"""Pruning: what accuracy is left where only some directions of a head are kept.
 
 May import: analyses, embed, evaluate, figures, runs, runtime, signature, study.
 Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
@@ -6,6 +6,7 @@ Must not import: torch, open_clip, lightning, mlflow, dvc, matplotlib.
 
 from domix.analyses.contract import Analysis
 from domix.analyses.pruning.settings import Settings
+from domix.runs import CLIP, SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 
 GROUP = Column(
@@ -14,7 +15,7 @@ GROUP = Column(
     "held_out: of the test domain and the test classes; seen: its other classes; natural: of the natural domain;"
     " natural_tested: its images of the test classes",
 )
-ACCURACY = Column("accuracy", "float64", "balanced zero-shot accuracy")
+ACCURACY = Column("accuracy", "float64", "balanced accuracy")
 N = Column("n", "int64", "images")
 
 ANALYSIS = Analysis(
@@ -42,6 +43,8 @@ ANALYSIS = Analysis(
             "accuracy of the whole head at every checkpoint, for effective robustness",
         ),
     },
+    reads_checkpoints=True,
+    kinds=(CLIP, SUPERVISED),
     plots={
         "pruning": TableSchema(
             "pruning",

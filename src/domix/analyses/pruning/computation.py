@@ -1,4 +1,4 @@
-"""The tables of one run: accuracy of its pruned zero-shot head, and of the whole one at every checkpoint.
+"""The tables of one run: accuracy of its pruned head, and of the whole one at every checkpoint.
 
 Shapes: N images, R directions.
 """
@@ -19,7 +19,6 @@ from domix.evaluate.metrics import balanced_accuracy
 from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.trajectories import epochs_of
 from domix.evaluate.zeroshot import rank_right
-from domix.runs import CLIP
 from domix.runtime.seeds import numpy_generator
 from domix.signature.directions import HeadDirections, cosines, head_directions, importance
 from domix.signature.pruning import correct_when_pruned, kept_count, pruning_order
@@ -36,7 +35,7 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
     Raises:
         DataError: an input is missing or damaged, or there are fewer images than directions.
     """
-    rows = inputs.embeddings.rows
+    rows = inputs.readout.rows
     groups = cell_groups(inputs.study, rows)
     read = np.logical_or.reduce(list(groups.values()))
     here = {name: inside[read] for name, inside in groups.items() if inside.any()}
@@ -46,13 +45,13 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
 
 def pruned_curves(inputs: RunInputs, settings: Settings, read: NDArray[np.bool_], groups: Groups) -> pd.DataFrame:
     """Return the accuracy of the pruned head on the images `read` [N], in groups of these."""
-    found = inputs.embeddings
+    found = inputs.readout
     chosen = (found.rows["domain"] == inputs.study.natural_domain).to_numpy() | (settings.images == "all")
-    directions, label = head_directions(found.text), found.rows["label"].to_numpy()[read]
-    images = found.image_embeddings[read]
+    directions, label = head_directions(found.head), found.rows["label"].to_numpy()[read]
+    images = found.activations[read]
     table = []
-    for order, draw, rank in orders(directions, found.image_embeddings[chosen], settings):
-        correct = correct_when_pruned(directions, images, label, rank, settings.percent)
+    for order, draw, rank in orders(directions, found.activations[chosen], settings):
+        correct = correct_when_pruned(directions, images, label, rank, settings.percent, bias=found.bias)
         for percent, right in zip(settings.percent, correct, strict=True):
             head = {"order": order, "draw": draw, "percent": float(percent), "kept": kept_count(len(rank), percent)}
             table += [head | values for values in accuracies(label, right, groups)]
@@ -72,10 +71,10 @@ def orders(
 
 def checkpoint_table(inputs: RunInputs, read: NDArray[np.bool_], groups: Groups) -> pd.DataFrame:
     """Return the accuracy of the whole head at every checkpoint, as the evaluation has it."""
-    label, table = inputs.embeddings.rows["label"].to_numpy()[read], []
+    label, table = inputs.readout.rows["label"].to_numpy()[read], []
     for epoch, checkpoint in epochs_of(ScoredModel(inputs.run, "", inputs.embeddings_folder)):
         blocks, start = [], 0
-        for scores in load_scored(inputs.embeddings_folder, CLIP, checkpoint=checkpoint).blocks():
+        for scores in load_scored(inputs.embeddings_folder, inputs.run.kind, checkpoint=checkpoint).blocks():
             mine = read[start : start + len(scores)]
             blocks.append(scores[mine])
             start += len(scores)

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from domix.analyses.contract import AnalysisResults, Section, Subsection
+from domix.analyses.groups import HEADS, each_group
 from domix.evaluate.effective import Fit, clamp, effective_robustness, fit_line
 from domix.figures.charts import Line, band, curve
 from domix.figures.figure import Figure
@@ -28,6 +29,9 @@ GROUPS = {
 }
 LOSS = 0.01  # of accuracy, up to which a head counts as good as the whole one
 PLACES = 4
+PRUNABLE = {
+    "importance.held_out.prunable": "directions, in per cent by importance, that the held-out cells do without",
+}
 CLAIMED = 80.0  # per cent, that robust models were said to do without
 KEY = Markup(
     """<ul class="key"><li><i class="line" style="border-color:var(--accent)"></i> the most important kept</li>
@@ -36,13 +40,14 @@ KEY = Markup(
 draws)</li></ul>"""
 )
 TEXT = Markup(
-    """<p>Balanced accuracy on the held-out cells where only some singular directions of the zero-shot head are kept:
+    """<p>Balanced accuracy on the held-out cells where only some singular directions of the {head} are kept:
 the most important ones, those of the largest singular values, or random ones. It was said of robust models that
 {claimed:g} % of the directions can be pruned at no loss. {said}</p>{key}"""
 )
 ROBUST = Markup("""<p>{what} The same orders, in percentage points.</p>{key}""")
 
 
+@each_group(PRUNABLE)
 def section(results: AnalysisResults, study: Study) -> Section:
     """Show accuracy on the held-out cells, other groups folded away, and effective robustness."""
     curves = results.tables["curves"]
@@ -59,7 +64,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     parts = [
         Subsection(
             "How many directions does the head need?",
-            TEXT.format(claimed=CLAIMED, said=_said(means), key=KEY),
+            TEXT.format(head=HEADS[results.kind], claimed=CLAIMED, said=_said(means), key=KEY),
             shown["held_out"],
             {f"Accuracy on {GROUPS[cells]}": shown[cells] for cells in ("seen", "natural")},
         ),

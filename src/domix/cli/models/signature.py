@@ -7,7 +7,7 @@ Shapes: N images, D components, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,7 +151,7 @@ def _of_folder(params: Params, subject: ClipSubject, folder: Path) -> Read:
     """Read all images below a folder with a CLIP model; the head is that of the study's classes."""
     context = means_of(params)
     encoder = clip_encoder(subject.model, subject.preprocess, device=context.device)
-    images = list(unit_embeddings(encoder, _images_below(folder, subject.preprocess, context.batch)))
+    images = list(unit_embeddings(encoder, cut_files(images_below(folder), subject.preprocess, context.batch)))
     classes = [class_text(name) for name in study_set(ARTIFACTS / "shards" / params.sources[0]).classes]
     prompts = render_prompts(params.embed.templates, classes)
     head = class_prototypes(subject.model, subject.tokenizer, prompts, device=context.device)
@@ -170,7 +170,9 @@ def _by_classifier(params: Params, folder: Path, images: str | Path) -> Read:
         model = RunModel(folder, SUPERVISED, {name: reader}, context)
         preprocess = model.encoder.preprocess
         packed = not isinstance(images, Path)
-        batches = model.batches(name, what.rows) if packed else _images_below(images, preprocess, context.batch)
+        batches = (
+            model.batches(name, what.rows) if packed else cut_files(images_below(images), preprocess, context.batch)
+        )
         encoder = ImageEncoder(split.tower, classifier.visual, preprocess, output="features", device=context.device)
         activations = np.concatenate([encoder.forward(batch).output.cpu().numpy() for batch in batches])
     first = config["first_class"]
@@ -185,15 +187,24 @@ def _by_classifier(params: Params, folder: Path, images: str | Path) -> Read:
     return Read(activations, weight, bias, domains, labels)
 
 
-def _images_below(folder: Path, preprocess: Preprocess, batch: int) -> Iterator[Tensor]:
-    """Yield all images below a folder as a model reads them, uint8 [B, 3, H, W].
+def images_below(folder: Path) -> list[Path]:
+    """List all images below a folder, by name.
 
     Raises:
-        DataError: there is none, or one is damaged.
+        DataError: there is none.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path.name))
     if not files:
         raise DataError(f"there is no image in {folder}: name a folder that holds some")
+    return files
+
+
+def cut_files(files: Sequence[Path], preprocess: Preprocess, batch: int) -> Iterator[Tensor]:
+    """Yield image files as a model reads them, uint8 [B, 3, H, W].
+
+    Raises:
+        DataError: one is damaged.
+    """
     for start in range(0, len(files), batch):
         some = files[start : start + batch]
         cut = [preprocess.cut(Image.fromarray(decode_rgb(path.read_bytes(), str(path)))) for path in some]

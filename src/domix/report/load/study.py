@@ -22,7 +22,7 @@ from domix.report.load.evaluation import Further, read_further, read_model
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 from domix.runtime.tables import TableSchema
-from domix.study import CLIP, Run, Study, list_runs, study_of
+from domix.study import CLIP, SUPERVISED, Run, Study, list_runs, study_of
 
 BASELINE = "natural-only"
 UPPER_BOUNDS = ("cg-high-all", "cg-low-all")  # in order of preference
@@ -157,7 +157,7 @@ def load_results(
         return read_runs(artifacts / "eval" / f"{schema.name}.parquet", wanted, schema)
 
     def findings(name: str) -> Findings:
-        runs = [Run(CLIP, mixture, seed) for mixture, seed in wanted]
+        runs = [*(Run(CLIP, mixture, seed) for mixture, seed in wanted), *study.runs_of(SUPERVISED)]
         return read_findings(find(name), artifacts / "analysis" / name, runs, missing if unfinished else None)
 
     return Results(

@@ -15,7 +15,7 @@ from domix.report.tables.claim import scored
 from domix.runtime.settings import Settings
 from domix.settings.params import Params
 from domix.settings.shared import shared_of
-from domix.study import CLIP, Run, study_of
+from domix.study import CLIP, SUPERVISED, Run, study_of
 from domix.study import Study as Asked
 
 
@@ -57,4 +57,5 @@ def metrics(sections: dict[str, Section]) -> dict[str, float | int | str]:
 
 def asked_study(study: Results) -> Asked:
     """Return what a study asks, without what was found."""
-    return study_of(study.summary, [Run(CLIP, mixture, seed) for mixture, seed in study.models])
+    trained = [Run(CLIP, mixture, seed) for mixture, seed in study.models]
+    return study_of(study.summary, [*trained, *study.study.runs_of(SUPERVISED)])

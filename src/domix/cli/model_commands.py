@@ -1,4 +1,4 @@
-"""What `domix finetune` takes."""
+"""How the commands on any model that need no word from here are called: `domix zoo`, `finetune`, `concepts`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,28 @@ from typing import Annotated
 
 import typer
 
+from domix.cli import options
 from domix.cli.options import AnyModel, Architecture, names, params_of
+
+
+def zoo(
+    context: typer.Context,
+    models: Annotated[str, typer.Argument(help="A YAML file that lists models, or `public`.")],
+    images: Annotated[
+        str, typer.Option(help="Known images: a packed source or a folder; <set>:<domain> for one domain.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    shifts: Annotated[str, typer.Option(help="Shifted images of these classes: such sets, with commas.")] = "",
+    sites: Annotated[str, typer.Option(help="Sites whose CKA is wanted, too, with commas.")] = "",
+) -> None:
+    """Hold many models' signatures against robustness.
+
+    More: docs/zoo.md.
+    """
+    params = params_of(context)
+    from domix.cli.models import zoo as command
+
+    command.main(params, models, images, names(shifts), out, sites=names(sites))
 
 
 def finetune(
@@ -34,3 +55,20 @@ def finetune(
 
     recipe = {"epochs": epochs, "batch": batch, "lr": lr, "warmup": warmup}
     command.main(params, model, images, out, command.Asked(architecture, names(test), recipe, seed))
+
+
+def concepts(
+    context: typer.Context,
+    model: AnyModel,
+    broden: options.Broden,
+    architecture: Architecture = None,
+    site: options.Sites = "",
+    threshold: options.Encodes = 0.9,
+    iou: options.Iou = False,
+    out: options.Tables = None,
+) -> None:
+    """Print which concepts a model's units encode."""
+    params = params_of(context)
+    from domix.cli.models import concepts as command
+
+    command.main(params, model, command.Asked(broden, architecture, names(site), threshold, iou, out))
