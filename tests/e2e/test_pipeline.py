@@ -54,6 +54,7 @@ def set_params(root: Path, tree: dict, **changes: object) -> None:
     tree["trainer"]["threads"] = 1
     tree["embed"]["checkpoints"] = True
     tree["analyses"]["separation"] |= {"images": 24, "neighbours": 5}
+    tree["analyses"]["finetuned"] |= {"batch": 32}  # of 96 images
     tree |= changes
     with open(root / "params.yaml", "w", encoding="utf-8") as file:
         YAML().dump(tree, file)

@@ -249,7 +249,7 @@ def write_summary_of(test_domain: str) -> None:
     write_json(path, read_json(path) | {"test_domain": test_domain})
 
 
-BUILDS_ON = {"sharing": ("sae",)}  # an analysis of what another one trains
+BUILDS_ON = {"sharing": ("sae",), "finetuned": ("pruning", "run_cka")}  # an analysis of what others train or compute
 
 
 @pytest.mark.parametrize("name", analyses())

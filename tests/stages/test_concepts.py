@@ -12,51 +12,30 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from domix.analyses.concepts.study_concepts import class_kinds, colours_of, one_each, study_concepts
-from domix.analyses.contract import RunInputs, Shared
-from domix.analyses.registry import find
+from domix.analyses.contract import RunInputs
 from domix.analyses.sampling import draw_rows
-from domix.data.store.index import read_index, write_index
-from domix.embed.clip import embed_clip, open_subject
-from domix.embed.passes import ComputeContext
-from domix.model.checkpoint import save_weights
-from domix.model.clip import build
-from domix.runs import Run
+from domix.data.store.index import read_index
 from domix.runtime.errors import DataError
-from domix.runtime.files import write_json
 from domix.signature.concepts import concept_curve
-from domix.study import Study
-from tests.tiny import CONFIG, REPOSITORY, WORDS, write_project
-
-SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
-STUDY = Study("sketch", "real", (WORDS[0], WORDS[1]), ("real", "sketch"), tuple(sorted(WORDS)))
+from tests.embedded_run import inputs_of, run_analysis, write_embedded_run
+from tests.tiny import REPOSITORY, WORDS
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """144 images, half of them for the test, a model of seed 3, and its embeddings."""
     home = tmp_path_factory.mktemp("project")
-    write_project(home, count=144)
-    shards = home / "artifacts/shards/emoji"
-    index = read_index(shards)
-    split = ["test" if row >= 72 else "train" for row in range(144)]
-    write_index(shards, index.assign(split=split).astype(index.dtypes))
-    folder = home / "artifacts/models/clip/tiny-s3"
-    save_weights(build(CONFIG, seed=3), folder / "model.safetensors")
-    write_json(folder / "config.json", {"model": CONFIG})
-    out, context = home / "artifacts/embeddings/clip/tiny-s3", ComputeContext(home / ".cache", 16)
-    embed_clip(open_subject(folder), out, context, templates="a {}.", study=shards)
+    write_embedded_run(home)
     return home
 
 
 @pytest.fixture
 def inputs(project: Path, tmp_path: Path) -> RunInputs:
-    run = Run("clip", "tiny", 3)
-    return RunInputs(replace(STUDY, runs=(run,)), run, ("emoji",), project / "artifacts", tmp_path / "cache", SHARED)
+    return inputs_of(project, tmp_path / "cache")
 
 
 def run(inputs: RunInputs, **settings: object) -> dict[str, pd.DataFrame]:
-    analysis = find("concepts")
-    return analysis.run(inputs, analysis.Settings(**{"least": 3} | settings))
+    return run_analysis("concepts", inputs, **{"least": 3} | settings)
 
 
 def test_the_output_is_ranked_for_the_concepts_of_drawn_images(inputs: RunInputs) -> None:

@@ -13,27 +13,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from domix.analyses.contract import RunInputs, Shared
+from domix.analyses.contract import RunInputs
 from domix.analyses.finetuned import computation
 from domix.analyses.hsic import cka
 from domix.analyses.registry import find
 from domix.data.store.index import read_index, write_index
-from domix.embed.clip import embed_clip, open_subject
-from domix.embed.passes import ComputeContext
 from domix.evaluate.metrics import balanced_accuracy
 from domix.finetuning.interpolation import along
-from domix.model.checkpoint import load_model, save_weights
-from domix.model.clip import build
-from domix.runs import Run
+from domix.model.checkpoint import load_model
 from domix.runtime.errors import DataError, ParameterError
-from domix.runtime.files import write_json
 from domix.signature.directions import head_importance, heavy_tail
 from domix.signature.kurtosis import activation_kurtosis
-from domix.study import Study
-from tests.tiny import CONFIG, WORDS, write_project
+from tests.embedded_run import SHARED, inputs_of, run_analysis, write_embedded_run
+from tests.tiny import WORDS
 
-SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
-STUDY = Study("sketch", "real", (WORDS[0], WORDS[1]), ("real", "sketch"), tuple(sorted(WORDS)))
 GIVEN: dict[str, Any] = {"epochs": 2, "batch": 12, "lr": 3e-3, "warmup": 0.2, "alphas": [0, 0.5, 1], "draws": 2}
 
 
@@ -41,37 +34,17 @@ GIVEN: dict[str, Any] = {"epochs": 2, "batch": 12, "lr": 3e-3, "warmup": 0.2, "a
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """144 images, half of them for the test, every class in both domains; a model and its embeddings."""
     home = tmp_path_factory.mktemp("project")
-    write_project(home, count=144)
-    shards = home / "artifacts/shards/emoji"
-    index = read_index(shards)
-    split = ["test" if row >= 72 else "train" for row in range(144)]
-    classes = sorted(WORDS)
-    label = [row // 2 % 12 for row in range(144)]
-    index = index.assign(split=split, label=label, **{"class": [classes[number] for number in label]})
-    write_index(shards, index.astype(read_index(shards).dtypes))
-    folder = home / "artifacts/models/clip/tiny-s3"
-    save_weights(build(CONFIG, seed=3), folder / "model.safetensors")
-    write_json(folder / "config.json", {"model": CONFIG})
-    embed_clip(
-        open_subject(folder),
-        home / "artifacts/embeddings/clip/tiny-s3",
-        ComputeContext(home / ".cache", 16),
-        templates="a {}.",
-        study=shards,
-        epochs=7,
-    )
+    write_embedded_run(home, labels=[row // 2 % 12 for row in range(144)], epochs=7)
     return home
 
 
 @pytest.fixture
 def inputs(project: Path, tmp_path: Path) -> RunInputs:
-    run = Run("clip", "tiny", 3)
-    return RunInputs(replace(STUDY, runs=(run,)), run, ("emoji",), project / "artifacts", tmp_path / "cache", SHARED)
+    return inputs_of(project, tmp_path / "cache")
 
 
 def run(inputs: RunInputs, **settings: Any) -> dict[str, pd.DataFrame]:
-    analysis = find("finetuned")
-    return analysis.run(inputs, analysis.Settings(**GIVEN | settings))
+    return run_analysis("finetuned", inputs, **GIVEN | settings)
 
 
 def test_the_tables_say_what_the_models_do(inputs: RunInputs) -> None:

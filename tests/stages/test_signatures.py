@@ -10,64 +10,33 @@ import pandas as pd
 import pytest
 import scipy
 
-from domix.analyses.contract import RunInputs, Shared
+from domix.analyses.contract import RunInputs
 from domix.analyses.model_facts import cell_groups
-from domix.analyses.registry import find
-from domix.data.store.index import read_index, write_index
-from domix.embed.clip import embed_clip, open_subject
-from domix.embed.passes import ComputeContext
 from domix.evaluate.metrics import balanced_accuracy
-from domix.model.checkpoint import save_weights
-from domix.model.clip import build
 from domix.runs import Run
 from domix.runtime.errors import DataError
-from domix.runtime.files import write_json
 from domix.signature.directions import cosines, head_directions, head_importance
 from domix.signature.outliers import large_features, outlier_features
 from domix.signature.pruning import pruned_head, pruning_order
-from domix.study import Study
-from tests.tiny import CONFIG, WORDS, write_project
-
-SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
-STUDY = Study("sketch", "real", (WORDS[0], WORDS[1]), ("real", "sketch"), tuple(sorted(WORDS)))
+from tests.embedded_run import inputs_of, run_analysis, write_embedded_run
+from tests.tiny import WORDS
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """144 images, half of them for the test, a model of seed 3, and embeddings of two checkpoints and the last."""
     home = tmp_path_factory.mktemp("project")
-    write_project(home, count=144)
-    shards = home / "artifacts/shards/emoji"
-    index = read_index(shards)
-    split = ["test" if row >= 72 else "train" for row in range(144)]
-    write_index(shards, index.assign(split=split).astype(index.dtypes))
-    folder = home / "artifacts/models/clip/tiny-s3"
-    save_weights(build(CONFIG, seed=3), folder / "model.safetensors")
-    write_json(folder / "config.json", {"model": CONFIG})
-    kept = {epoch: folder / f"checkpoints/epoch_{epoch:03d}.safetensors" for epoch in (2, 5)}
-    for epoch, path in kept.items():
-        save_weights(build(CONFIG, seed=epoch + 10), path)
-    embed_clip(
-        open_subject(folder),
-        home / "artifacts/embeddings/clip/tiny-s3",
-        ComputeContext(home / ".cache", 16),
-        templates="a {}.",
-        study=shards,
-        checkpoints=kept,
-        epochs=7,
-    )
+    write_embedded_run(home, checkpoints=(2, 5), epochs=7)
     return home
 
 
 @pytest.fixture
 def inputs(project: Path, tmp_path: Path) -> RunInputs:
-    run = Run("clip", "tiny", 3)
-    return RunInputs(replace(STUDY, runs=(run,)), run, ("emoji",), project / "artifacts", tmp_path / "cache", SHARED)
+    return inputs_of(project, tmp_path / "cache")
 
 
 def run(name: str, inputs: RunInputs, **settings: object) -> dict[str, pd.DataFrame]:
-    analysis = find(name)
-    return analysis.run(inputs, analysis.Settings(**settings))
+    return run_analysis(name, inputs, **settings)
 
 
 def test_the_output_is_measured_domain_by_domain_at_every_checkpoint(inputs: RunInputs, project: Path) -> None:

@@ -197,7 +197,7 @@ def test_the_shipped_list_names_public_models_by_their_activation() -> None:
         ("models: []", "models must"),
         ("- a", "must be a mapping"),
         ("models: [{name: a, model: b}]", r"models\[0\]\.group|group"),
-        ("models: [{name: a, model: b, group: c, famly: d}]", "family"),
+        ("models: [{name: a, model: b, group: c, colour: d}]", "family"),
         ("models: [{name: a, model: b, group: c}, {name: a, model: d, group: c}]", "names the model 'a' 2 times"),
         ("{baselines: x, models: [{name: a, model: b, group: c}]}", r"baselines is 'x', which is no group .*\(c\)"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,8 @@ def save(figure: Figure, folder: Path) -> float:
             file = folder / f"{figure.name}.{ending}"
             drawn.savefig(file, dpi=DPI, facecolor=PRINT.paper, metadata=UNDATED[ending])
     return float(drawn.get_figwidth())
+
+
+def page_style() -> str:
+    """Return the style sheet of pages that show printed figures beside tables."""
+    return importlib.resources.files("domix.figures").joinpath("printed.css").read_text(encoding="utf-8")

@@ -17,17 +17,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from domix.analyses.pruning.computation import orders
+from domix.analyses.pruning.settings import Settings
 from domix.evaluate.robustness import classify_set
 from domix.runtime.arrays import BLOCK
 from domix.runtime.errors import DataError
-from domix.runtime.seeds import numpy_generator
-from domix.signature.directions import HeadDirections, head_directions, head_importance
-from domix.signature.pruning import PERCENT, correct_when_pruned, kept_count, pruned_head, pruning_order
+from domix.signature.directions import HeadDirections, head_directions
+from domix.signature.pruning import PERCENT, correct_when_pruned, kept_count, pruned_head
 from domix.signature.summary import signature_numbers
 
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
-IMPORTANCE, SINGULAR, RANDOM = "importance", "singular value", "random"
+IMPORTANCE = "importance"  # the order of pruning that is shown
 DRAWS = 3  # random orders of pruning
 
 
@@ -93,22 +94,16 @@ def pruning_curves(known: SetFeatures, shifts: Mapping[str, SetFeatures], head: 
         DataError: as `model_numbers`.
     """
     directions = head_directions(head.weight)
-    total = len(directions.right)
-    orders = {
-        IMPORTANCE: [pruning_order(head_importance(head.weight, known.features))],
-        SINGULAR: [pruning_order(directions.singular_values)],
-        RANDOM: [numpy_generator(0, "pruning", draw).permutation(total) for draw in range(DRAWS)],
-    }
+    drawn = list(orders(directions, known.features, Settings(draws=DRAWS)))
     rows = []
     for name, images in {"id": known, **shifts}.items():
-        for order, draws in orders.items():
-            for draw, places in enumerate(draws):
-                found = _accuracies_when_pruned(directions, images, places, head.bias)
-                rows += [
-                    {"order": order, "draw": draw, "percent": percent, "kept": kept_count(total, percent)}
-                    | {"set": name, "accuracy": float(accuracy)}
-                    for percent, accuracy in zip(PERCENT, found, strict=True)
-                ]
+        for order, draw, places in drawn:
+            found = _accuracies_when_pruned(directions, images, places, head.bias)
+            rows += [
+                {"order": order, "draw": draw, "percent": percent, "kept": kept_count(len(places), percent)}
+                | {"set": name, "accuracy": float(accuracy)}
+                for percent, accuracy in zip(PERCENT, found, strict=True)
+            ]
     return pd.DataFrame(rows)
 
 

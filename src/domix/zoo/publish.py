@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from domix.figures.printed import FORMATS, save
+from domix.figures.printed import FORMATS, page_style, save
 from domix.runtime.files import write_json, write_text
 from domix.runtime.tables import as_csv, write_table
 from domix.zoo.figures import figures_of, pruning_figure
@@ -72,6 +72,7 @@ def publish(zoo: Zoo, folder: Path) -> None:
         made=made,
         widths=widths,
         formats=FORMATS,
+        style=page_style(),
         files=[name.replace(" ", "_") for name in tables],
     )
     write_text(folder / "index.html", page)

@@ -41,14 +41,14 @@ from domix.model.zero_shot_classifier import ZeroShotClassifier, zero_shot_class
 from domix.runtime.code_digest import code_digest
 from domix.runtime.files import digest_of
 from domix.runtime.locks import alone
-from domix.signature.directions import cosines, head_directions, heavy_tail, importance
-from domix.signature.kurtosis import activation_kurtosis, summarise
-from domix.signature.outliers import outlier_features
+from domix.signature.directions import head_directions
 from domix.signature.pruning import correct_when_pruned, kept_count
+from domix.signature.summary import signature_numbers
 
 if TYPE_CHECKING:
     from domix.analyses.contract import RunInputs
 
+SIGNATURE = ("kurtosis", "se", "outliers", "norm_share", "top", "max_to_mean", "effective_rank")
 CKA_BATCH = 256  # images that are compared at a time
 Groups = dict[str, NDArray[np.bool_]]
 Vectors = NDArray[np.float32]
@@ -83,11 +83,12 @@ def run(inputs: RunInputs, settings: Settings) -> dict[str, pd.DataFrame]:
         weight, bias = (value.detach().cpu().numpy() / scale for value in (model.head.weight, model.head.bias))
         at = {"alpha": alpha}
         tables["curve"] += [at | row for row in accuracy_rows(features @ weight.T + bias, label, groups)]
-        told = signature_row(features[natural], weight, settings)
+        told = signature_numbers(features[natural], weight, kind=settings.importance)
         both = minibatch_cka(
             {"output": first[natural]}, {"output": features[natural]}, size=CKA_BATCH, seed=settings.seed
         )
-        tables["signature"].append(at | told | {"cka": float(both[0, 0]), "trained_on": len(train)})
+        counts = {"n": int(natural.sum()), "cka": float(both[0, 0]), "trained_on": len(train)}
+        tables["signature"].append(at | {name: told[name] for name in SIGNATURE} | counts)
         tables["pruning"] += [at | row for row in pruning_rows(features, weight, bias, label, groups, settings)]
     return {name: pd.DataFrame(found) for name, found in tables.items()}
 
@@ -169,30 +170,6 @@ def accuracy_rows(scores: Vectors, label: NDArray[np.int64], groups: Groups) -> 
             (POOLED, accuracy(right[inside])),
         )
     ]
-
-
-def signature_row(features: Vectors, head: Vectors, settings: Settings) -> dict[str, Any]:
-    """Return kurtosis, outlier features and importances of natural images' embeddings [N, D], and their head [K, D].
-
-    Raises:
-        DataError: there are fewer images than directions.
-    """
-    over, outlying, directions = (
-        summarise(activation_kurtosis(features)),
-        outlier_features(features),
-        head_directions(head),
-    )
-    tail = heavy_tail(importance(directions.singular_values, cosines(directions, features), settings.importance))
-    return {
-        "kurtosis": over.mean,
-        "se": over.standard_error,
-        "outliers": len(outlying.indices),
-        "norm_share": outlying.norm_share,
-        "top": tail.top,
-        "max_to_mean": tail.max_to_mean,
-        "effective_rank": tail.effective_rank,
-        "n": len(features),
-    }
 
 
 def pruning_rows(

@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from domix.activations.encode import unit_embeddings
+from domix.analyses.pruning.computation import orders
+from domix.analyses.pruning.settings import Settings
 from domix.cli.models.evaluate_model import classifier_folder, folder_of, open_asked
 from domix.data.classes.names import class_text
 from domix.data.loading.decode import decode_rgb
@@ -41,10 +43,9 @@ from domix.project.common import ARTIFACTS
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root
 from domix.runtime.errors import DataError, ParameterError, passing
-from domix.runtime.seeds import numpy_generator
 from domix.settings.params import Params
-from domix.signature.directions import head_directions, head_importance
-from domix.signature.pruning import PERCENT, correct_when_pruned, kept_count, pruning_order
+from domix.signature.directions import head_directions
+from domix.signature.pruning import PERCENT, correct_when_pruned, kept_count
 from domix.signature.summary import signature_numbers
 from domix.study import PUBLIC, SUPERVISED
 
@@ -117,18 +118,14 @@ def pruning_table(read: Read) -> pd.DataFrame:
         raise DataError("these images have no classes of the head, so that nothing can be said of pruning: name others")
     directions = head_directions(read.head)
     total = len(directions.right)
-    orders = {
-        "importance": [pruning_order(head_importance(read.head, read.activations))],
-        "singular_value": [pruning_order(directions.singular_values)],
-        "random": [numpy_generator(0, "pruning", draw).permutation(total) for draw in range(DRAWS)],
-    }
     table = {"percent": list(PERCENT), "kept": [kept_count(total, percent) for percent in PERCENT]}
-    for name, draws in orders.items():
-        found = [
-            correct_when_pruned(directions, read.activations, read.labels, order, bias=read.bias) for order in draws
-        ]
-        each = [[balanced_accuracy(read.labels, right) for right in correct] for correct in found]
-        table[name] = np.mean(each, axis=0).tolist()
+    found: dict[str, list[list[float]]] = {}
+    for name, _, order in orders(directions, read.activations, Settings(draws=DRAWS)):
+        correct = correct_when_pruned(directions, read.activations, read.labels, order, bias=read.bias)
+        found.setdefault(name.replace(" ", "_"), []).append(
+            [balanced_accuracy(read.labels, right) for right in correct]
+        )
+    table |= {name: np.mean(each, axis=0).tolist() for name, each in found.items()}
     return pd.DataFrame(table)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from domix.figures.figure import Figure
-from domix.figures.printed import FORMATS, save
+from domix.figures.printed import FORMATS, page_style, save
 from domix.report.paper import (
     effective,
     heat_map,
@@ -91,4 +91,5 @@ def _render(name: str, **context: Any) -> str:
     environment = jinja2.Environment(
         autoescape=name.endswith(".html"), trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return environment.from_string(source).render(formats=FORMATS, endings=typeset.ENDINGS, **context)
+    given = {"formats": FORMATS, "endings": typeset.ENDINGS, "style": page_style()}
+    return environment.from_string(source).render(**given, **context)
