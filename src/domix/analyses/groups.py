@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial, wraps
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -20,9 +19,6 @@ from domix.figures.look import Drawing, Look
 from domix.figures.panel import gutter, panel, round_ticks
 from domix.runtime.wording import MINUS, listed
 from domix.study import CLIP, SUPERVISED, Study
-
-if TYPE_CHECKING:
-    pass
 
 Written = Callable[[AnalysisResults, Study], Section]
 GROUPS = {CLIP: "zero-shot models", SUPERVISED: "supervised classifiers"}
@@ -124,9 +120,8 @@ def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         if not all(values.values()):
             continue
         told = [
-            f"{GROUPS[kind]} {listed([f'{mixture} {value:.3g}' for mixture, value in mine.items()])}".replace(
-                "-0", MINUS + "0"
-            )
+            f"{GROUPS[kind]} "
+            + listed([f"{mixture} {value:.3g}".replace(" -", f" {MINUS}") for mixture, value in mine.items()])
             for kind, mine in values.items()
         ]
         title = f"{words[:1].upper()}{words[1:]}, zero-shot and supervised"
