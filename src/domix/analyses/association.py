@@ -53,7 +53,7 @@ class Association:
 
 @dataclass(frozen=True)
 class _Domain:
-    """A test domain's units: each [M, K], NaN where a model has no such class; `mixtures` [M] numbers the models'."""
+    """A test domain's units: dense ranks [M, K] of each, NaN where a model has no such class; `mixtures` [M]."""
 
     name: str
     score: Floats
@@ -115,7 +115,7 @@ def associate(
 
 
 def _arranged(name: str, units: pd.DataFrame, score: str, accuracy: str, control: str | None) -> _Domain:
-    """Put the units of a test domain into arrays [M, K]."""
+    """Put the ranks of a test domain's units into arrays [M, K]."""
     if units.duplicated([*MODEL, "class"]).any():
         twice = units[units.duplicated([*MODEL, "class"])].iloc[0]
         raise DataError(
@@ -125,8 +125,13 @@ def _arranged(name: str, units: pd.DataFrame, score: str, accuracy: str, control
 
     columns = [score, accuracy, *([control] if control else [])]
     wide = units.pivot(index=MODEL, columns="class", values=columns)
-    x, y, *z = (wide[column].to_numpy(dtype=np.float64) for column in columns)
+    x, y, *z = (_dense_ranks(wide[column].to_numpy(dtype=np.float64)) for column in columns)
     return _Domain(name, x, y, z[0] if z else None, pd.factorize(wide.index.get_level_values("mixture"))[0])
+
+
+def _dense_ranks(values: Floats) -> Floats:
+    """Return the ranks of rows [M, K], from 1, equal ones alike and none left out; NaN of NaN."""
+    return np.asarray(scipy.stats.rankdata(values, method="dense", axis=1, nan_policy="omit"), dtype=np.float64)
 
 
 def _correlations(score: Floats, accuracy: Floats, control: Floats | None) -> Floats:
@@ -141,8 +146,14 @@ def _correlations(score: Floats, accuracy: Floats, control: Floats | None) -> Fl
 
 
 def _ranks(values: Floats, known: NDArray[np.bool_]) -> Floats:
-    """Return mean ranks less their mean along the last axis; 0 where a value is not known."""
-    ranks = scipy.stats.rankdata(np.where(known, values, np.inf), axis=-1)  # unknown ones last, where none looks
+    """Return mean ranks less their mean along the last axis, of dense ranks; 0 where a value is not known."""
+    codes = np.where(known, values, 0).astype(np.intp)  # so equal ones are counted, and nothing is sorted
+    rows = codes.reshape(-1, codes.shape[-1])
+    most = int(rows.max(initial=0)) + 1
+    places = rows + most * np.arange(len(rows))[:, None]
+    equal = np.bincount(places.ravel(), minlength=most * len(rows)).reshape(len(rows), most)
+    equal[:, 0] = 0  # the unknown ones, where none looks
+    ranks = (equal.cumsum(axis=1) - (equal - 1) / 2).ravel()[places].reshape(codes.shape)
     counts = known.sum(axis=-1, keepdims=True)
     middle = np.where(known, ranks, 0).sum(axis=-1, keepdims=True) / np.maximum(counts, 1)
     return np.where(known, ranks - middle, 0.0)
