@@ -30,7 +30,7 @@ HEADS = {CLIP: "zero-shot head", SUPERVISED: "last layer"}
 ACTIVATIONS = {CLIP: "embedding", SUPERVISED: "feature vector"}  # of an image: what the head reads
 BESIDE = Markup(
     """<p>A classifier is trained on the same images with their classes in place of captions; its activations are what
-its last layer reads. {said} Each is the mean over seeds.</p>
+its last layer reads. {said} Each is the mean over seeds. {unlike}</p>
 <ul class="key"><li><i style="background:var(--accent)"></i> zero-shot models</li>
 <li><i class="ring"></i> supervised classifiers</li></ul>"""
 )
@@ -48,7 +48,7 @@ def each_group(numbers: Mapping[str, str]) -> Callable[[Written], Written]:
         def both(results: AnalysisResults, study: Study) -> Section:
             kinds = [kind for kind in GROUPS if kind == CLIP or study.runs_of(kind)]
             made = {kind: section(of_group(results, kind), study.of_kind(kind)) for kind in kinds}
-            return _joined(made, numbers, study)
+            return _joined(made, numbers, study, results.unlike)
 
         return both
 
@@ -71,10 +71,10 @@ def label(kind: str, mixture: str) -> str:
     return mixture if kind == CLIP else f"{kind} {mixture}"
 
 
-def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study) -> Section:
+def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study, unlike: str) -> Section:
     """Put the sections of groups together; metrics of classifiers are led by `supervised`.
 
-    Scores stay those of CLIP models: the report holds them against these models' accuracy.
+    Scores stay apart by group: the report holds them against the accuracy of the models of that group.
     """
     import pandas as pd
 
@@ -82,7 +82,7 @@ def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
     others = {kind: section for kind, section in made.items() if kind != CLIP and section.parts}
     if not others:
         return first
-    parts, metrics = [*first.parts, *_beside({CLIP: first, **others}, numbers, study)], dict(first.metrics)
+    parts, metrics = [*first.parts, *_beside({CLIP: first, **others}, numbers, study, unlike)], dict(first.metrics)
     plots = {name: [table] for name, table in first.plots.items()}
     for kind, section in others.items():
         parts += [_renamed(part, kind) for part in section.parts]
@@ -90,7 +90,8 @@ def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         for name, table in section.plots.items():
             plots[name].append(table.assign(mixture=f"{kind} " + table["mixture"]))
     joined = {name: pd.concat(tables, ignore_index=True) for name, tables in plots.items()}
-    return replace(first, parts=parts, metrics=metrics, plots=joined)
+    scores = {kind: section.model_scores for kind, section in others.items()}
+    return replace(first, parts=parts, metrics=metrics, plots=joined, other_scores=scores)
 
 
 def _renamed(part: Subsection, kind: str) -> Subsection:
@@ -109,7 +110,7 @@ def _renamed(part: Subsection, kind: str) -> Subsection:
     return replace(part, title=f"{GROUPS[kind].capitalize()}: {part.title}", figures=named(part.figures), folded=folded)
 
 
-def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study) -> list[Subsection]:
+def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study, unlike: str) -> list[Subsection]:
     """Return the numbers of both groups side by side, a figure a number."""
     figures, sentences = {}, []
     for number, words in numbers.items():
@@ -138,7 +139,7 @@ def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         )
     if not figures:
         return []
-    text = BESIDE.format(said=Markup(" ").join(sentences))
+    text = BESIDE.format(said=Markup(" ").join(sentences), unlike=unlike)
     return [Subsection("Do supervised classifiers differ from zero-shot models?", text, figures)]
 
 
