@@ -58,7 +58,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     said = _said(models, threshold)
     parts = [
         Subsection(
-            "How many concepts does the embedding encode?",
+            f"How many concepts does the {ACTIVATIONS[results.kind]} encode?",
             COUNT.format(
                 activation=ACTIVATIONS[results.kind],
                 threshold=threshold,
