@@ -96,6 +96,18 @@ def test_that_images_are_not_read_alike_is_said_where_groups_stand_beside_each_o
     assert "They read" in next(part for part in parts if part.title.startswith("Do supervised")).text
 
 
+def test_a_number_that_is_the_same_everywhere_has_no_figure() -> None:
+    asked, tables = both("outliers")
+    beside = next(part for part in section("outliers", asked, tables).parts if part.title.startswith("Do supervised"))
+    assert list(beside.figures) == ["Kurtosis at the output"] and "Outlier features at the output: zero" in beside.text
+    tables["output"]["outliers"] = (tables["output"]["kind"] == "supervised").astype("int64")
+    beside = next(part for part in section("outliers", asked, tables).parts if part.title.startswith("Do supervised"))
+    assert list(beside.figures) == ["Kurtosis at the output", "Outlier features at the output"]
+    tables["output"] = tables["output"].assign(outliers=0, kurtosis=3.0)
+    beside = next(part for part in section("outliers", asked, tables).parts if part.title.startswith("Do supervised"))
+    assert not beside.figures and "supervised classifiers natural-only 3 and cg-high 3" in beside.text
+
+
 def test_words_are_those_of_the_group() -> None:
     texts = [part.text for part in section("directions", *both("directions")).parts]
     assert "The zero-shot head, the matrix" in texts[0] and any(
@@ -115,6 +127,8 @@ def test_concept_sets_of_both_groups_are_compared() -> None:
     assert list(sets) == [*asked.mixtures, "supervised natural-only", "supervised cg-high"]
     assert sets["supervised cg-high"] == sets["cg-high"] == {"food (group)", "sketch (domain)"}
     shared = [part for part in section("concepts", asked, tables).parts if "share" in part.title]
+    everyone = "are encoded by all mixtures, of zero-shot models and of classifiers"
+    assert [everyone in part.text for part in shared] == [False, True]
     assert "supervised" not in shared[0].text + shared[0].figures["Output"].alt
     assert "supervised cg-high and cg-high 1.00" in shared[1].figures["Output"].alt
 

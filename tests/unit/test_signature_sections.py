@@ -75,6 +75,7 @@ def test_layers_are_shown_at_every_checkpoint_and_before_and_after_training() ->
     tips = re.findall(r"<title>([^<]+)</title>", svg)
     assert {"act1 after 0 epochs: 13.00", "act1 after 3 epochs: 18.00", "attnpool after 12 epochs: 15.00"} <= set(tips)
     assert [text for text in re.findall(r">([^<>]+)</text>", svg) if text in ("0", "3", "12")] == ["0", "3", "12"]
+    assert {"13.0", "18.0", "15.0"} <= set(re.findall(r">([^<>]+)</text>", svg))
     shades = [float(share) for share in re.findall(r'opacity[:=]"?\s*([0-9.]+)', page.svg(part.figures["cg-low"]))]
     assert min(shades) == 0.05 and max(shades) == pytest.approx(
         0.05 + 0.95 * np.log(18 / 12) / np.log(19 / 12), abs=0.01

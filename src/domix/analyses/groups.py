@@ -111,7 +111,7 @@ def _renamed(part: Subsection, kind: str) -> Subsection:
 
 
 def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study, unlike: str) -> list[Subsection]:
-    """Return the numbers of both groups side by side, a figure a number."""
+    """Return the numbers of both groups side by side, a figure a number; one that is the same everywhere has none."""
     figures, sentences = {}, []
     for number, words in numbers.items():
         values = {
@@ -132,26 +132,29 @@ def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         ]
         title = f"{words[:1].upper()}{words[1:]}, zero-shot and supervised"
         sentences.append(Markup("{}: {}.").format(words[:1].upper() + words[1:], "; ".join(told)))
+        if len({value for mine in values.values() for value in mine.values()}) < 2:
+            continue
         name = f"groups-{number.replace('.', '-')}"
-        draw = partial(_draw, values=values, words=words)
+        draw = partial(_draw, values=values)
         figures[words[:1].upper() + words[1:]] = Figure(
             name, title, "Mean over seeds.", f"{title}: {'; '.join(told)}.", draw
         )
-    if not figures:
+    if not sentences:
         return []
     text = BESIDE.format(said=Markup(" ").join(sentences), unlike=unlike)
     return [Subsection("Do supervised classifiers differ from zero-shot models?", text, figures)]
 
 
-def _draw(look: Look, values: Mapping[str, Mapping[str, float]], words: str) -> Drawing:
+def _draw(look: Look, values: Mapping[str, Mapping[str, float]]) -> Drawing:
     """Draw a row a mixture, a dot the zero-shot models, a ring the classifiers."""
     names = list(dict.fromkeys(name for mine in values.values() for name in mine))
     size, row = look.small, 1.9 * look.small
-    made = panel(look, look.panel, row * len(names) + 4.6 * size, (gutter(names, size), size, size, 3.6 * size))
+    made = panel(look, look.panel, row * len(names) + 3 * size, (gutter(names, size), size, size, 2 * size))
     every = [value for mine in values.values() for value in mine.values()]
     ticks = round_ticks(min(every), max(every))
-    made.limits((ticks[0], ticks[-1]), (len(names), 0))
-    made.mark_across(ticks, [f"{tick:g}".replace("-", MINUS) for tick in ticks], words, lines=True)
+    room = 0.04 * (ticks[-1] - ticks[0])  # so that no marker lies on a name
+    made.limits((ticks[0] - room, ticks[-1] + room), (len(names), 0))
+    made.mark_across(ticks, [f"{tick:g}".replace("-", MINUS) for tick in ticks], lines=True)
     for place, name in enumerate(names):
         y = place + 0.5
         made.label(y, name)

@@ -44,9 +44,8 @@ COURSE = Markup(
 mixture.</p>{key}"""
 )
 TRAINED = Markup(
-    """<p>The same at every layer of the trained models on their way, on {n} images of all domains: a row a layer, a
-column the epochs trained (0: before training). The darker, the higher, on one logarithmic scale for all
-mixtures.</p>"""
+    """<p>Kurtosis at every layer, averaged over positions, on {n} images of all domains: a row a layer, a column the
+epochs trained (0: before training). The darker, the higher, on one logarithmic scale for all mixtures.</p>"""
 )
 
 
@@ -185,7 +184,9 @@ def _draw_shades(shares: pd.DataFrame, low: float, span: float, look: Look) -> D
     def tip(site: str, epochs: str, share: float) -> str:
         return f"{site} after {epochs} epochs: {value(share):.2f}"
 
-    return shaded_table(look, look.panel, shares, lambda share: f"{value(share):.3g}", tip, row=1.8 * look.small)
+    return shaded_table(
+        look, look.panel, shares, lambda share: f"{value(share):#.3g}".rstrip("."), tip, row=1.8 * look.small
+    )
 
 
 def _figure(name: str, title: str, curves: pd.DataFrame, mixtures: list[str], limits: tuple[float, float]) -> Figure:
