@@ -25,7 +25,7 @@ def write_further(fake: Fake, checkpoints: int = 33) -> None:
     for mixture in SUPERVISED:
         for seed in fake.seeds:
             model = fake.folder / "models" / "supervised" / f"{mixture}-s{seed}"
-            write_json(model / "config.json", {"model": "mini", "encoder": "clip", "recipe": {"batch": 128}})
+            write_json(model / "config.json", {"encoder": {"image_size": 224}, "recipe": {"batch": 128}})
             write_json(model / "done.json", {"steps": 352, "samples": 90112, "loss": 0.2, "weights_sha256": "c" * 64})
     MIXTURES.write(_over_seeds(metrics, fake), folder / "mixtures.parquet")
     COMPARISONS.write(_comparisons(fake), folder / "comparisons.parquet")

@@ -146,7 +146,7 @@ class Fake:
         log = {"step": steps, "epoch": steps // 70, "samples": steps * 256, "loss": loss.round(4), "lr": lr}
         log |= {"logit_scale": 14 + steps / 40}
         write_text(folder / "log.csv", pd.DataFrame(log).to_csv(index=False))
-        write_json(folder / "config.json", {"model": "mini", "mixture_digest": f"{hash_of(mixture):064x}"})
+        write_json(folder / "config.json", {"model": {"vision_cfg": {}}, "mixture_digest": f"{hash_of(mixture):064x}"})
         write_json(
             folder / "done.json",
             {"steps": 352, "samples": 90112, "loss": 1.2, "weights_sha256": f"{hash_of(mixture):064x}"},

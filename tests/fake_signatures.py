@@ -11,6 +11,7 @@ from domix.analyses.registry import find
 from domix.runs import Run
 
 DOMAINS = {"natural-only": 1, "cg-low": 2, "leave-out-domain": 5}  # of training mixtures; others have six
+WHEN = {("initial", 0): 0.0, ("kept", 3): 5.0, ("last", 12): 1.0}  # weights and epochs: what kurtosis is more
 
 
 def write_signatures(folder: Path, runs: Sequence[Run]) -> None:
@@ -49,13 +50,13 @@ def outlier_tables(runs: Sequence[Run], outliers: int = 0) -> dict[str, pd.DataF
             for epoch in (3, 12):
                 kurtosis = 4.0 + place + run.seed + extra - 0.1 * (epoch == 3)
                 output.append(head | own | {"checkpoint": epoch, "images": images, "kurtosis": kurtosis})
-            for weights in ("initial", "last"):
+            for (weights, checkpoint), more in WHEN.items():
                 for depth, site in enumerate(("act1", "attnpool")):
-                    at = {"weights": weights, "site": site, "depth": depth}
-                    kurtosis = 3.0 + depth + extra + (weights == "last")
+                    at = {"weights": weights, "checkpoint": checkpoint, "site": site, "depth": depth}
+                    kurtosis = 3.0 + depth + extra + more
                     sites.append(head | own | at | {"width": 8, "images": images, "large": 0, "kurtosis": kurtosis})
         if of_run:
-            at = {"weights": "last", "site": "act1", "depth": 0}
+            at = {"weights": "last", "checkpoint": 12, "site": "act1", "depth": 0}
             features.append(head | at | {"feature": 3, "mean_absolute": 2.0, "times_mean": 9.0})
     schema = find("outliers").written()
     empty = next(table for table in schema if table.name == "features").empty()

@@ -12,7 +12,7 @@ import pytest
 from domix.report.load.study import load_results
 from domix.report.page import compare, page
 from domix.report.page.sections import make_sections
-from domix.runs import Run
+from domix.runs import list_runs
 from domix.settings.load import load
 from tests.e2e.browser import CHROMIUM, Browser
 from tests.fake_evaluation import PUBLIC, SUPERVISED, write_further
@@ -78,7 +78,7 @@ def write(folder: Path, name: str) -> Path:
     beside = {}
     if name in ("full", "everything, small"):
         write_further(fake)
-        write_signatures(fake.folder, [Run("clip", mixture, seed) for mixture in fake.mixtures for seed in fake.seeds])
+        write_signatures(fake.folder, list_runs(fake.mixtures, fake.seeds, supervised=SUPERVISED))
         beside = {"supervised": SUPERVISED, "public": PUBLIC}
     if name == "unfinished":
         (fake.folder / "models/clip/cg-high-s0/done.json").unlink()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -49,8 +50,8 @@ def set_params(root: Path, tree: dict, **changes: object) -> None:
     tree["fetch"]["paths"]["emoji"] = "data"
     tree["pack"] |= {"poses": 4, "workers": 1}
     tree["model"]["name"] = "tiny.json"
-    tree["train"] |= {"samples": 160, "batch": 16, "checkpoints": [0]}
-    tree["supervised"] |= {"mixtures": ["cg-high"], "samples": 160, "batch": 16}
+    tree["train"] |= {"samples": 160, "batch": 16, "checkpoints": [0, 1]}
+    tree["supervised"] |= {"mixtures": ["cg-high"], "samples": 160, "batch": 16, "checkpoints": [1]}
     tree["trainer"]["threads"] = 1
     tree["embed"]["checkpoints"] = True
     tree["analyses"]["separation"] |= {"images": 24, "neighbours": 5}
@@ -128,6 +129,20 @@ def test_one_command_runs_every_stage_and_leaves_results(project: Path, first: s
     foreign = project / "artifacts/embeddings/clip/cg-high-s0/sets/emoji-ood"
     assert np.load(foreign / "image.npy").shape == (521, CONFIG["embed_dim"])
     assert (project / "mlflow.db").is_file()
+
+
+def test_classifiers_are_a_group_of_their_own_over_training_too(project: Path, first: set[str]) -> None:
+    sites = pd.read_parquet(project / "artifacts/analysis/outliers/sites.parquet")
+    clip, classifiers = (sites[sites["kind"] == kind] for kind in ("clip", "supervised"))
+    assert set(clip["mixture"]) == set(MIXTURES) and set(classifiers["mixture"]) == {"cg-high"}
+    for rows in (clip, classifiers):
+        assert rows["weights"].unique().tolist() == ["initial", "kept", "last"]
+        assert rows["checkpoint"].unique()[:2].tolist() == [0, 1]
+    page = (project / "artifacts" / "report" / "index.html").read_text(encoding="utf-8")
+    for title in ("Kurtosis layer by layer, over training", "Do supervised classifiers differ from zero-shot models?"):
+        assert f">{title}</h" in page
+    assert ">Supervised classifiers: Kurtosis layer by layer, over training</h" in page
+    assert "do not read the images alike" not in page
 
 
 def test_a_second_run_has_nothing_to_do(project: Path, first: set[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -205,6 +206,22 @@ def test_a_run_that_was_analysed_while_others_trained_is_not_computed_again(para
     analyse.main(params, "cka")
     assert counted[1:] == ["natural-only-s0", "natural-only-s1", "cg-low-s0"]
     assert runs_in(pd.read_parquet("artifacts/analysis/cka/cka.parquet")) == RUNS
+
+
+@pytest.mark.parametrize("kind", ["clip", "supervised"])
+def test_the_command_that_analyses_ahead_takes_analysis_kind_mixture_and_seed(
+    params: Params, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    kept = []
+    monkeypatch.setattr(
+        "domix.analyses.runner.keep_run",
+        lambda analysis, settings, inputs, run, kept_in: kept.append((analysis.name, settings, run)),
+    )
+    monkeypatch.setattr("domix.project.common.load_params", lambda: params)
+    monkeypatch.setattr(sys, "argv", ["analysing", "outliers", kind, "cg-low", "1"])
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1")
+    runpy.run_path(str(REPOSITORY / "src/domix/project/analysing.py"), run_name="__main__")
+    assert kept == [("outliers", params.analyses["outliers"], Run(kind, "cg-low", 1))]
 
 
 @pytest.mark.parametrize("name", ["circuits", "leakage"])

@@ -12,6 +12,7 @@ import scipy
 
 from domix.analyses.contract import RunInputs
 from domix.analyses.model_facts import cell_groups
+from domix.encoders.encoder import ImageEncoder
 from domix.evaluate.metrics import balanced_accuracy
 from domix.runs import Run
 from domix.runtime.errors import DataError
@@ -58,32 +59,34 @@ def test_the_output_is_measured_domain_by_domain_at_every_checkpoint(inputs: Run
     assert table["outliers"].max() > 0
 
 
-def test_sites_are_measured_with_the_weights_before_and_after_training(inputs: RunInputs) -> None:
-    """Here they are the same, since the model has not been trained; a run of another seed began elsewhere."""
+def test_sites_are_measured_before_training_at_every_checkpoint_and_after(inputs: RunInputs) -> None:
+    """Before and after are the same here, since the model has not been trained; checkpoints are other models."""
     asked = {"sites": ["layer2.0", "attnpool"], "images": 20, "deviations": 1.5, "magnitude": 0.01, "frequency": 0.5}
     found = run("outliers", inputs, **asked)
     sites = found["sites"]
-    assert list(zip(sites["weights"], sites["site"], sites["images"], strict=True)) == [
-        (weights, site, images)
-        for weights in ("initial", "last")
+    assert list(zip(*(sites[name] for name in ("weights", "checkpoint", "site", "images")), strict=True)) == [
+        (weights, epochs, site, images)
+        for weights, epochs in (("initial", 0), ("kept", 2), ("kept", 5), ("last", 7))
         for site in ("layer2.0", "attnpool")
         for images in ("all", "real", "sketch")
     ]
-    assert sites["n"].tolist() == [40, 20, 20] * 4
-    one, other = (part.drop(columns="weights").reset_index(drop=True) for _, part in sites.groupby("weights"))
+    assert sites["n"].tolist() == [40, 20, 20] * 8
+    one, other = (
+        sites[sites["weights"] == weights].drop(columns=["weights", "checkpoint"]).reset_index(drop=True)
+        for weights in ("initial", "last")
+    )
     pd.testing.assert_frame_equal(one, other)
     moved = run("outliers", replace(inputs, run=Run("clip", "tiny", 3)), **asked, seed=1)["sites"]
     assert not np.allclose(moved["kurtosis"], sites["kurtosis"])
 
     images = inputs.test_images()
-    values = np.concatenate(
-        [
-            batch.numpy()
-            for part in inputs.model.batches("emoji", images)
-            for batch in [inputs.model.encoder.forward(part, ["layer2.0"], pooled=True).sites["layer2.0"]]
-        ]
-    )
+    values = at_site(inputs.model.encoder, inputs, images)
     whole = run("outliers", inputs, **(asked | {"images": 100}))
+    table = whole["sites"].set_index(["checkpoint", "site", "images"])["kurtosis"]
+    for epochs in (2, 5):  # which are of the seeds 12 and 15
+        wanted = scipy.stats.kurtosis(at_site(inputs.model.initial(epochs + 10), inputs, images), axis=1, fisher=False)
+        assert table[epochs, "layer2.0", "all"] == pytest.approx(wanted.mean(), rel=1e-5)
+    assert set(whole["features"]["checkpoint"]) == {0, 2, 5, 7}
     row = whole["sites"].set_index(["weights", "site", "images"]).loc[("last", "layer2.0", "all")]
     outlying = outlier_features(values, 1.5)
     assert row["width"] == values.shape[1] and row["outliers"] == len(outlying.indices)
@@ -94,6 +97,27 @@ def test_sites_are_measured_with_the_weights_before_and_after_training(inputs: R
     assert mine["feature"].tolist() == outlying.indices.tolist() != []
     np.testing.assert_allclose(mine["mean_absolute"], outlying.mean_absolute[outlying.indices], rtol=1e-5)
     np.testing.assert_allclose(mine["times_mean"], mine["mean_absolute"] / outlying.mean_absolute.mean(), rtol=1e-5)
+
+
+def at_site(encoder: ImageEncoder, inputs: RunInputs, images: pd.DataFrame) -> np.ndarray:
+    """Return activations of the site layer2.0, averaged over positions."""
+    batches = inputs.model.batches("emoji", images)
+    return np.concatenate([encoder.forward(part, ["layer2.0"], pooled=True).sites["layer2.0"] for part in batches])
+
+
+def test_untrained_weights_that_were_kept_count_once_and_lost_ones_are_named(tmp_path: Path) -> None:
+    write_embedded_run(tmp_path, checkpoints=(0, 4), epochs=9)
+    inputs, asked = inputs_of(tmp_path, tmp_path / "cache"), {"sites": ["layer2.0"], "images": 20}
+    sites = run("outliers", inputs, **asked)["sites"]
+    assert sites["checkpoint"].tolist() == [0] * 3 + [4] * 3 + [9] * 3
+    assert sites["weights"].unique().tolist() == ["initial", "kept", "last"]
+    path = tmp_path / "artifacts/models/clip/tiny-s3/checkpoints/epoch_004.safetensors"
+    path.write_bytes(path.read_bytes()[:99])
+    with pytest.raises(DataError, match=r"epoch_004\.safetensors are damaged"):
+        run("outliers", inputs, **asked)
+    path.unlink()
+    with pytest.raises(DataError, match=r"tiny-s3 keeps no weights after 4 epochs$"):
+        run("outliers", inputs, **asked)
 
 
 def test_initial_weights_are_those_of_the_runs_seed(project: Path, inputs: RunInputs, tmp_path: Path) -> None:
@@ -113,12 +137,14 @@ def test_a_site_that_the_model_lacks_and_a_dead_one_are_named(inputs: RunInputs,
 
     from domix.analyses.outliers import computation
 
-    first = next(computation.activations_of(inputs, inputs.test_images(), ["layer2.0"]))
-    dead = (first[0], first[1], np.zeros_like(first[2]))
-    monkeypatch.setattr(computation, "activations_of", lambda *_: [dead])
-    says = r"^site layer2\.0 of tiny-s3, initial weights: all components of the activation of image 0 are equal"
-    with pytest.raises(DataError, match=says):
-        run("outliers", inputs)
+    found = list(computation.activations_of(inputs, inputs.test_images(), ["layer2.0"]))
+    for number, which in ((0, "initial weights"), (1, "kept weights after 2 epochs"), (3, "last weights")):
+        when, site, values = found[number]
+        dead = (when, site, np.zeros_like(values))
+        monkeypatch.setattr(computation, "activations_of", lambda *_, dead=dead: [dead])
+        says = rf"^site layer2\.0 of tiny seed 3, {which}: all components of the activation of image 0 are equal"
+        with pytest.raises(DataError, match=says):
+            run("outliers", inputs)
 
 
 @pytest.mark.parametrize("images", ["natural", "all"])

@@ -13,16 +13,19 @@ import scipy
 import torch
 
 from domix.analyses.contract import RunInputs, Shared, StudyInputs
+from domix.analyses.directions import computation as directions
 from domix.analyses.model_facts import cell_groups
 from domix.analyses.ood.settings import Settings
 from domix.analyses.registry import find
-from domix.analyses.runner import analyse
+from domix.analyses.runner import analyse, keep_run
+from domix.analyses.sampling import draw_rows
 from domix.data.mixtures.composition import CELLS
 from domix.data.store.index import read_index, write_index
 from domix.embed.classifier import embed_classifier
 from domix.embed.clip import embed_clip, open_subject
 from domix.embed.passes import ComputeContext
 from domix.embed.readout import load_activations
+from domix.encoders.encoder import ImageEncoder
 from domix.evaluate.metrics import balanced_accuracy
 from domix.model.checkpoint import save_tensors, save_weights
 from domix.model.classifier import Classifier, build
@@ -131,8 +134,24 @@ def test_sites_are_named_as_clips_and_begin_with_the_weights_of_the_seed(inputs:
     asked = {"sites": ["layer2.0", "attnpool"], "images": 20}
     sites = run("outliers", inputs, **asked)["sites"]
     assert sites["site"].unique().tolist() == ["layer2.0", "attnpool"]
-    one, other = (part.drop(columns="weights").reset_index(drop=True) for _, part in sites.groupby("weights"))
-    pd.testing.assert_frame_equal(one, other)  # this classifier was never trained
+    initial, kept, last = (
+        part.drop(columns=["weights", "checkpoint"]).reset_index(drop=True) for _, part in sites.groupby("checkpoint")
+    )
+    pd.testing.assert_frame_equal(initial, last)  # this classifier was never trained
+    assert list(zip(sites["weights"], sites["checkpoint"], strict=True))[::6] == [
+        ("initial", 0),
+        ("kept", 2),
+        ("last", 5),
+    ]
+    other = build(RESNET, outputs=len(OUTPUTS), seed=12).eval()  # whose weights were kept after 2 epochs
+    images = inputs.test_images()
+    drawn = images.iloc[draw_rows(images["domain"].to_numpy(dtype=object), 20, seed=0)]
+    encoder = ImageEncoder(other, other.visual, inputs.model.encoder.preprocess, output="logits")
+    values = torch.cat(
+        [encoder.forward(p, ["layer2.0"], pooled=True).sites["layer2.0"] for p in inputs.model.batches("emoji", drawn)]
+    )
+    wanted = scipy.stats.kurtosis(values.numpy(), axis=1, fisher=False).mean()
+    assert kept.set_index(["site", "images"])["kurtosis"]["layer2.0", "all"] == pytest.approx(wanted, rel=1e-5)
     began = inputs.model.initial(4).forward(torch.zeros(1, 3, 32, 32)).output
     assert not torch.allclose(began, inputs.model.encoder.forward(torch.zeros(1, 3, 32, 32)).output)
 
@@ -193,6 +212,27 @@ def test_both_groups_stand_in_one_table(project: Path, tmp_path: Path) -> None:
     analyse(analysis, settings, alone, tmp_path / "alone", Kept(tmp_path / "other"))
     first = table[table["kind"] == "clip"].reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "alone/summary.parquet"), first)
+
+
+def test_a_classifier_that_was_analysed_ahead_is_not_computed_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = replace(STUDY, runs=(CLIP_RUN, RUN), standard_names={"tiny": "tiny"})
+    inputs = StudyInputs(study, ("emoji",), project / "artifacts", tmp_path / "cache", SHARED)
+    analysis, kept, computed = find("directions"), Kept(tmp_path / "kept"), []
+    settings = analysis.Settings.read({"images": "all"}, "analyses.directions")
+    keep_run(analysis, settings, inputs, RUN, kept)
+    keep_run(find("sharing"), find("sharing").Settings(), inputs, RUN, Kept(tmp_path / "none"))  # of CLIP models alone
+    assert not (tmp_path / "none").exists()
+    compute = directions.run
+
+    def counting(mine: RunInputs, settings: object) -> dict[str, pd.DataFrame]:
+        computed.append(mine.run)
+        return compute(mine, settings)  # ty: ignore[invalid-argument-type]
+
+    monkeypatch.setattr(directions, "run", counting)
+    analyse(analysis, settings, inputs, tmp_path / "out", kept)
+    assert computed == [CLIP_RUN]
 
 
 def test_tables_hang_on_checkpoints_too(project: Path, tmp_path: Path) -> None:

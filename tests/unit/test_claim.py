@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,36 @@ def test_scores_stand_beside_the_accuracy_of_their_classes_and_of_their_models(s
     cka = table[table["score"] == "CKA"].set_index("mixture")
     assert cka["value"].to_dict() == dict(zip(whole["mixture"], whole["score"], strict=True))
     assert np.allclose(cka.loc[means.index.get_level_values(0), "accuracy"], means["accuracy"])
+
+
+def test_scores_of_classifiers_stand_beside_the_accuracy_of_classifiers(study: Results) -> None:
+    clip = study.per_class
+    half = clip.assign(kind="supervised", accuracy=clip["accuracy"] / 2)
+    others = pd.concat([half, clip.assign(kind="public", accuracy=0.0)], ignore_index=True)
+    both = replace(study, further=replace(study.further, per_class=others))
+    whole = scores(study, 1.0).groupby(["mixture", "seed"], as_index=False)["score"].mean()
+    found = scored(both, {}, {"kurtosis": whole}, {"supervised": {"kurtosis": whole.assign(score=[7.0, 8.0])}})
+    SCORES.check(found, "the scores")
+    own, classifiers = (found[found["kind"] == kind].set_index("mixture") for kind in ("clip", "supervised"))
+    assert len(found) == len(own) + len(classifiers) == 2 * len(MIXTURES)
+    pd.testing.assert_frame_equal(own.reset_index()[SCORES.names], scored(study, {}, {"kurtosis": whole}))
+    assert classifiers["value"].to_dict() == dict(zip(whole["mixture"], (7.0, 8.0), strict=True))
+    for name in ("accuracy", "seen"):
+        assert np.allclose(classifiers[name], own[name] / 2)
+
+
+def test_groups_of_models_are_related_each_by_itself() -> None:
+    clip, other = made(2, 5), made(2, 5, sign=-1.0).assign(kind="supervised")
+    more = pd.concat([clip, clip.assign(score="kurtosis", value=np.arange(len(clip)) % 4), other], ignore_index=True)
+    found = relations(more, confidence=CONFIDENCE, **OPTIONS)
+    pd.testing.assert_frame_equal(
+        found[found["kind"] == "clip"].reset_index(drop=True),
+        relations(more[more["kind"] == "clip"], confidence=CONFIDENCE, **OPTIONS),
+    )
+    rows = found[(found["way"] == "plain") & (found["left_out"] == "") & (found["score"] == "CKA")].set_index("kind")
+    assert rows["estimate"].to_dict() == {"clip": pytest.approx(1), "supervised": pytest.approx(-1)}
+    assert rows.loc["clip", "p_holm"] > rows.loc["clip", "p_value"]  # over two scores
+    assert rows.loc["supervised", "p_holm"] == rows.loc["supervised", "p_value"]  # over one
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -37,10 +37,10 @@ def both(name: str) -> tuple[Study, dict[str, pd.DataFrame]]:
     return asked, {key: pd.concat([part[key] for part in parts], ignore_index=True) for key in parts[0]}
 
 
-def section(name: str, asked: Study, tables: dict[str, pd.DataFrame]) -> Section:
+def section(name: str, asked: Study, tables: dict[str, pd.DataFrame], unlike: str = "") -> Section:
     analysis = find(name)
     settings = analysis.Settings.read({"threshold": 0.5} if name == "concepts" else {}, "")
-    results = AnalysisResults(tables, {}, settings, SHARED, None)  # ty: ignore[invalid-argument-type]
+    results = AnalysisResults(tables, {}, settings, SHARED, None, unlike=unlike)  # ty: ignore[invalid-argument-type]
     return analysis.section(results, asked)
 
 
@@ -55,6 +55,12 @@ def test_what_is_said_of_clip_models_stays(name: str) -> None:
     assert {key: value for key, value in made.metrics.items() if key in alone.metrics} == alone.metrics
     for key, scores in alone.model_scores.items():
         pd.testing.assert_frame_equal(made.model_scores[key], scores)
+    if alone.model_scores:
+        called = replace(asked, runs=tuple(replace(run, kind="clip") for run in CLASSIFIERS))
+        only = section(name, called, TABLES[name](called.runs)).model_scores  # the same, as if they were CLIP models
+        assert list(made.other_scores) == ["supervised"] and made.other_scores["supervised"].keys() == only.keys()
+        for key, scores in made.other_scores["supervised"].items():
+            pd.testing.assert_frame_equal(scores, only[key])
     for key, plot in alone.plots.items():
         pd.testing.assert_frame_equal(made.plots[key][: len(plot)], plot)
         assert set(made.plots[key]["mixture"]) - set(plot["mixture"]) == {
@@ -78,6 +84,28 @@ def test_numbers_of_both_groups_stand_side_by_side() -> None:
     assert "zero-shot models natural-only 5, cg-low 7" in beside.text
     tests = [part for part in made.parts if "at equal accuracy" in part.title]
     assert "over 10 models of 5 mixtures" in tests[0].text and "over 4 models of 2 mixtures" in tests[1].text
+    assert "domains in zero-shot models, at equal accuracy on natural images?" in tests[0].text
+    assert "domains in supervised classifiers, at equal accuracy on natural images?" in tests[1].text
+    assert "zero-shot" not in tests[1].text and "supervised" not in tests[0].text
+
+
+def test_that_images_are_not_read_alike_is_said_where_groups_stand_beside_each_other() -> None:
+    asked, tables = both("outliers")
+    parts = section("outliers", asked, tables, unlike="They read <others>.").parts
+    assert ["They read &lt;others&gt;." in part.text for part in parts].count(True) == 1
+    assert "They read" in next(part for part in parts if part.title.startswith("Do supervised")).text
+
+
+def test_a_number_that_is_the_same_everywhere_has_no_figure() -> None:
+    asked, tables = both("outliers")
+    beside = next(part for part in section("outliers", asked, tables).parts if part.title.startswith("Do supervised"))
+    assert list(beside.figures) == ["Kurtosis at the output"] and "Outlier features at the output: zero" in beside.text
+    tables["output"]["outliers"] = (tables["output"]["kind"] == "supervised").astype("int64")
+    beside = next(part for part in section("outliers", asked, tables).parts if part.title.startswith("Do supervised"))
+    assert list(beside.figures) == ["Kurtosis at the output", "Outlier features at the output"]
+    tables["output"] = tables["output"].assign(outliers=0, kurtosis=3.0)
+    beside = next(part for part in section("outliers", asked, tables).parts if part.title.startswith("Do supervised"))
+    assert not beside.figures and "supervised classifiers natural-only 3 and cg-high 3" in beside.text
 
 
 def test_words_are_those_of_the_group() -> None:
@@ -99,6 +127,8 @@ def test_concept_sets_of_both_groups_are_compared() -> None:
     assert list(sets) == [*asked.mixtures, "supervised natural-only", "supervised cg-high"]
     assert sets["supervised cg-high"] == sets["cg-high"] == {"food (group)", "sketch (domain)"}
     shared = [part for part in section("concepts", asked, tables).parts if "share" in part.title]
+    everyone = "are encoded by all mixtures, of zero-shot models and of classifiers"
+    assert [everyone in part.text for part in shared] == [False, True]
     assert "supervised" not in shared[0].text + shared[0].figures["Output"].alt
     assert "supervised cg-high and cg-high 1.00" in shared[1].figures["Output"].alt
 

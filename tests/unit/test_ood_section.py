@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +52,28 @@ def test_the_page_answers_its_questions_with_numbers(fake: Fake) -> None:
         in plain(styles.text)
     )
     assert "over 10 models: held-out classes R² 0.90 (0.10 to 0.90)" in plain(relation.text)
+
+
+def test_classifiers_know_classes_by_their_outputs(fake: Fake) -> None:
+    study = load_results(fake.folder, fake.mixtures, fake.seeds, CONFIDENCE, analyses=["ood"])
+    results, asked = results_of(study, "ood"), asked_study(study)
+    tables = {
+        name: pd.concat([table, table.assign(kind="supervised").replace({"score": "mcm"}, "msp")], ignore_index=True)
+        for name, table in results.tables.items()
+    }
+    both = replace(asked, runs=(*asked.runs, *(replace(run, kind="supervised") for run in asked.runs)))
+    made = find("ood").section(replace(results, tables=tables), both).parts
+    clip, own = (
+        next(part for part in made if part.title.endswith(title))
+        for title in (
+            "Which images are taken for foreign",
+            "Supervised classifiers: Which images are taken for foreign",
+        )
+    )
+    assert "seen classes, by their names and by 40" in plain(clip.text) and "score <em>mcm</em>" in clip.text
+    assert "seen classes, by its outputs for them and by 40" in plain(own.text) and "score <em>msp</em>" in own.text
+    assert sum("neither its outputs for them nor the cells are known" in plain(part.text) for part in made) == 1
+    assert sum("neither their names nor the cells are known" in plain(part.text) for part in made) == 1
 
 
 def test_figures_are_by_mixture_and_by_group(fake: Fake) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy
 
+from domix.analyses.association import Association
 from domix.analyses.contract import AnalysisResults, Section, Shared
 from domix.analyses.controlled import controlled_metrics, controlled_tests, say_controlled
 from domix.analyses.directions.section import by_rank
@@ -57,6 +60,31 @@ def test_the_section_tells_kurtosis_on_natural_images_of_the_last_weights() -> N
     assert plot["cg-low", "before training", 1] == 13.0 and plot["cg-low", "after training", 0] == 13.0
     course = made.parts[2]
     assert course.title == "Kurtosis over training" and "at 12 epochs" in course.figures["Output"].alt
+
+
+def test_layers_are_shown_at_every_checkpoint_and_before_and_after_training() -> None:
+    tables = outlier_tables(study(2).runs)
+    high = tables["sites"]["mixture"] == "cg-high"
+    tables["sites"].loc[high & (tables["sites"]["seed"] == 1), "kurtosis"] += 2.0
+    made = section("outliers", tables)
+    part = made.parts[3]
+    assert part.title == "Kurtosis layer by layer, over training" and list(part.figures) == MIXTURES
+    figure = part.figures["cg-high"]
+    assert "act1 13.00 before training and 14.00 after; attnpool 14.00 before training and 15.00 after" in figure.alt
+    svg = page.svg(figure)
+    tips = re.findall(r"<title>([^<]+)</title>", svg)
+    assert {"act1 after 0 epochs: 13.00", "act1 after 3 epochs: 18.00", "attnpool after 12 epochs: 15.00"} <= set(tips)
+    assert [text for text in re.findall(r">([^<>]+)</text>", svg) if text in ("0", "3", "12")] == ["0", "3", "12"]
+    assert {"13.0", "18.0", "15.0"} <= set(re.findall(r">([^<>]+)</text>", svg))
+    shades = [float(share) for share in re.findall(r'opacity[:=]"?\s*([0-9.]+)', page.svg(part.figures["cg-low"]))]
+    assert min(shades) == 0.05 and max(shades) == pytest.approx(
+        0.05 + 0.95 * np.log(18 / 12) / np.log(19 / 12), abs=0.01
+    )
+    plot = made.plots["kurtosis"]
+    assert set(plot["series"]) == {"before training", "after training"}
+    assert plot.set_index(["mixture", "series", "x"])["y"]["cg-low", "after training", 0] == 13.0
+    without = dict(tables, sites=tables["sites"][tables["sites"]["weights"] != "kept"])
+    assert part.title not in [each.title for each in section("outliers", without).parts]
 
 
 def test_the_section_tells_outlier_features() -> None:
@@ -108,10 +136,34 @@ def test_three_models_have_no_correlation() -> None:
     models = facts(study().runs).iloc[:3].assign(value=[1.0, 2.0, 3.0])
     assert controlled_tests(models, "value", 0.9) == {}
     assert "There are 3 models: too few" in say_controlled({"value": {}}, models, study(), 0.9)
+    classifiers = replace(study(), runs=tuple(Run("supervised", name, 0) for name in MIXTURES))
+    assert "nothing is said of supervised classifiers." in say_controlled({"value": {}}, models, classifiers, 0.9)
     same = facts(study().runs).assign(value=1.0)
     assert "nothing to say of the number of training domains" in say_controlled(
         {"value": controlled_tests(same, "value", 0.9)}, same, study(), 0.9
     )
+
+
+def test_what_moves_with_the_domains_is_said_of_numbers_whose_interval_and_test_both_say_so() -> None:
+    def tested(estimate: float, low: float, high: float, p: float) -> dict[str, Association]:
+        sure = Association(estimate=0.9, low=0.8, high=1.0, p=0.001, without={}, models=1, classes=9)
+        return {"domains": replace(sure, estimate=estimate, low=low, high=high, p=p), "held_out": sure}
+
+    tests = {
+        "wide": tested(0.5, -0.1, 0.9, 0.001),
+        "up": tested(0.6, 0.2, 0.9, 0.04),
+        "down": tested(-0.6, -0.9, -0.2, 0.04),
+        "chance": tested(0.6, 0.2, 0.9, 0.06),
+        "constant": tested(np.nan, np.nan, np.nan, np.nan),
+        "steeper": tested(0.8, 0.6, 0.9, 0.001),
+        "unknown": {},
+    }
+    said = say_controlled(tests, facts(study().runs), study(), 0.95)
+    assert (
+        "in zero-shot models, at equal accuracy on natural images? Rising: up and steeper; falling: down;"
+        " not shown to move: wide, chance and constant.</p>"
+    ) in said
+    assert "? Rising: up, chance and steeper; falling" in say_controlled(tests, facts(study().runs), study(), 0.9)
 
 
 def test_the_section_tells_how_far_the_first_direction_stands_out() -> None:

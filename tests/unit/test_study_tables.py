@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,16 @@ def test_what_is_shared_is_related_to_accuracy_over_all_test_domains(root: Path,
         ranks = [rows[["value", "accuracy"]].rank().corr().iloc[0, 1] for _, rows in mine.groupby(keys)]
         whole = table[(table["among"] == among) & (table["way"] == "plain") & (table["left_out"] == "")].iloc[0]
         assert whole["estimate"] == pytest.approx(np.nanmean(ranks))
+    assert [figure.name for figure in sharing.figures(study)] == ["sharing-classes", "sharing-mixtures"]
+    tables = dict(study.tables)
+    classifiers = tables["scores"][tables["scores"]["score"] != "features"].assign(kind="supervised")
+    tables["scores"] = pd.concat([tables["scores"], classifiers], ignore_index=True)
+    both = replace(study, tables=tables)
+    figures = sharing.figures(both)
+    assert [figure.name for figure in figures][2:] == ["sharing-mixtures-supervised"]
+    assert "of what a supervised classifier shares" in getattr(figures[2], "caption", "")
+    rows = sharing.typeset_relations(both, sharing.relation_table(both)).rows
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows) and rows[-1][0] == "supervised"
     read = sharing.typeset_relations(study, table)
-    assert {row[3] for row in read.rows} == {"", *ASKED.test_domains}
-    assert all(row[5] == "" and row[6] == "" for row in read.rows if row[3])
+    assert {row[4] for row in read.rows} == {"", *ASKED.test_domains} and {row[0] for row in read.rows} == {"CLIP"}
+    assert all(row[6] == "" and row[7] == "" for row in read.rows if row[4])

@@ -231,17 +231,18 @@ def test_equal_trainings_follow_each_other(tmp_path: Path, params: Params) -> No
 def test_runs_are_analysed_ahead_once_they_are_embedded_with_threads_of_their_own(
     tmp_path: Path, params: Params
 ) -> None:
-    by_run = {"natural-only": ["cka"], "cg-high": ["cka", "sae"]}
+    clip = {"natural-only": ["cka"], "cg-high": ["cka", "sae"]}
+    by_run = {("clip", mixture): names for mixture, names in clip.items()}
     parts = Parts({"train": ["natural-only", "cg-high"]}, by_run=by_run)
     made = make_sweep(tmp_path, params, parts=parts)
     made.slots = (Slot("cpu 0", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),)
     commands = made.analyses_ahead(made.of("train", "train_supervised", "embed_public"), {"MKL_NUM_THREADS": "3"})
     assert [command.after for command in commands] == [
-        entry.name for entry in made.of("train") for _ in by_run[str(entry.mixture)]
+        entry.name for entry in made.of("train") for _ in clip[str(entry.mixture)]
     ]
     assert all(command.spare for command in commands)
-    assert [command.words[-4:] for command in commands[1:3]] == [
-        ("domix.project.analysing", name, "cg-high", "0") for name in ("cka", "sae")
+    assert [command.words[-5:] for command in commands[1:3]] == [
+        ("domix.project.analysing", name, "clip", "cg-high", "0") for name in ("cka", "sae")
     ]
     assert commands[1].folder == made.of("train")[1].folder
     assert commands[1].environment == {"OMP_NUM_THREADS": None, "MKL_NUM_THREADS": "3"}
@@ -251,12 +252,31 @@ def test_runs_are_analysed_ahead_once_they_are_embedded_with_threads_of_their_ow
     assert unreported.analyses_ahead(unreported.of("train"), {}) == []
 
 
+def test_classifiers_are_analysed_ahead_as_those_that_they_are(tmp_path: Path, params: Params) -> None:
+    trained = {"train": ["natural-only", "cg-high"], "train_supervised": ["cg-high"]}
+    by_run = {("clip", "cg-high"): ["cka"], ("supervised", "cg-high"): ["outliers", "pruning"]}
+    made = make_sweep(tmp_path, params, parts=Parts(trained, by_run=by_run))
+    made.slots = (Slot("cpu 0", {}),)
+    commands = made.analyses_ahead(made.of("train", "train_supervised"), {})
+    assert [(command.after, command.words[3:]) for command in commands[:3]] == [
+        ("clipart/train@cg-high-0", ("cka", "clip", "cg-high", "0")),
+        ("clipart/train_supervised@cg-high-0", ("outliers", "supervised", "cg-high", "0")),
+        ("clipart/train_supervised@cg-high-0", ("pruning", "supervised", "cg-high", "0")),
+    ]
+    assert len({command.log for command in commands}) == len(commands) == 6
+
+
 def test_only_analyses_with_tables_of_a_run_go_ahead_and_of_the_mixtures_that_they_choose(params: Params) -> None:
     own = {"cka": {}, "leakage": {}, "sae": {"mixtures": ["cg-high"]}}
     few = {name: find(name).Settings(**settings) for name, settings in own.items()}
     found = parts_of(replace(params, analyses=few), ["natural-only", "cg-high"])
-    assert found.by_run == {"natural-only": ["cka"], "cg-high": ["cka", "sae"]}
+    clip = {("clip", "natural-only"): ["cka"], ("clip", "cg-high"): ["cka", "sae"]}
+    assert params.supervised.mixtures == ["cg-high"]
+    assert found.by_run == clip | {("supervised", "cg-high"): []}  # none of these compares classifiers
     assert found.analyses == ("evaluate", "analyse@cka", "analyse@leakage", "analyse@sae")
+    few |= {name: find(name).Settings() for name in ("outliers", "ood")}
+    both = parts_of(replace(params, analyses=few), ["natural-only", "cg-high"]).by_run
+    assert both["clip", "cg-high"] == ["cka", "sae", "outliers"] and both["supervised", "cg-high"] == ["outliers"]
 
 
 def run_of(sweep: Sweep, entry: Entry, state: State, **changes: Any) -> None:

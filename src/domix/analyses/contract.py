@@ -232,6 +232,7 @@ class AnalysisResults:
     source: str = ""  # the multi-domain one
     kind: str = CLIP  # the group of models that is spoken of: see domix.analyses.groups
     every_group: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # the tables of all groups, led by kind
+    unlike: str = ""  # one sentence, where the models of several groups do not read images alike
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,8 @@ class Section:
 
     `chapter` is where: `model` among what lies inside the model, `data` as a section of its own on the training data,
     whose link in the page's head is `link`. `plots` are the tables behind `dvc plots`, by the names declared. `metrics`
-    go into metrics/numbers.csv, each led by the analysis' name. No `parts`: the page says nothing.
+    go into metrics/numbers.csv, each led by the analysis' name. `scores` and `model_scores` are of CLIP models;
+    `other_scores` are the model scores of other groups, by kind. No `parts`: the page says nothing.
     """
 
     title: str
@@ -263,6 +265,7 @@ class Section:
     metrics: Mapping[str, float | int | str] = field(default_factory=dict)
     scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     model_scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    other_scores: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
     chapter: Chapter = "model"
     link: str = ""
 
@@ -324,9 +327,9 @@ class Analysis:
         return RUN_COLUMNS if len(self.kinds) == 1 else (KIND.name, *RUN_COLUMNS)
 
     def chosen(self, settings: Any, runs: Sequence[Run]) -> list[Run]:
-        """Return the runs to analyse, of those of the study."""
+        """Return the runs to analyse, of those of the study: of its groups of models, and of the mixtures asked for."""
         wanted = settings.mixtures if self.chooses else None
-        return [run for run in runs if wanted is None or run.mixture in wanted]
+        return [run for run in runs if run.kind in self.kinds and (wanted is None or run.mixture in wanted)]
 
     def written(self) -> list[TableSchema]:
         """Return the tables as they are written: those of runs led by `run_columns`."""
@@ -374,7 +377,8 @@ class Analysis:
                 f"the section of the analysis {self.name} is {type(section).__name__}, no Section: mend {self.package}"
             )
         _check_tables(f"the section of the analysis {self.name}", self.plots, section.plots)
-        for schema, scores in ((SCORE, section.scores), (MODEL_SCORE, section.model_scores)):
+        others = [(MODEL_SCORE, scores) for scores in section.other_scores.values()]
+        for schema, scores in ((SCORE, section.scores), (MODEL_SCORE, section.model_scores), *others):
             for name, frame in scores.items():
                 schema.check(frame, f"the score {name} of the section of the analysis {self.name}")
         return section

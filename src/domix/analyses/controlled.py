@@ -17,12 +17,13 @@ import numpy as np
 from markupsafe import Markup
 
 from domix.analyses.association import LEAST, Association, associate
+from domix.analyses.groups import GROUPS
 from domix.analyses.keys import series_key
 from domix.figures.charts import dots
 from domix.figures.figure import Figure
 from domix.figures.look import Drawing, Look
 from domix.figures.panel import panel, round_ticks
-from domix.runtime.wording import MINUS
+from domix.runtime.wording import MINUS, listed
 from domix.study import Study
 
 if TYPE_CHECKING:
@@ -66,11 +67,14 @@ def controlled_tests(models: pd.DataFrame, signature: str, confidence: float) ->
 def say_controlled(
     tests: Mapping[str, Mapping[str, Association]], models: pd.DataFrame, study: Study, confidence: float
 ) -> Markup:
-    """Say what the tests of several signatures, by the words for each, found; with the key of `against_domains`."""
-    key = series_key(study.mixtures)
+    """Say what the tests of several signatures, by the words for each, found; with the key of `against_domains`.
+
+    It speaks of the study's one group of models (`Study.kind`), and names it.
+    """
+    key, group = series_key(study.mixtures), GROUPS[study.kind]
     count, mixtures = len(models), models["mixture"].nunique()
     if not any(tests.values()):
-        needs = f"There are {count} models: too few for a correlation."
+        needs = f"There are {count} models: too few for a correlation, so that nothing is said of {group}."
         return Markup("<p>{}</p>{}").format(needs, key)
     lines = [
         Markup("<li>{}: {}.</li>").format(
@@ -84,7 +88,8 @@ def say_controlled(
         f"Rank correlation over {count} models of {mixtures} mixtures, with accuracy on natural images held fixed"
         f" ({100 * confidence:g} % intervals over models, p of a permutation test). {few}"
     )
-    return Markup("<p>{}</p><ul>{}</ul>{}").format(text, Markup("").join(lines), key)
+    said = _moved(tests, group, confidence)
+    return Markup("<p>{}</p><p>{}</p><ul>{}</ul>{}").format(said, text, Markup("").join(lines), key)
 
 
 def mean_metrics(models: pd.DataFrame, numbers: Sequence[str]) -> dict[str, float]:
@@ -144,6 +149,20 @@ def _draw(look: Look, points: pd.DataFrame, mixtures: list[str]) -> Drawing:
         mine = points[points["group"] == mixture]
         dots(made, mine["x"], mine["y"], look.series[place % len(look.series)], 4 * look.stroke)
     return made.figure
+
+
+def _moved(tests: Mapping[str, Mapping[str, Association]], group: str, confidence: float) -> str:
+    """Say which numbers are shown to move with the training domains: interval and test must both say so."""
+    moved: dict[str, list[str]] = {"rising": [], "falling": [], "not shown to move": []}
+    for name, each in tests.items():
+        if (found := each.get("domains")) is not None:
+            sure = found.low * found.high > 0 and found.p < 1 - confidence
+            moved[("rising" if found.estimate > 0 else "falling") if sure else "not shown to move"].append(name)
+    said = "; ".join(f"{way}: {listed(names)}" for way, names in moved.items() if names)
+    return (
+        f"What moves with the number of training domains in {group}, at equal accuracy on natural images?"
+        f" {said[:1].upper()}{said[1:]}."
+    )
 
 
 def _said(test: str, found: Association) -> str:

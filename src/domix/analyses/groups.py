@@ -26,7 +26,7 @@ HEADS = {CLIP: "zero-shot head", SUPERVISED: "last layer"}
 ACTIVATIONS = {CLIP: "embedding", SUPERVISED: "feature vector"}  # of an image: what the head reads
 BESIDE = Markup(
     """<p>A classifier is trained on the same images with their classes in place of captions; its activations are what
-its last layer reads. {said} Each is the mean over seeds.</p>
+its last layer reads. {said} Each is the mean over seeds. {unlike}</p>
 <ul class="key"><li><i style="background:var(--accent)"></i> zero-shot models</li>
 <li><i class="ring"></i> supervised classifiers</li></ul>"""
 )
@@ -44,7 +44,7 @@ def each_group(numbers: Mapping[str, str]) -> Callable[[Written], Written]:
         def both(results: AnalysisResults, study: Study) -> Section:
             kinds = [kind for kind in GROUPS if kind == CLIP or study.runs_of(kind)]
             made = {kind: section(of_group(results, kind), study.of_kind(kind)) for kind in kinds}
-            return _joined(made, numbers, study)
+            return _joined(made, numbers, study, results.unlike)
 
         return both
 
@@ -67,10 +67,10 @@ def label(kind: str, mixture: str) -> str:
     return mixture if kind == CLIP else f"{kind} {mixture}"
 
 
-def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study) -> Section:
+def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study, unlike: str) -> Section:
     """Put the sections of groups together; metrics of classifiers are led by `supervised`.
 
-    Scores stay those of CLIP models: the report holds them against these models' accuracy.
+    Scores stay apart by group: the report holds them against the accuracy of the models of that group.
     """
     import pandas as pd
 
@@ -78,7 +78,7 @@ def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
     others = {kind: section for kind, section in made.items() if kind != CLIP and section.parts}
     if not others:
         return first
-    parts, metrics = [*first.parts, *_beside({CLIP: first, **others}, numbers, study)], dict(first.metrics)
+    parts, metrics = [*first.parts, *_beside({CLIP: first, **others}, numbers, study, unlike)], dict(first.metrics)
     plots = {name: [table] for name, table in first.plots.items()}
     for kind, section in others.items():
         parts += [_renamed(part, kind) for part in section.parts]
@@ -86,7 +86,8 @@ def _joined(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         for name, table in section.plots.items():
             plots[name].append(table.assign(mixture=f"{kind} " + table["mixture"]))
     joined = {name: pd.concat(tables, ignore_index=True) for name, tables in plots.items()}
-    return replace(first, parts=parts, metrics=metrics, plots=joined)
+    scores = {kind: section.model_scores for kind, section in others.items()}
+    return replace(first, parts=parts, metrics=metrics, plots=joined, other_scores=scores)
 
 
 def _renamed(part: Subsection, kind: str) -> Subsection:
@@ -105,8 +106,8 @@ def _renamed(part: Subsection, kind: str) -> Subsection:
     return replace(part, title=f"{GROUPS[kind].capitalize()}: {part.title}", figures=named(part.figures), folded=folded)
 
 
-def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study) -> list[Subsection]:
-    """Return the numbers of both groups side by side, a figure a number."""
+def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Study, unlike: str) -> list[Subsection]:
+    """Return the numbers of both groups side by side, a figure a number; one that is the same everywhere has none."""
     figures, sentences = {}, []
     for number, words in numbers.items():
         values = {
@@ -126,26 +127,29 @@ def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         ]
         title = f"{words[:1].upper()}{words[1:]}, zero-shot and supervised"
         sentences.append(Markup("{}: {}.").format(words[:1].upper() + words[1:], "; ".join(told)))
+        if len({value for mine in values.values() for value in mine.values()}) < 2:
+            continue
         name = f"groups-{number.replace('.', '-')}"
-        draw = partial(_draw, values=values, words=words)
+        draw = partial(_draw, values=values)
         figures[words[:1].upper() + words[1:]] = Figure(
             name, title, "Mean over seeds.", f"{title}: {'; '.join(told)}.", draw
         )
-    if not figures:
+    if not sentences:
         return []
-    text = BESIDE.format(said=Markup(" ").join(sentences))
+    text = BESIDE.format(said=Markup(" ").join(sentences), unlike=unlike)
     return [Subsection("Do supervised classifiers differ from zero-shot models?", text, figures)]
 
 
-def _draw(look: Look, values: Mapping[str, Mapping[str, float]], words: str) -> Drawing:
+def _draw(look: Look, values: Mapping[str, Mapping[str, float]]) -> Drawing:
     """Draw a row a mixture, a dot the zero-shot models, a ring the classifiers."""
     names = list(dict.fromkeys(name for mine in values.values() for name in mine))
     size, row = look.small, 1.9 * look.small
-    made = panel(look, look.panel, row * len(names) + 4.6 * size, (gutter(names, size), size, size, 3.6 * size))
+    made = panel(look, look.panel, row * len(names) + 3 * size, (gutter(names, size), size, size, 2 * size))
     every = [value for mine in values.values() for value in mine.values()]
     ticks = round_ticks(min(every), max(every))
-    made.limits((ticks[0], ticks[-1]), (len(names), 0))
-    made.mark_across(ticks, [f"{tick:g}".replace("-", MINUS) for tick in ticks], words, lines=True)
+    room = 0.04 * (ticks[-1] - ticks[0])  # so that no marker lies on a name
+    made.limits((ticks[0] - room, ticks[-1] + room), (len(names), 0))
+    made.mark_across(ticks, [f"{tick:g}".replace("-", MINUS) for tick in ticks], lines=True)
     for place, name in enumerate(names):
         y = place + 0.5
         made.label(y, name)

@@ -54,7 +54,7 @@ def keep_run(analysis: Analysis, settings: Settings, inputs: StudyInputs, run: R
     Raises:
         DataError, ParameterError: as `analyse`.
     """
-    if analysis.tables and run.kind in analysis.kinds and analysis.chosen(settings, [run]):
+    if analysis.tables and analysis.chosen(settings, [run]):
         mine = inputs.of_run(run)
         _kept_run(analysis, settings, kept, mine, _common_key(analysis, settings) | _run_key(analysis, mine))
 

@@ -23,12 +23,12 @@ from domix.data.loading.samples import Reader
 from domix.data.mixtures.mixture import read_mixture
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
-from domix.embed.passes import PACKAGES, ComputeContext
+from domix.embed.passes import PACKAGES, ComputeContext, kept_checkpoints
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.cutting import cut_images
 from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.preprocess import square
-from domix.model.checkpoint import WEIGHTS, load_model
+from domix.model.checkpoint import WEIGHTS, load_model, load_weights
 from domix.model.classifier import build as build_classifier
 from domix.model.clip import build as build_clip
 from domix.model.clip import image_size
@@ -36,6 +36,7 @@ from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runs import SUPERVISED
 from domix.runtime.ahead import ahead
 from domix.runtime.code_digest import code_digest
+from domix.runtime.errors import DataError
 from domix.runtime.files import digest_of, sha256_file
 
 
@@ -82,10 +83,25 @@ class RunModel:
 
     def initial(self, seed: int) -> ImageEncoder:
         """Return the model as its training began, with the weights that a run's seed draws."""
+        return self._encoder(self._untrained(seed))
+
+    def after(self, epochs: int) -> ImageEncoder:
+        """Return the model with the weights that its training kept after so many epochs.
+
+        Raises:
+            DataError: none were kept then, or their file is damaged or another model's.
+        """
+        path = kept_checkpoints(self.folder).get(epochs)
+        if path is None:
+            raise DataError(f"{self.folder} keeps no weights after {epochs} epochs", remake=self.folder)
+        model = self._untrained(0)
+        load_weights(model, path)
+        return self._encoder(model)
+
+    def _untrained(self, seed: int) -> Any:
         if self.kind == SUPERVISED:
-            outputs = len(self._config["classes"])
-            return self._encoder(build_classifier(self._config["encoder"], outputs=outputs, seed=seed))
-        return self._encoder(build_clip(self._config["model"], seed=seed))
+            return build_classifier(self._config["encoder"], outputs=len(self._config["classes"]), seed=seed)
+        return build_clip(self._config["model"], seed=seed)
 
     def _encoder(self, model: Any) -> ImageEncoder:
         """Put an encoder around a CLIP model, or a classifier: its sites are those of its tower, as CLIP's are."""

@@ -1,6 +1,6 @@
 """What the stage `analyse` is given, and the analyses of one run while others still train.
 
-`python -m domix.project.analysing <analysis> <mixture> <seed>` makes the tables of one run that the stage of the
+`python -m domix.project.analysing <analysis> <kind> <mixture> <seed>` makes the tables of one run that the stage of the
 analysis would make, and finds then: for a core that no training needs. A process each, as stages are: what one library
 does to the threads of another would move last digits.
 """
@@ -15,7 +15,7 @@ from domix.analyses.registry import find
 from domix.analyses.runner import keep_run
 from domix.project.common import ARTIFACTS, STATE, SUMMARY, load_params, original_root, reporting
 from domix.project.threads import spin_briefly
-from domix.runs import CLIP, Run
+from domix.runs import Run
 from domix.runtime.errors import passing
 from domix.runtime.kept import Kept
 from domix.settings.params import Params
@@ -62,5 +62,5 @@ def analyse_run(params: Params, name: str, run: Run) -> None:
 if __name__ == "__main__":
     spin_briefly()  # before anything imports torch
     with reporting("analysing"):
-        asked, mixture, seed = sys.argv[1:]
-        analyse_run(load_params(), asked, Run(CLIP, mixture, int(seed)))
+        asked, kind, mixture, seed = sys.argv[1:]
+        analyse_run(load_params(), asked, Run(kind, mixture, int(seed)))

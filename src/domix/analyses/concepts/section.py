@@ -58,7 +58,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
     said = _said(models, threshold)
     parts = [
         Subsection(
-            "How many concepts does the embedding encode?",
+            f"How many concepts does the {ACTIVATIONS[results.kind]} encode?",
             COUNT.format(
                 activation=ACTIVATIONS[results.kind],
                 threshold=threshold,
@@ -70,7 +70,11 @@ def section(results: AnalysisResults, study: Study) -> Section:
             _other_sites(tables["curve"], names),
         ),
         Subsection("Which concepts are found best?", BEST, {"All mixtures": _best(concepts, names)}),
-        Subsection("Which concepts do mixtures share?", SHARED.format(said=_overlap(sets, threshold)), _likeness(sets)),
+        Subsection(
+            "Which concepts do mixtures share?",
+            SHARED.format(said=_overlap(sets, threshold, results.kind)),
+            _likeness(sets),
+        ),
         Subsection(
             "Does the number of concepts move with the training domains, at equal accuracy?",
             say_controlled(tests, models, study, results.shared.confidence),
@@ -153,16 +157,16 @@ def _said(models: pd.DataFrame, threshold: float) -> str:
     return f"Unique concepts at {threshold:g}: {count}. {units} {best}"
 
 
-def _overlap(sets: dict[str, set[str]], threshold: float) -> str:
+def _overlap(sets: dict[str, set[str]], threshold: float, kind: str) -> str:
     counts = venn_counts(sets)
     if not counts:
         return f"No mixture encodes a concept at {threshold:g}."
+    everyone = "all mixtures" if kind == CLIP else "all mixtures, of zero-shot models and of classifiers"
     every = counts.pop(tuple(sets), 0)
     others = listed([f"{count} by none but {listed(list(names))}" for names, count in counts.items()])
     rest = f"; {others}" if others else ""
-    return (
-        f"At {threshold:g}, {every} of {len(set().union(*sets.values()))} concepts are encoded by all mixtures{rest}."
-    )
+    count = len(set().union(*sets.values()))
+    return f"At {threshold:g}, {every} of {count} concepts are encoded by {everyone}{rest}."
 
 
 def _likeness(sets: dict[str, set[str]]) -> dict[str, Figure]:

@@ -30,10 +30,11 @@ ACCURACIES = {
     CLIP: {"zeroshot": "zero-shot accuracy", "knn": "accuracy of neighbours"},
     SUPERVISED: {"zeroshot": "accuracy", "knn": "accuracy of neighbours"},
 }
+BY = {CLIP: "their names", SUPERVISED: "its outputs for them"}  # what a model knows classes by
 CONTRASTS = (("leave-out-domain", "natural-only"), ("cg-high", "cg-low"))  # standard names: more styles, and fewer
 FULL = "With {test_domain} images of seen classes among the known ones (full spectrum)"
 FLAGS = Markup(
-    """<p>What a model knows is taken to be the {classes} seen classes, by their names and by {n:.0f} {natural} images
+    """<p>What a model knows is taken to be the {classes} seen classes, by {by} and by {n:.0f} {natural} images
 of them. The score <em>{score}</em> says how much an image is like it; below the threshold that 95&nbsp;% of the known
 images reach, an image is flagged as foreign (dashed: what that flags of the known ones). Bars are
 {confidence:g}&nbsp;% intervals. {verdict}</p>
@@ -48,7 +49,7 @@ AUROC = Markup(
     """<p>The chance that a known image scores higher than one of a group (AUROC; dashed: by luck). {groups}</p>"""
 )
 MEANINGS = {
-    "held_out": "<em>Held-out classes</em> are the {test} test classes in {test_domain}: neither their names nor the"
+    "held_out": "<em>Held-out classes</em> are the {test} test classes in {test_domain}: neither {by} nor the"
     " cells are known.",
     "tested": "<em>Tested classes</em> are the same in {natural}: foreign by class alone.",
     "near": "<em>Near</em> and <em>far objects</em> are drawings of things that no class of the study is.",
@@ -95,6 +96,7 @@ def flags(flagged: pd.DataFrame, metrics: pd.DataFrame, study: Study, score: str
         f"Of the {study.test_domain} images of seen classes are flagged {'; '.join(sentences)}." if sentences else ""
     )
     return FLAGS.format(
+        by=BY[study.kind],
         classes=len(study.seen_classes),
         natural=study.natural_domain,
         n=metrics["n_known"].max(),
@@ -122,7 +124,12 @@ def choices(options: pd.DataFrame) -> Markup:
 def auroc(study: Study, groups: dict[tuple[str, str], str]) -> Markup:
     """Say what AUROC is, and what the groups are."""
     here = {group for group, _ in groups}
-    names = {"test": len(study.test_classes), "test_domain": study.test_domain, "natural": study.natural_domain}
+    names = {
+        "by": BY[study.kind],
+        "test": len(study.test_classes),
+        "test_domain": study.test_domain,
+        "natural": study.natural_domain,
+    }
     meanings = [Markup(text).format(**names) for group, text in MEANINGS.items() if group in here]
     return AUROC.format(groups=Markup(" ").join(meanings))
 

@@ -10,7 +10,10 @@ from domix.analyses.outliers.settings import Settings
 from domix.runs import CLIP, SUPERVISED
 from domix.runtime.tables import Column, TableSchema
 
-WEIGHTS = Column("weights", "str", "initial (drawn by the run's seed, before training) or last")
+WHEN = (
+    Column("weights", "str", "initial (drawn by the run's seed, before training), kept (on the way) or last"),
+    Column("checkpoint", "int64", "epochs of training; 0: the initial weights"),
+)
 SITE = (Column("site", "str", "where activations are read"), Column("depth", "int64", "its place, from 0"))
 IMAGES = Column("images", "str", "domain of the images; all: of every domain")
 VALUES = (
@@ -36,7 +39,7 @@ ANALYSIS = Analysis(
         "sites": TableSchema(
             "sites",
             (
-                WEIGHTS,
+                *WHEN,
                 *SITE,
                 Column("width", "int64", "components"),
                 IMAGES,
@@ -48,12 +51,12 @@ ANALYSIS = Analysis(
                 ),
                 N,
             ),
-            "the same of every site, of images that were drawn",
+            "the same of every site, of images that were drawn, at the checkpoints that were embedded, too",
         ),
         "features": TableSchema(
             "features",
             (
-                WEIGHTS,
+                *WHEN,
                 *SITE,
                 Column("feature", "int64", "its number, from 0"),
                 Column("mean_absolute", "float64", "mean over images of its absolute value"),

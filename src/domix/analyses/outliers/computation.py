@@ -26,6 +26,7 @@ from domix.signature.outliers import large_features, outlier_features
 
 if TYPE_CHECKING:
     from domix.analyses.contract import RunInputs
+    from domix.encoders.encoder import ImageEncoder
     from domix.encoders.sites import Site
 
 ALL = "all"
@@ -63,19 +64,19 @@ def output_table(inputs: RunInputs, settings: Settings) -> pd.DataFrame:
 
 
 def site_tables(inputs: RunInputs, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure the sites asked for with the weights before and after training: the tables `sites` and `features`."""
+    """Measure the sites asked for before training, at every checkpoint and after: the tables `sites` and `features`."""
     sites, features = [], []
     if settings.sites != []:
         images = inputs.test_images()
         drawn = draw_rows(images["domain"].to_numpy(dtype=object), settings.images, seed=settings.seed)
         images = images.iloc[drawn].reset_index(drop=True)
         groups = groups_of(images["domain"], [inputs.study.natural_domain, inputs.study.test_domain])
-        for weights, site, activations in activations_of(inputs, images, settings.sites):
-            head = {"weights": weights, "site": site.name, "depth": site.depth}
+        for when, site, activations in activations_of(inputs, images, settings.sites):
+            head = {**when, "site": site.name, "depth": site.depth}
             try:
                 measured = measure(activations, groups, settings.deviations)
             except DataError as error:
-                raise error.prefixed(f"site {site.name} of {inputs.run.name}, {weights} weights") from error
+                raise error.prefixed(f"site {site.name} of {inputs.run}, {_told(when)}") from error
             for values in measured:
                 large = large_features(activations[groups[values["images"]]], settings.magnitude, settings.frequency)
                 sites.append(head | {"width": activations.shape[1], **values, "large": len(large)})
@@ -89,8 +90,8 @@ def site_tables(inputs: RunInputs, settings: Settings) -> tuple[pd.DataFrame, pd
 
 def activations_of(
     inputs: RunInputs, images: pd.DataFrame, asked: Sequence[str] | None
-) -> Iterator[tuple[str, Site, NDArray[np.floating[Any]]]]:
-    """Yield (weights, site, activations [N, C]) of images, averaged over positions, initial weights first."""
+) -> Iterator[tuple[dict[str, Any], Site, NDArray[np.floating[Any]]]]:
+    """Yield (of which weights, site, activations [N, C]) of images, averaged over positions, as training went on."""
     model, source = inputs.model, inputs.sources[0]
     known = {site.name: site for site in model.encoder.sites}
     for name in asked or ():
@@ -98,10 +99,29 @@ def activations_of(
     wanted = [site for name, site in known.items() if asked is None or name in asked]
     names = [site.name for site in wanted]
     batches = list(model.batches(source, images))
-    for weights, encoder in (("initial", model.initial(inputs.run.seed)), ("last", model.encoder)):
+    for when, encoder in encoders_of(inputs):
         passes = [encoder.forward(batch, names, pooled=True).sites for batch in batches]
         for site in wanted:
-            yield weights, site, np.concatenate([found[site.name].cpu().float().numpy() for found in passes])
+            yield when, site, np.concatenate([found[site.name].cpu().float().numpy() for found in passes])
+
+
+def encoders_of(inputs: RunInputs) -> Iterator[tuple[dict[str, Any], ImageEncoder]]:
+    """Yield (of which weights: columns weights and checkpoint, the model with them), as training went on.
+
+    Checkpoints are those that were embedded; one kept before the first step is of the initial weights.
+    """
+    model = inputs.model
+    yield {"weights": "initial", "checkpoint": 0}, model.initial(inputs.run.seed)
+    for epochs, checkpoint in epochs_of(ScoredModel(inputs.run, "", inputs.embeddings_folder)):
+        if checkpoint is None:
+            yield {"weights": "last", "checkpoint": epochs}, model.encoder
+        elif epochs > 0:
+            yield {"weights": "kept", "checkpoint": epochs}, model.after(epochs)
+
+
+def _told(when: dict[str, Any]) -> str:
+    epochs = f" after {when['checkpoint']} epochs" if when["weights"] == "kept" else ""
+    return f"{when['weights']} weights{epochs}"
 
 
 def measure(activations: NDArray[np.floating[Any]], groups: Groups, deviations: float) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -18,6 +19,7 @@ from domix.analyses.controlled import (
 from domix.analyses.groups import ACTIVATIONS, each_group
 from domix.analyses.keys import series_key
 from domix.figures import embedding
+from domix.figures.charts import shaded_table
 from domix.figures.figure import Figure
 from domix.figures.look import Drawing, Look
 from domix.runtime.wording import listed, percent
@@ -41,6 +43,10 @@ COURSE = Markup(
     """<p>Kurtosis at the output on {natural} images over the checkpoints that were kept, a line a
 mixture.</p>{key}"""
 )
+TRAINED = Markup(
+    """<p>Kurtosis at every layer, averaged over positions, on {n} images of all domains: a row a layer, a column the
+epochs trained (0: before training). The darker, the higher, on one logarithmic scale for all mixtures.</p>"""
+)
 
 
 @each_group(SIGNATURES)
@@ -61,6 +67,7 @@ def section(results: AnalysisResults, study: Study) -> Section:
         ),
         _by_site(tables["sites"], tables["features"], study),
         _course(tables["output"], study),
+        _layers_over_training(tables["sites"], study),
         Subsection(
             "Do outlier features move with the training domains, at equal accuracy?",
             say_controlled(tests, models, study, results.shared.confidence),
@@ -85,6 +92,11 @@ def signatures(output: pd.DataFrame, study: Study) -> pd.DataFrame:
     return rows[last].drop(columns=["checkpoint", "images"])
 
 
+def before_and_after(sites: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows over images of all domains of the weights before and after training, without those on the way."""
+    return sites[(sites["images"] == "all") & sites["weights"].isin(list(SERIES))]
+
+
 def _said(models: pd.DataFrame, kind: str) -> str:
     by_mixture = models.groupby("mixture", sort=False)[["kurtosis", "outliers", "norm_share"]].mean()
     values = listed([f"{mixture} {row['kurtosis']:.2f}" for mixture, row in by_mixture.iterrows()])
@@ -102,7 +114,7 @@ def _said(models: pd.DataFrame, kind: str) -> str:
 
 def _by_site(sites: pd.DataFrame, features: pd.DataFrame, study: Study) -> Subsection:
     title = "Kurtosis layer by layer"
-    rows = sites[sites["images"] == "all"].rename(columns={"site": "layer", "kurtosis": "value"})
+    rows = before_and_after(sites).rename(columns={"site": "layer", "kurtosis": "value"})
     if rows.empty:
         return Subsection(title, "")
     keys = ["mixture", "weights", "layer", "depth"]
@@ -142,6 +154,41 @@ def _course(output: pd.DataFrame, study: Study) -> Subsection:
     return Subsection(title, COURSE.format(natural=study.natural_domain, key=series_key(names)), figures)
 
 
+def _layers_over_training(sites: pd.DataFrame, study: Study) -> Subsection:
+    title = "Kurtosis layer by layer, over training"
+    rows = sites[sites["images"] == "all"]
+    if not (rows["weights"] == "kept").any():
+        return Subsection(title, "")
+    keys = ["mixture", "depth", "site", "checkpoint"]
+    means = rows.groupby(keys, sort=False, as_index=False)["kurtosis"].mean()
+    limits = (float(means["kurtosis"].min()), float(means["kurtosis"].max()))
+    names = [mixture for mixture in study.mixtures if (means["mixture"] == mixture).any()]
+    figures = {name: _shades(name, means[means["mixture"] == name], limits) for name in names}
+    return Subsection(title, TRAINED.format(n=int(rows["n"].max())), figures)
+
+
+def _shades(mixture: str, rows: pd.DataFrame, limits: tuple[float, float]) -> Figure:
+    """Return the kurtosis of each layer (down) after each number of epochs (across) as shades of its logarithm."""
+    wide = rows.pivot(index=["depth", "site"], columns="checkpoint", values="kurtosis").droplevel("depth")
+    low, span = limits[0], np.log(limits[1] / limits[0]) or 1.0
+    title = f"Kurtosis of {mixture}, layer by layer, over training"
+    ends = [f"{site} {row.iloc[0]:.2f} before training and {row.iloc[-1]:.2f} after" for site, row in wide.iterrows()]
+    draw = partial(_draw_shades, (np.log(wide / low) / span).rename(columns=str), low, span)
+    return Figure(f"outliers-layers-{mixture}", title, "Mean over seeds.", f"{title}: {'; '.join(ends)}.", draw)
+
+
+def _draw_shades(shares: pd.DataFrame, low: float, span: float, look: Look) -> Drawing:
+    def value(share: float) -> float:
+        return low * float(np.exp(share * span))
+
+    def tip(site: str, epochs: str, share: float) -> str:
+        return f"{site} after {epochs} epochs: {value(share):.2f}"
+
+    return shaded_table(
+        look, look.panel, shares, lambda share: f"{value(share):#.3g}".rstrip("."), tip, row=1.8 * look.small
+    )
+
+
 def _figure(name: str, title: str, curves: pd.DataFrame, mixtures: list[str], limits: tuple[float, float]) -> Figure:
     deepest = curves[curves["depth"] == curves["depth"].max()]
     ends = listed([f"{row.group} {row.value:.2f}" for row in deepest.itertuples()])
@@ -156,7 +203,7 @@ def _draw(curves: pd.DataFrame, mixtures: list[str], limits: tuple[float, float]
 
 
 def _plot(sites: pd.DataFrame) -> pd.DataFrame:
-    rows = sites[sites["images"] == "all"].assign(series=lambda frame: frame["weights"].map(SERIES).astype("str"))
+    rows = before_and_after(sites).assign(series=lambda frame: frame["weights"].map(SERIES).astype("str"))
     keys = ["mixture", "series", "depth"]
     means = rows.groupby(keys, sort=False, as_index=False)["kurtosis"].mean()
     return means.rename(columns={"depth": "x", "kurtosis": "y"}).astype({"mixture": "str"})

@@ -10,12 +10,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from domix.project.common import ARTIFACTS, SWEEPS
+from domix.project.tracking import KINDS
 from domix.report.paper.place import RequestedRun, ResultsPlace, asked_runs
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json, read_text
 
 PARAMS, LOCK = "params.yaml", "dvc.lock"
-KINDS = {"train": "clip", "train_supervised": "supervised"}  # sweep.json's kinds of trainings -> tables' kinds
 
 
 def this_workspace(root: Path) -> ResultsPlace:

@@ -15,8 +15,8 @@ from domix.analyses.registry import find
 from domix.cli.pipeline.dvc import DVC
 from domix.cli.sweeps.workspaces import Study
 from domix.project.common import ARTIFACTS, SWEEPS, USER_ERROR, git_state, run_name
-from domix.project.tracking import PROGRESS
-from domix.runs import CLIP, Run
+from domix.project.tracking import KINDS, PROGRESS
+from domix.runs import Run
 from domix.runtime.files import sha256_file, write_json
 from domix.runtime.slots import Command, Job, Slot, Verdict
 from domix.settings.params import Params
@@ -29,6 +29,7 @@ MODELS: dict[str, Path] = {
     "train_supervised": ARTIFACTS / "models" / "supervised",
 }
 WAITING = (*DVC, "--wait-for-lock")
+AHEAD = (sys.executable, "-m", "domix.project.analysing")
 PREPARE = (*WAITING, "repro", "mixtures", "captions")
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 EXITED = re.compile(r"exited with (-?\d+)")
@@ -81,7 +82,7 @@ class Parts:
     trained: dict[Kind, list[str]]
     public: tuple[str, ...] = ()  # models that were not trained here
     analyses: tuple[str, ...] = ()  # what reads the runs: evaluation and analyses, none of which reads another
-    by_run: Mapping[str, Sequence[str]] = field(default_factory=dict)  # mixture -> analyses with tables of its runs
+    by_run: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)  # (kind, mixture) -> its analyses
 
 
 @dataclass
@@ -152,7 +153,7 @@ class Sweep:
         return [
             Command(
                 f"{entry.name}, {name}",
-                (sys.executable, "-m", "domix.project.analysing", name, str(entry.mixture), str(entry.seed)),
+                (*AHEAD, name, KINDS[entry.kind], str(entry.mixture), str(entry.seed)),
                 entry.folder,
                 self.log(entry).with_suffix(f".{name}.log"),
                 own,
@@ -160,8 +161,8 @@ class Sweep:
                 spare=True,
             )
             for entry in runs
-            if entry.kind == "train"
-            for name in self.parts.by_run.get(str(entry.mixture), ())
+            if entry.kind in KINDS
+            for name in self.parts.by_run.get((KINDS[entry.kind], str(entry.mixture)), ())
         ]
 
     def write(self, state: str) -> None:
@@ -214,12 +215,14 @@ def parts_of(params: Params, mixtures: Sequence[str]) -> Parts:
     """Return what the parameters ask for, of some mixtures."""
     supervised = [name for name in mixtures if name in params.supervised.mixtures]
     asked = [(find(name), settings) for name, settings in params.analyses.items()]
+    trained: dict[Kind, list[str]] = {"train": list(mixtures), "train_supervised": supervised}
+    runs = [Run(KINDS[kind], mixture, 0) for kind, names in trained.items() for mixture in names]
     by_run = {
-        mixture: [each.name for each, own in asked if each.tables and each.chosen(own, [Run(CLIP, mixture, 0)])]
-        for mixture in mixtures
+        (run.kind, run.mixture): [each.name for each, own in asked if each.tables and each.chosen(own, [run])]
+        for run in runs
     }
     return Parts(
-        {"train": list(mixtures), "train_supervised": supervised},
+        trained,
         tuple(f"embed_public@{name}" for name in params.models),
         ("evaluate", *(f"analyse@{name}" for name in params.analyses)),
         by_run,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from domix.evaluate.schemas import COMPARISONS, CURVES, EFFECTIVE, METRICS, MIXTURES, ROBUSTNESS
+from domix.evaluate.schemas import COMPARISONS, CURVES, EFFECTIVE, METRICS, MIXTURES, PER_CLASS, ROBUSTNESS
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
 from domix.runtime.tables import TableSchema
@@ -23,12 +23,13 @@ FURTHER = (MIXTURES, COMPARISONS, CURVES, ROBUSTNESS, EFFECTIVE)
 
 @dataclass(frozen=True)
 class Further:
-    """The tables FURTHER, and `others`: the rows of metrics.parquet of models that are no CLIP models of the study.
+    """The tables FURTHER, and what metrics.parquet (`others`) and per_class.parquet say of other than CLIP models.
 
     `classifiers` maps (mixture, seed) of the supervised models to their two JSON files.
     """
 
     others: pd.DataFrame
+    per_class: pd.DataFrame
     mixtures: pd.DataFrame
     comparisons: pd.DataFrame
     curves: pd.DataFrame
@@ -49,6 +50,8 @@ def read_further(artifacts: Path, study: Study, *, partial: bool = False) -> Fur
     path = folder / "metrics.parquet"
     metrics = METRICS.read(path)
     others = _asked(metrics[metrics["kind"] != CLIP], study)
+    per_class = PER_CLASS.read(folder / f"{PER_CLASS.name}.parquet")
+    per_class = _asked(per_class[per_class["kind"] != CLIP], study)
     classifiers = {}
     for kind in (SUPERVISED, PUBLIC):
         rows = others[others["kind"] == kind]
@@ -59,7 +62,7 @@ def read_further(artifacts: Path, study: Study, *, partial: bool = False) -> Fur
                 classifiers[key] = read_model(artifacts / "models" / SUPERVISED / run.name)
             if key not in found and not partial:
                 raise DataError(f"{path} holds nothing for the {kind} model {run.mixture} seed {run.seed}", remake=path)
-    return Further(others=others, classifiers=classifiers, **tables)
+    return Further(others=others, per_class=per_class, classifiers=classifiers, **tables)
 
 
 def read_model(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Either also with accuracy in the other domains held fixed, for what is easy ever
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ CLASSES, MIXTURES = "classes", "mixtures"  # among which a score is correlated w
 SCORES = TableSchema(
     "scores",
     (
-        Column("kind", "str", "clip"),
+        Column("kind", "str", "group of models: clip or supervised"),
         Column("mixture", "str", "training mixture"),
         Column("seed", "int64", "its seed"),
         Column("score", "str", "what is shared between the test domain and the others: features, nodes, ..."),
@@ -45,36 +46,53 @@ SCORES = TableSchema(
 )
 
 
-def class_accuracies(study: Results) -> pd.DataFrame:
-    """Return what each model reads of each held-out class: `accuracy` in the test domain, `seen` the mean elsewhere."""
-    mine = study.per_class[study.per_class["class"].isin(study.test_classes)]
+def class_accuracies(study: Results, kind: str = CLIP) -> pd.DataFrame:
+    """Return what each model reads of each held-out class: `accuracy` in the test domain, `seen` the mean elsewhere.
+
+    Of CLIP models, or of the others of a `kind`.
+    """
+    others = study.further.per_class
+    rows = study.per_class if kind == CLIP else others[others["kind"] == kind]
+    mine = rows[rows["class"].isin(study.test_classes)]
     held_out = mine[mine["domain"] == study.test_domain].set_index(UNIT)["accuracy"]
     elsewhere = mine[mine["domain"] != study.test_domain].groupby(UNIT)["accuracy"].mean()
     return pd.DataFrame({"accuracy": held_out, "seen": elsewhere}).dropna(subset=["accuracy"]).reset_index()
 
 
 def scored(
-    study: Results, of_classes: Mapping[str, pd.DataFrame], of_models: Mapping[str, pd.DataFrame]
+    study: Results,
+    of_classes: Mapping[str, pd.DataFrame],
+    of_models: Mapping[str, pd.DataFrame],
+    of_others: Mapping[str, Mapping[str, pd.DataFrame]] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Put what analyses say of held-out classes and of models, by name, beside accuracy: the table SCORES.
 
     Args:
         of_classes: frames like domix.analyses.contract.SCORE; their means over held-out classes are scores of models.
-        of_models: frames like domix.analyses.contract.MODEL_SCORE.
+        of_models: frames like domix.analyses.contract.MODEL_SCORE, of CLIP models.
+        of_others: the same of other groups of models, by kind, each held against the accuracy of its own.
     """
     accuracies = class_accuracies(study)
-    models = accuracies.groupby(MODEL, as_index=False, sort=False)[["accuracy", "seen"]].mean().assign(**{"class": ""})
+    models = _over_classes(accuracies)
     parts = []
     for name, frame in of_classes.items():
         mine = accuracies.merge(frame, on=UNIT).dropna(subset=["score"])
         means = mine.groupby(MODEL, as_index=False, sort=False)["score"].mean()
         parts += [_named(mine, name), _named(models.merge(means, on=MODEL), name)]
     parts += [_named(models.merge(frame, on=MODEL), name) for name, frame in of_models.items()]
+    for kind, frames in of_others.items():
+        models = _over_classes(class_accuracies(study, kind))
+        parts += [_named(models.merge(frame, on=MODEL), name, kind) for name, frame in frames.items()]
     return pd.concat([part for part in parts if len(part)] or [SCORES.empty()], ignore_index=True)
 
 
+def _over_classes(accuracies: pd.DataFrame) -> pd.DataFrame:
+    means = accuracies.groupby(MODEL, as_index=False, sort=False)[["accuracy", "seen"]].mean()
+    return means.assign(**{"class": ""})
+
+
 def relations(units: pd.DataFrame, *, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
-    """Return how each score is correlated with accuracy, over all test domains.
+    """Return how each score is correlated with accuracy, each group of models by itself, over all test domains.
 
     Args:
         units: rows of SCORES, led by `test_domain`; scores of too few classes, or mixtures, are left out.
@@ -83,13 +101,15 @@ def relations(units: pd.DataFrame, *, confidence: float, resamples: int, seed: i
         seed: of both.
 
     Returns:
-        Columns score, among, way, left_out, estimate, low, high, p_value, p_holm (over the scores), models, units.
+        Columns kind, score, among, way, left_out, estimate, low, high, p_value, p_holm (over a group's scores), models,
+        units.
         `left_out` names a test domain without which the estimate is taken; such rows have nothing else.
     """
     rows: list[tuple[object, ...]] = []
     marked = units.assign(among=np.where(units["class"] == "", MIXTURES, CLASSES))
-    for name, among in marked[["score", "among"]].drop_duplicates().itertuples(index=False):
-        mine = marked[(marked["score"] == name) & (marked["among"] == among)]
+    keys = ["kind", "score", "among"]
+    for key in marked[keys].drop_duplicates().itertuples(index=False, name=None):
+        mine, among = marked[(marked[keys] == list(key)).all(axis=1)], key[2]
         if among == MIXTURES:  # they are what classes are elsewhere: the units that are drawn and shuffled together
             mine = mine.assign(**{"class": mine["mixture"], "mixture": ""})
         for way in WAYS:
@@ -106,9 +126,9 @@ def relations(units: pd.DataFrame, *, confidence: float, resamples: int, seed: i
                 resamples=resamples,
                 seed=seed,
             )
-            rows += _rows((name, among, way), found)
-    table = pd.DataFrame(rows, columns=["score", "among", "way", "left_out", *VALUES])
-    tested = table[table["left_out"] == ""].groupby(["among", "way"])
+            rows += _rows((*key, way), found)
+    table = pd.DataFrame(rows, columns=[*keys, "way", "left_out", *VALUES])
+    tested = table[table["left_out"] == ""].groupby(["kind", "among", "way"])
     corrected = [pd.Series(holm(mine["p_value"].to_numpy()), mine.index) for _, mine in tested]
     table.insert(len(table.columns) - 2, "p_holm", pd.concat(corrected) if corrected else pd.Series(dtype="float64"))
     return table
@@ -120,5 +140,5 @@ def _rows(key: tuple[object, ...], found: Association) -> list[tuple[object, ...
     return [whole] + [(*key, domain, value, *nothing, 0, 0) for domain, value in found.without.items()]
 
 
-def _named(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    return frame.rename(columns={"score": "value"}).assign(kind=CLIP, score=name)[SCORES.names]
+def _named(frame: pd.DataFrame, name: str, kind: str = CLIP) -> pd.DataFrame:
+    return frame.rename(columns={"score": "value"}).assign(kind=kind, score=name)[SCORES.names]
