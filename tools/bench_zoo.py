@@ -74,8 +74,9 @@ def measure(root: Path, models: Sequence[str], images: int, classes: int, templa
         for turn in ("first", "again"):
             seconds, most = zoo(root, [name], templates)
             say(f"{name}, {turn}", f"{seconds:.1f} s, {most:.2f} GB")
-    seconds, most = zoo(root, models, templates)
-    say(f"all {len(models)}, again", f"{seconds:.1f} s, {most:.2f} GB")
+    if len(models) > 1:
+        seconds, most = zoo(root, models, templates)
+        say(f"all {len(models)}, again", f"{seconds:.1f} s, {most:.2f} GB")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

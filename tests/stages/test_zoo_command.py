@@ -21,12 +21,18 @@ from domix.analyses.concepts.study_concepts import study_concepts
 from domix.cli.models import zoo_concepts, zoo_models
 from domix.cli.models.signature import cut_files, signature_table
 from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
 from domix.embed.clip import open_subject
 from domix.embed.evaluation_sets import study_set
 from domix.embed.feature_model import FeatureModel, of_clip
 from domix.embed.image_sets import embed_classes, embed_images
 from domix.embed.prompts import render_prompts
+from domix.encoders.cutting import cut_images
+from domix.encoders.encoder import classifier_encoder
+from domix.encoders.preprocess import square
 from domix.figures.figure import Figure
+from domix.finetuning.interpolation import along
+from domix.finetuning.wise_ft import START
 from domix.model.checkpoint import save_weights
 from domix.model.classifier import build as build_classifier
 from domix.project.embedding import means_of
@@ -39,6 +45,7 @@ from tests.ood_project import MODEL, write_folder, write_ood_project
 from tests.public_models import INCEPTION, VIT, tiny_clip, write_open_clip_folder
 from tests.stages.test_concepts_command import write_broden
 from tests.tiny import CONFIG
+from tests.tiny_wise_ft import make_start
 
 SHARDS = Path("artifacts/shards/emoji")
 CLASSIFIER = "artifacts/models/supervised/tiny-s0"
@@ -189,6 +196,37 @@ def test_a_zoo_that_was_cut_short_goes_on_with_the_next_model(
     assert [model for model, _ in opened] == [MODEL, "squash", CLASSIFIER, CLASSIFIER]
     assert all(not alive for _, alive in opened), "a model was held while the next was opened"
     assert "zoo: 2 of 3, squash (kept)\n" in caplog.text and "zoo: 3 of 3, classifier\n" in caplog.text
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_fine_tuned_model_and_the_weights_in_between(params: Params) -> None:
+    what, started = study_set(SHARDS), make_start()
+    config = {"encoder": {"zero_shot": CONFIG, "image_size": 32}, "classes": what.classes, "first_class": 0}
+    write_json(Path("tuned/config.json"), config)
+    save_weights(started.model, Path("tuned") / START)
+    with torch.no_grad():
+        for tensor in started.model.parameters():
+            tensor += 0.3 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1))
+    save_weights(started.model, Path("tuned/model.safetensors"))
+    alphas = {"tuned": None, "before": 0.0, "between": 0.5, "after": 1.0}
+    rows = [{"name": name, "model": "tuned", "group": "tuned", "alpha": alpha} for name, alpha in alphas.items()]
+    rows.append({"name": "whole", "model": MODEL, "group": "tuned", "alpha": 0.5})
+    write_json(Path("zoo.yaml"), {"models": rows})
+    with pytest.raises(
+        DataError, match=r"^1 of 5 models are left out; whole: .* holds no model before its fine-tuning"
+    ):
+        run(params)
+    models = pd.read_parquet("out/tables/models.parquet").set_index("name").drop(columns="group")
+    assert models.loc["after"].equals(models.loc["tuned"])
+    assert models["kurtosis"].nunique() == 3
+    rows_read = what.rows[what.rows["domain"] == "real"].reset_index(drop=True)
+    label = rows_read["label"].to_numpy()
+    with ShardReader(SHARDS) as reader:
+        images = cut_images(lambda place: reader.read(int(rows_read["row"][place])), rows_read, square(32), threads=1)
+    for alpha, model in along(Path("tuned"), [0.0, 0.5]):
+        encoder = classifier_encoder(model, square(32))
+        right = encoder.forward(images).output.argmax(dim=1).numpy() == label
+        assert models.loc["before" if alpha == 0 else "between", "id"] == pytest.approx(right.mean())
 
 
 @pytest.mark.usefixtures("drawn")

@@ -32,6 +32,7 @@ from domix.embed.passes import PACKAGES, ComputeContext
 from domix.embed.prompts import render_prompts
 from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.public import REPOSITORY
+from domix.finetuning.wise_ft import START
 from domix.project.public_models import from_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError, DomixError
@@ -117,8 +118,8 @@ class Member:
             ParameterError: it is nowhere.
             DataError: its weights are absent or damaged.
         """
-        entry = self._entry
-        return open_features(self._params, entry.model, entry.architecture, None, device=self._work.context.device)
+        entry, device = self._entry, self._work.context.device
+        return open_features(self._params, entry.model, entry.architecture, None, device=device, alpha=entry.alpha)
 
     @cached_property
     def files(self) -> list[list[Any]] | None:
@@ -129,7 +130,8 @@ class Member:
     def keys(self) -> list[dict[str, Any]]:
         """Keys of its measures and, where concepts are sought, of these."""
         work = self._work
-        told = {"about": self.model.about} if self.files is None else {"named": list(self._named)}
+        named = {"named": [*self._named, self._entry.alpha]}
+        told = {"about": self.model.about} if self.files is None else named
         mine = {"model": told, "files": self.files, **work.made_by}
         measures = {"what": "a model of a zoo", "sites": list(work.sites), "sets": work.digests}
         keys = [measures | mine | {"prompts": digest_of(prompts=work.prompts)}]
@@ -175,6 +177,8 @@ def files_of(model: str, architecture: str | None) -> list[list[Any]] | None:
     if not path.exists():
         return None
     parts = [path] if path.is_file() else sorted(part for part in path.iterdir() if part.is_file())
+    if (path / START).is_file():  # what a fine-tuned model began as
+        parts.append(path / START)
     if path.parent.name == "checkpoints":
         parts.append(path.parent.parent / "config.json")
     if architecture is not None and (described := Path(from_root(architecture)).expanduser()).is_file():
