@@ -31,7 +31,6 @@ from domix.embed.passes import ComputeContext
 from domix.embed.prompts import render_prompts
 from domix.encoders.backbones import TIMM, TORCHVISION
 from domix.evaluate.metrics import balanced_accuracy
-from domix.finetuning.interpolation import write_interpolated
 from domix.ood.blocks import Floats
 from domix.ood.choice import text_of
 from domix.ood.metrics import id_accuracy
@@ -202,6 +201,8 @@ def open_features(
         DataError: its weights are absent, damaged, or another model's, or there are none in between.
     """
     if alpha is not None:
+        from domix.finetuning.interpolation import write_interpolated  # here: it brings what trains, Lightning for one
+
         with TemporaryDirectory() as temporary:
             between = Path(temporary) / "model"
             write_interpolated(Path(from_root(model)).expanduser(), alpha, between)

@@ -28,11 +28,10 @@ from domix.embed.evaluation_images import open_images
 from domix.embed.evaluation_sets import EvaluationSet
 from domix.embed.feature_model import FeatureModel
 from domix.embed.image_sets import batch_of, embed_classes, embed_images, embed_rows
-from domix.embed.passes import PACKAGES, ComputeContext
+from domix.embed.passes import PACKAGES, ComputeContext, kept_checkpoints
 from domix.embed.prompts import render_prompts
 from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.public import REPOSITORY
-from domix.finetuning.wise_ft import START
 from domix.project.public_models import from_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError, DomixError
@@ -177,8 +176,7 @@ def files_of(model: str, architecture: str | None) -> list[list[Any]] | None:
     if not path.exists():
         return None
     parts = [path] if path.is_file() else sorted(part for part in path.iterdir() if part.is_file())
-    if (path / START).is_file():  # what a fine-tuned model began as
-        parts.append(path / START)
+    parts += [file for epoch, file in kept_checkpoints(path).items() if epoch == 0]  # what a fine-tuned model began as
     if path.parent.name == "checkpoints":
         parts.append(path.parent.parent / "config.json")
     if architecture is not None and (described := Path(from_root(architecture)).expanduser()).is_file():
