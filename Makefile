@@ -121,6 +121,8 @@ bench: scm ## measure the data side at real size, then training (ARGS='--only ba
 	@$(BIN)/domix bench study
 	@echo "Measuring sparse autoencoders, their store and shared features with made activations."
 	@$(BIN)/domix bench mechanisms
+	@echo "Measuring a zoo of models with random weights."
+	@$(BIN)/domix bench zoo
 	@echo "Bringing the packed data up to date, then measuring training."
 	@$(BIN)/dvc repro --quiet mixtures captions
 	@$(BIN)/domix bench train $(ARGS)

@@ -5,35 +5,54 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from ruamel.yaml import YAML
 
-from domix.cli.models import zoo as command
-from domix.cli.models.signature import signature_table
+from domix.activations.encode import unit_embeddings
+from domix.analyses.concepts.broden import read_broden
+from domix.analyses.concepts.study_concepts import study_concepts
+from domix.cli.models import zoo_concepts, zoo_models
+from domix.cli.models.signature import cut_files, signature_table
 from domix.data.store.index import read_index
+from domix.data.store.shards import ShardReader
 from domix.embed.clip import open_subject
 from domix.embed.evaluation_sets import study_set
-from domix.embed.feature_model import of_clip
+from domix.embed.feature_model import FeatureModel, of_clip
 from domix.embed.image_sets import embed_classes, embed_images
 from domix.embed.prompts import render_prompts
+from domix.encoders.cutting import cut_images
+from domix.encoders.encoder import classifier_encoder
+from domix.encoders.preprocess import square
+from domix.figures.figure import Figure
+from domix.finetuning.interpolation import along
+from domix.finetuning.wise_ft import START
 from domix.model.checkpoint import save_weights
 from domix.model.classifier import build as build_classifier
 from domix.project.embedding import means_of
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from domix.settings.params import Params
+from domix.zoo import publish
 from tests.commands import domix
 from tests.ood_project import MODEL, write_folder, write_ood_project
 from tests.public_models import INCEPTION, VIT, tiny_clip, write_open_clip_folder
+from tests.stages.test_concepts_command import write_broden
 from tests.tiny import CONFIG
+from tests.tiny_wise_ft import make_start
 
 SHARDS = Path("artifacts/shards/emoji")
 CLASSIFIER = "artifacts/models/supervised/tiny-s0"
+
+
+class Killed(Exception):
+    """What ends a run in the midst of it."""
 
 
 @pytest.fixture
@@ -114,9 +133,11 @@ def test_the_tables_hold_what_each_model_makes_of_the_images(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was opened again")
 
-    monkeypatch.setattr(command, "open_features", refuse)
+    monkeypatch.setattr(zoo_models, "open_features", refuse)
+    caplog.clear()
     assert run(params, "--sites", "layer1.0,transformer.resblocks.0").equals(models)
     assert {path: path.read_bytes() for path in files} == files
+    assert "zoo: 4 of 4, classifier (kept)" in caplog.text and "decoding" not in caplog.text
 
 
 def test_a_model_that_cannot_be_read_is_left_out_and_the_others_count(params: Params) -> None:
@@ -133,6 +154,157 @@ def test_a_model_that_cannot_be_read_is_left_out_and_the_others_count(params: Pa
     with pytest.raises(DataError, match=r"^none of the 1 models can be read; gone: there is no"):
         run(params)
     assert len(pd.read_csv("out/tables/models.csv")) == 3  # what was there stays
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of the figures, of which none is drawn."""
+    names: set[str] = set()
+
+    def note(figure: Figure, folder: Path) -> float:
+        names.add(figure.name)
+        return 1.0
+
+    monkeypatch.setattr(publish, "save", note)
+    return names
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_zoo_that_was_cut_short_goes_on_with_the_next_model(
+    params: Params, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_list("conv")
+    caplog.set_level(logging.INFO)
+    opened, real = [], zoo_models.open_features
+
+    def interrupt(_: Params, model: str, *rest: object, **options: object) -> object:
+        opened.append((model, [one() for one in held if one() is not None]))
+        if model == CLASSIFIER and len(opened) < 4:
+            raise Killed
+        found = real(params, model, *rest, **options)
+        held.append(weakref.ref(found))
+        return found
+
+    held: list[weakref.ref] = []
+    monkeypatch.setattr(zoo_models, "open_features", interrupt)
+    with pytest.raises(Killed):
+        run(params)
+    assert not Path("out").exists()
+    assert "zoo: 1 of 3, one\n" in caplog.text and "zoo: 2 of 3, squash, about 00:0" in caplog.text
+    caplog.clear()
+    run(params)
+    assert [model for model, _ in opened] == [MODEL, "squash", CLASSIFIER, CLASSIFIER]
+    assert all(not alive for _, alive in opened), "a model was held while the next was opened"
+    assert "zoo: 2 of 3, squash (kept)\n" in caplog.text and "zoo: 3 of 3, classifier\n" in caplog.text
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_fine_tuned_model_and_the_weights_in_between(params: Params) -> None:
+    what, started = study_set(SHARDS), make_start()
+    config = {"encoder": {"zero_shot": CONFIG, "image_size": 32}, "classes": what.classes, "first_class": 0}
+    write_json(Path("tuned/config.json"), config)
+    save_weights(started.model, Path("tuned") / START)
+    with torch.no_grad():
+        for tensor in started.model.parameters():
+            tensor += 0.3 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1))
+    save_weights(started.model, Path("tuned/model.safetensors"))
+    alphas = {"tuned": None, "before": 0.0, "between": 0.5, "after": 1.0}
+    rows = [{"name": name, "model": "tuned", "group": "tuned", "alpha": alpha} for name, alpha in alphas.items()]
+    rows.append({"name": "whole", "model": MODEL, "group": "tuned", "alpha": 0.5})
+    write_json(Path("zoo.yaml"), {"models": rows})
+    with pytest.raises(
+        DataError, match=r"^1 of 5 models are left out; whole: .* holds no model before its fine-tuning"
+    ):
+        run(params)
+    models = pd.read_parquet("out/tables/models.parquet").set_index("name").drop(columns="group")
+    assert models.loc["after"].equals(models.loc["tuned"])
+    assert models["kurtosis"].nunique() == 3
+    rows_read = what.rows[what.rows["domain"] == "real"].reset_index(drop=True)
+    label = rows_read["label"].to_numpy()
+    with ShardReader(SHARDS) as reader:
+        images = cut_images(lambda place: reader.read(int(rows_read["row"][place])), rows_read, square(32), threads=1)
+    for alpha, model in along(Path("tuned"), [0.0, 0.5]):
+        encoder = classifier_encoder(model, square(32))
+        right = encoder.forward(images).output.argmax(dim=1).numpy() == label
+        assert models.loc["before" if alpha == 0 else "between", "id"] == pytest.approx(right.mean())
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_model_that_a_device_cannot_hold_is_left_out(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_list("conv", "classifier")
+    real = zoo_models.embed_images
+
+    def full(model: FeatureModel, *rest: object, **options: object) -> object:
+        if model.name == "squash":
+            raise torch.OutOfMemoryError
+        return real(model, *rest, **options)
+
+    monkeypatch.setattr(zoo_models, "embed_images", full)
+    with pytest.raises(DataError, match=r"^1 of 2 models are left out; squash: the device has too little memory for"):
+        run(params)
+    assert pd.read_csv("out/tables/models.csv")["name"].tolist() == ["one"]
+
+
+def test_concepts_of_a_packed_set_are_columns_and_relations(
+    params: Params, monkeypatch: pytest.MonkeyPatch, drawn: set[str]
+) -> None:
+    write_list()
+    before = run(params)
+    models = run(params, "--concepts", "emoji", "--threshold", "0.6")
+    assert models[before.columns].equals(before)
+    what, context = study_set(SHARDS), means_of(params)
+    every = study_concepts(what.rows, SHARDS).usable("category", 10)
+    features = embed_images(of_clip(open_subject(Path(MODEL)), "joint", name="one", device="cpu"), what, context)
+    ap = every.ap(features, "category")
+    assert models.loc["one", "unique"] == (ap.max(axis=0) >= 0.6).sum() > 0
+    assert models.loc["one", "units"] == (ap.max(axis=1) >= 0.6).sum() > 0
+    assert models.loc["one", "polysemanticity"] == (ap >= 0.6).sum(axis=1)[ap.max(axis=1) >= 0.6].mean()
+    assert models.loc["one", "ap"] == pytest.approx(ap.max(axis=0).mean())
+    best = pd.read_parquet("out/tables/concepts.parquet")
+    mine = best[best["model"] == "one"]
+    assert mine["concept"].tolist() == list(every.names) and mine["ap"].tolist() == pytest.approx(ap.max(axis=0))
+    assert mine["unit"].tolist() == ap.argmax(axis=0).tolist() and set(best["model"]) == set(models.index)
+    curve = pd.read_parquet("out/tables/concept_curve.parquet").set_index(["model", "threshold"])
+    assert curve.loc[("one", 0.6), "unique"] == models.loc["one", "unique"] and len(curve) == 4 * 501
+    overlap = pd.read_csv("out/tables/overlap_models.csv").set_index("model")
+    found = {name: set(rows[rows["ap"] >= 0.6]["concept"]) for name, rows in best.groupby("model")}
+    either = found["one"] | found["squash"]
+    assert overlap.loc["one", "squash"] == pytest.approx(len(found["one"] & found["squash"]) / len(either))
+    assert pd.read_csv("out/tables/overlap_groups.csv")["model"].tolist() == ["a", "b", "c"]
+    assert pd.read_csv("out/tables/shared.csv")["concepts"].sum() > 0
+    assert set(pd.read_csv("out/tables/relations.csv")["number"]) >= {"unique", "units", "ap"}
+    page = Path("out/index.html").read_text()
+    assert "concepts of emoji" in page and "zoo-overlap-groups" in page
+    assert drawn >= {"zoo-ap", "zoo-unique", "zoo-concepts", "zoo-overlap-models", "zoo-overlap-groups"}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it was read again")
+
+    monkeypatch.setattr(zoo_models, "open_features", refuse)
+    monkeypatch.setattr(zoo_concepts.study_concepts, "colours_of", refuse)
+    other = run(params, "--concepts", "emoji", "--threshold", "1")
+    assert (other["unique"] <= models["unique"]).all() and other["ap"].equals(models["ap"])
+
+
+@pytest.mark.usefixtures("drawn")
+def test_concepts_of_broden(params: Params) -> None:
+    write_list("conv", "classifier")
+    folder = write_broden(Path())
+    models = run(params, "--concepts", str(folder), "--threshold", "0.5")
+    broden = read_broden(folder)
+    opened = of_clip(open_subject(Path(MODEL)), "joint", name="one", device="cpu")
+    cut = cut_files(broden.images, opened.encoder.preprocess, 8)
+    features = np.concatenate(list(unit_embeddings(opened.encoder, cut)))
+    ap = broden.concepts.usable("category", 10).ap(features, "category")
+    assert models.loc["one", "ap"] == pytest.approx(ap.max(axis=0).mean())
+    assert models.loc["one", "unique"] == (ap.max(axis=0) >= 0.5).sum()
+    Image.new("RGB", (64, 48)).save(folder / "images" / "000.png")  # another image of the same name
+    assert run(params, "--concepts", str(folder), "--threshold", "0.5").loc["one", "ap"] != models.loc["one", "ap"]
+    (folder / "images" / "000.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"^the image .*000\.png is damaged: fetch it anew"):
+        run(params, "--concepts", str(folder))
+    with pytest.raises(ParameterError, match=r"^--concepts: there is no packed source and no folder nowhere"):
+        run(params, "--concepts", "nowhere")
 
 
 def test_changed_weights_are_measured_anew(params: Params) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from domix.runtime.errors import ParameterError
 
-WHAT = ("circuits", "data", "embed", "evaluate", "mechanisms", "ood", "probe", "signature", "study", "train")
+WHAT = ("circuits", "data", "embed", "evaluate", "mechanisms", "ood", "probe", "signature", "study", "train", "zoo")
 
 
 def main(root: Path, what: str, options: Sequence[str]) -> int:

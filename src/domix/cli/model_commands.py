@@ -20,6 +20,11 @@ def zoo(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     shifts: Annotated[str, typer.Option(help="Shifted images of these classes: such sets, with commas.")] = "",
     sites: Annotated[str, typer.Option(help="Sites whose CKA is wanted, too, with commas.")] = "",
+    concepts: Annotated[
+        str | None, typer.Option(help="Seek concepts in the units: Broden's folder, or a set as --images takes it.")
+    ] = None,
+    threshold: options.Encodes = 0.9,
+    templates: Annotated[str | None, typer.Option(help="Prompts: a set of templates, or a sentence with {}.")] = None,
 ) -> None:
     """Hold many models' signatures against robustness.
 
@@ -28,7 +33,8 @@ def zoo(
     params = params_of(context)
     from domix.cli.models import zoo as command
 
-    command.main(params, models, images, names(shifts), out, sites=names(sites))
+    asked = command.Asked(images, names(shifts), names(sites), concepts, threshold, templates)
+    command.main(params, models, asked, out)
 
 
 def finetune(

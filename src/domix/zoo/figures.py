@@ -15,6 +15,7 @@ from domix.figures.look import SERIES, Drawing, Look
 from domix.figures.panel import panel, percent_labels, round_ticks
 from domix.figures.relation import DOT, related
 from domix.ood.correlation import band, correlate
+from domix.zoo.concepts import Encoded
 from domix.zoo.measures import IMPORTANCE
 from domix.zoo.relations import SIGNATURE
 from domix.zoo.robustness import ACCURACY, ER, ID, MEAN
@@ -29,6 +30,10 @@ NUMBERS = {
     "max_to_mean": "largest importance by the mean",
     "effective_rank": "effective rank of importances",
     "prunable": "% of directions that can be pruned",
+    "unique": "unique concepts",
+    "polysemanticity": "concepts a unit that encodes any",
+    "units": "units that encode a concept",
+    "ap": "mean average precision of concepts",
 }
 POINTS = 40  # of a line
 INCH = 72.0
@@ -97,19 +102,34 @@ def _draw_relation(look: Look, points: pd.DataFrame, titles: tuple[str, str]) ->
     return _with_key(look, related(look, points, line, colours, titles), colours)
 
 
+def concept_figures(encoded: Encoded, groups: Mapping[str, str]) -> list[Figure]:
+    """Return the unique concepts over the threshold, and the overlap of the concepts of models and of groups."""
+    title = "Unique concepts over the threshold"
+    words = (
+        f"Concepts of {encoded.images} that some unit encodes, over the average precision that counts, a line a model."
+    )
+    at = encoded.curve[encoded.curve["threshold"] == encoded.curve["threshold"].iloc[0]]
+    ends = ", ".join(f"{name} {count}" for name, count in zip(at["model"], at["unique"], strict=True))
+    draw = partial(_concepts, curves=encoded.curve, groups=groups)
+    said = f"{title}; at {encoded.curve['threshold'].iloc[0]:g}: {ends}."
+    made = [Figure("zoo-concepts", title, words, said, draw)]
+    for what, matrix in encoded.overlaps.items():
+        words = f"Share of the concepts of either that both encode at an average precision of {encoded.threshold:g}."
+        if np.isfinite(matrix.to_numpy()).any():
+            made.append(_heat_map(f"zoo-overlap-{what}", f"Overlap of concepts between {what}", words, matrix))
+    return made
+
+
 def _likeness(what: str, matrix: pd.DataFrame) -> Figure:
-    title = f"CKA between {what}"
     words = "Unbiased linear CKA by mini-batches on the same images; 1: alike up to rotation and scale."
     if what == "groups":
         words = "Mean unbiased CKA between models of two groups, no model with itself."
+    return _heat_map(f"zoo-cka-{what.replace(' ', '-')}", f"CKA between {what}", words, matrix)
+
+
+def _heat_map(name: str, title: str, words: str, matrix: pd.DataFrame) -> Figure:
     values = [f"{a} and {b} {matrix.at[a, b]:.2f}" for n, a in enumerate(matrix.index) for b in matrix.columns[n + 1 :]]
-    return Figure(
-        f"zoo-cka-{what.replace(' ', '-')}",
-        title,
-        words,
-        f"{title}: {', '.join(values)}.",
-        partial(_draw_likeness, matrix=matrix),
-    )
+    return Figure(name, title, words, f"{title}: {', '.join(values)}.", partial(_draw_likeness, matrix=matrix))
 
 
 def _draw_likeness(look: Look, matrix: pd.DataFrame) -> Drawing:
@@ -124,20 +144,34 @@ def _draw_likeness(look: Look, matrix: pd.DataFrame) -> Drawing:
 
 
 def _pruning(look: Look, mine: pd.DataFrame, groups: Mapping[str, str]) -> Drawing:
+    table = pd.DataFrame({"model": mine["model"], "x": 100 - mine["percent"], "y": mine["accuracy"]})
+    across = ([0, 25, 50, 75, 100], "% of directions kept")
+    ticks = round_ticks(0.0, float(table["y"].max()))
+    return _lines(look, table, groups, across, (ticks, percent_labels(ticks)))
+
+
+def _concepts(look: Look, curves: pd.DataFrame, groups: Mapping[str, str]) -> Drawing:
+    table = pd.DataFrame({"model": curves["model"], "x": curves["threshold"], "y": curves["unique"]})
+    ticks = round_ticks(0.0, float(max(table["y"].max(), 1)))
+    across = ([0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "average precision that counts")
+    return _lines(look, table, groups, across, (ticks, [f"{tick:g}" for tick in ticks]))
+
+
+def _lines(
+    look: Look,
+    table: pd.DataFrame,
+    groups: Mapping[str, str],
+    across: tuple[Sequence[float], str],
+    up: tuple[Sequence[float], Sequence[str]],
+) -> Drawing:
+    """Draw a line a model, of `model, x, y`, in the colour of its group."""
     size, colours = look.small, _colours(look, list(dict.fromkeys(groups.values())))
     made = panel(look, look.wide, 0.62 * look.wide, (4.6 * size, 0.9 * size, 1.6 * size, 3.6 * size))
-    ticks = round_ticks(0.0, float(mine["accuracy"].max()))
-    made.limits((0, 100), (ticks[0], ticks[-1]))
-    made.mark_across([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100"], "% of directions kept")
-    made.mark_up(ticks, percent_labels(ticks))
-    for name, rows in mine.groupby("model", sort=False):
-        curve(
-            made,
-            100 - rows["percent"],
-            rows["accuracy"],
-            Line(colours[groups[str(name)]], 0.75 * look.stroke),
-            str(name),
-        )
+    made.limits((across[0][0], across[0][-1]), (up[0][0], up[0][-1]))
+    made.mark_across(across[0], [f"{tick:g}" for tick in across[0]], across[1])
+    made.mark_up(*up)
+    for name, rows in table.groupby("model", sort=False):
+        curve(made, rows["x"], rows["y"], Line(colours[groups[str(name)]], 0.75 * look.stroke), str(name))
     return _with_key(look, made.figure, colours)
 
 

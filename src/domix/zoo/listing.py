@@ -31,6 +31,9 @@ class Entry(Settings):
     group: str = Field(min_length=1, description="What is compared: zero-shot, fine-tuned, supervised, captions ...")
     features: Literal["joint", "tower"] | None = Field(None, description="`domix ood` alone: what is read of it.")
     probe: str | None = Field(None, description="`domix ood` alone: a head to train: labels, pseudo, few:<k>.")
+    alpha: float | None = Field(
+        None, ge=0, le=1, description="Of a folder of `domix finetune`: the weights in between; 0: before, 1: after."
+    )
     family: str | None = Field(None, description="Whom it resembles: pre-training set or architecture; null: nobody.")
 
 

@@ -15,12 +15,14 @@ import pandas as pd
 from domix.figures.printed import FORMATS, page_style, save
 from domix.runtime.files import write_json, write_text
 from domix.runtime.tables import as_csv, write_table
-from domix.zoo.figures import figures_of, pruning_figure
+from domix.zoo.concepts import Encoded
+from domix.zoo.figures import concept_figures, figures_of, pruning_figure
 from domix.zoo.relations import SIGNATURE
 from domix.zoo.robustness import ACCURACY, ER, ID
 
 MARK = "zoo.json"  # tells such a folder from another's
 SHOWN = ("name", "group", "family", ID, *SIGNATURE, "se", "rank")
+COUNTS = ("outliers", "rank", "prunable", "unique", "units")
 SHARES = (ID, "norm_share")  # written in per cent, as are accuracies
 
 
@@ -36,6 +38,7 @@ class Zoo:
         without: likewise.
         matrices: CKA by what is compared.
         notes: sentences for the reader.
+        encoded: which concepts the models encode, where these are sought.
     """
 
     known: str
@@ -45,6 +48,7 @@ class Zoo:
     without: pd.DataFrame
     matrices: Mapping[str, pd.DataFrame]
     notes: Sequence[str]
+    encoded: Encoded | None = None
 
 
 def publish(zoo: Zoo, folder: Path) -> None:
@@ -54,6 +58,12 @@ def publish(zoo: Zoo, folder: Path) -> None:
         (folder / name).mkdir()
     tables = {"models": zoo.models, "pruning": zoo.pruning, "relations": zoo.relations, "without": zoo.without}
     tables |= {f"cka {what}": matrix.rename_axis("model").reset_index() for what, matrix in zoo.matrices.items()}
+    if zoo.encoded is not None:
+        tables |= {"concepts": zoo.encoded.best, "concept curve": zoo.encoded.curve, "shared": zoo.encoded.shared}
+        tables |= {
+            f"overlap {what}": matrix.rename_axis("model").reset_index()
+            for what, matrix in zoo.encoded.overlaps.items()
+        }
     for name, table in tables.items():
         file = name.replace(" ", "_")
         write_table(folder / "tables" / f"{file}.parquet", table)
@@ -62,6 +72,8 @@ def publish(zoo: Zoo, folder: Path) -> None:
     made = figures_of(zoo.models, zoo.relations, zoo.matrices)
     if len(zoo.pruning):
         made.append(pruning_figure(zoo.pruning, groups))
+    if zoo.encoded is not None:
+        made += concept_figures(zoo.encoded, groups)
     widths = {figure.name: save(figure, folder / "figures") for figure in made}
     source = importlib.resources.files("domix.zoo").joinpath("templates", "zoo.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
@@ -107,4 +119,4 @@ def _written(name: str, value: object) -> str:
         return f"{number:+.1f}"
     if name in SHARES or name.startswith(ACCURACY):
         return f"{100 * number:.1f}"
-    return f"{number:.0f}" if name in ("outliers", "rank", "prunable") else f"{number:.3f}"
+    return f"{number:.0f}" if name in COUNTS else f"{number:.3f}"

@@ -21,6 +21,10 @@ SIGNATURE = (
     "max_to_mean",
     "effective_rank",
     "prunable",
+    "unique",
+    "polysemanticity",
+    "units",
+    "ap",
 )
 STATISTICS = ("spearman", "pearson", "partial spearman", "partial pearson")
 RELATIONS = ["number", "target", "statistic", "estimate", "low", "high", "models"]

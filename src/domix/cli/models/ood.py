@@ -6,9 +6,10 @@ It prints a table, and writes what it is asked to, beside what is kept in .cache
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +51,7 @@ class Asked:
     """What is asked for beside the model and its sets."""
 
     architecture: str | None = None
+    alpha: float | None = None  # of a fine-tuned folder's weights in between
     scores: Sequence[str] = ()
     classes: Path | None = None  # file of the known classes' names
     templates: str | None = None
@@ -155,7 +157,7 @@ def measure(params: Params, model: str, sets: Sets, asked: Asked, context: Compu
         ParameterError: there is no such model, or it does not serve a score.
         DataError: its weights are absent or damaged, or a score cannot be computed.
     """
-    opened = open_features(params, model, asked.architecture, asked.features, device=context.device)
+    opened = open_features(params, model, asked.architecture, asked.features, device=context.device, alpha=asked.alpha)
     scored, says = _embed(params, opened, sets, asked, context)
     names = asked.scores
     if asked.served and (unserved := [why for name in names if (why := scored.lacks(name)) is not None]):
@@ -181,16 +183,31 @@ def measure(params: Params, model: str, sets: Sets, asked: Asked, context: Compu
 
 
 def open_features(
-    params: Params, model: str, architecture: str | None, features: Features | None, *, device: str
+    params: Params,
+    model: str,
+    architecture: str | None,
+    features: Features | None,
+    *,
+    device: str,
+    alpha: float | None = None,
 ) -> FeatureModel:
     """Open any image model: a CLIP model as `domix evaluate-model` takes it, or a classifier.
 
-    A classifier is `timm/<name>` or `torchvision/<name>`, or weights whose architecture is such, or Domix's own folder.
+    A classifier is `timm/<name>` or `torchvision/<name>`, or weights whose architecture is such, or Domix's own folder;
+    of one that `domix finetune` wrote, `alpha` asks for the weights in between.
 
     Raises:
         ParameterError: there is no such model, or it has no such features.
-        DataError: its weights are absent, damaged, or another model's.
+        DataError: its weights are absent, damaged, or another model's, or there are none in between.
     """
+    if alpha is not None:
+        from domix.finetuning.interpolation import write_interpolated  # here: it brings what trains, Lightning for one
+
+        with TemporaryDirectory() as temporary:
+            between = Path(temporary) / "model"
+            write_interpolated(Path(from_root(model)).expanduser(), alpha, between)
+            opened = open_features(params, str(between), None, features, device=device)
+        return replace(opened, name=model, about=opened.about | {"model": model, "alpha": alpha})
     kind = architecture or model
     own = classifier_folder(params, kind) is not None and model not in params.models
     if model in params.models or not (own or kind.startswith((TIMM, TORCHVISION))):

@@ -83,6 +83,7 @@ def _asked(asked: ood.Asked, entry: Entry) -> ood.Asked:
     return replace(
         asked,
         architecture=entry.architecture,
+        alpha=entry.alpha,
         features=entry.features or asked.features,
         probe=entry.probe or asked.probe,
         served=True,

@@ -24,18 +24,18 @@ def open_sets(params: Params, known: str, shifts: Sequence[str]) -> dict[str, Ev
         ParameterError: there is no such set, or two have one name.
         DataError: a set has no images, no classes, or a class that is none of the known ones.
     """
-    name, own = _open(params, known, "--images")
+    name, own = open_set(params, known, "--images")
     sets = {name: own}
     for asked in shifts:
-        other, found = _open(params, asked, "--shifts")
+        other, found = open_set(params, asked, "--shifts")
         if other in sets:
             raise ParameterError(f"two of the sets are called {other}: name each once, or rename its folder")
         sets[other] = _told_by(found, own, other, name)
     return sets
 
 
-def _open(params: Params, asked: str, option: str) -> tuple[str, EvaluationSet]:
-    """Open a set; its name is that of the folder, and the domain where one is asked for."""
+def open_set(params: Params, asked: str, option: str) -> tuple[str, EvaluationSet]:
+    """Open a set as `open_sets` takes it; its name is that of the folder, and the domain where one is asked for."""
     name, _, domain = asked.rpartition(":")
     if not name or folder_of(asked).exists() or Path(asked).expanduser().is_dir():
         name, domain = asked, ""
