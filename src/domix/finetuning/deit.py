@@ -93,10 +93,10 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         self.transform: Any = create_transform(
             preprocess.size,
             is_training=True,
-            color_jitter=0.4,
-            auto_augment="rand-m9-mstd0.5-inc1",
+            auto_augment="rand-m9-mstd0.5-inc1",  # in place of colour jitter
             interpolation="bicubic",
             re_prob=0.25,
+            re_mode="pixel",
             mean=preprocess.mean,
             std=preprocess.std,
         )
