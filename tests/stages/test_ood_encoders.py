@@ -24,7 +24,7 @@ from domix.embed.image_sets import embed_classes, embed_images
 from domix.model.checkpoint import save_weights
 from domix.model.classifier import build as build_classifier
 from domix.ood.metrics import auroc
-from domix.ood.probes.linear_probe import Recipe, train_probe
+from domix.ood.probes.linear_probe import IN21K, Recipe, train_probe
 from domix.ood.probes.pseudo_labels import pseudo_labels
 from domix.ood.probes.rows import few_shot_rows
 from domix.ood.scores.prototypes import mine_negatives
@@ -198,6 +198,19 @@ def test_a_probe_gives_a_model_a_head(params: Params, capsys: pytest.CaptureFixt
     assert "; balanced accuracy of the probe " in said
     listed = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert listed[0]["auroc"]["msp"][0]["temp"] == 1.0  # logits of a head are no cosines
+
+
+def test_the_baselines_of_plp_are_commands(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fine-tuned classifier by its own head; features of another under a probe, scored on the test images alone."""
+    own, _ = printed(params, capsys, *SETS, "--architecture", TIMM, "--score", "energy,msp", model=timm_weights(12))
+    assert own.endswith(" %") and "balanced accuracy of the head" in own
+    arguments = (*TRAINED, "--architecture", TIMM, "--probe", "in21k", "--score", "energy,msp")
+    said, table = printed(params, capsys, *arguments, model=timm_weights(7))
+    assert "balanced accuracy of the probe" in said and said.endswith("trained on: 60 images of school")
+    found = read(params, of_classifier(TIMM, timm_weights(7), "tower", device="cpu"))
+    probe = train_probe(found["train"][0], labels_of(found["train"][1]), IN21K, classes=12)
+    inside, outside = (compute_score("energy", {"logits": probe.logits(found[x][0])}) for x in ("known", "foreign"))
+    assert abs(float(scores_of(table)["energy"]) - 100 * auroc(inside, outside)) < 0.51
 
 
 def test_a_probe_is_trained_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,21 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import nn
 from torchvision.transforms import InterpolationMode, Normalize, RandomHorizontalFlip
 
-from domix.encoders.classifiers import HeadedTower
-from domix.encoders.crops import IMAGENET_MEAN, IMAGENET_STD, Cropped, of_classifier_folder
+from domix.encoders.classifiers import HeadedTower, build_classifier
+from domix.encoders.crops import Cropped, of_classifier_folder
 from domix.encoders.preprocess import square
-from domix.encoders.split import split_timm
+from domix.encoders.split import split_classifier, split_clip, split_timm
 from domix.finetuning import deit_training
 from domix.finetuning.deit import FineTuning, TrainingImages
 from domix.finetuning.deit_training import FineTuningModule, TowerStart, fine_tune, freeze, width_of
 from domix.finetuning.packed import hold_out
+from domix.model.classifier import build as build_supervised
+from domix.model.clip import build
+from domix.model.zero_shot_classifier import ZeroShotClassifier
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json
-from tests.tiny import TRAINER
+from tests.public_models import VIT
+from tests.tiny import CONFIG, TRAINER
 
 SHORT = FineTuning(epochs=2, cooldown=1, warmup_epochs=0, batch=4, ema=0.25)
 
@@ -44,7 +49,7 @@ def module(recipe: FineTuning = SHORT) -> FineTuningModule:
 
 def test_training_images_are_deits() -> None:
     """DeiT's build_transform: 8 to 100 % of the area, bicubic, flips, RandAugment m9 n2, a quarter erased by noise."""
-    preprocess = Cropped((96, 96), IMAGENET_MEAN, IMAGENET_STD, resize=110)
+    preprocess = Cropped((96, 96), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), resize=110)
     steps = TrainingImages([], preprocess).transform.transforms
     crop, flip, augment, erase = (
         next(step for step in steps if isinstance(step, kind))
@@ -57,9 +62,8 @@ def test_training_images_are_deits() -> None:
     assert {op.name for op in augment.ops} >= {"PosterizeIncreasing", "SolarizeIncreasing", "ContrastIncreasing"}
     assert (erase.probability, erase.rand_color, erase.per_pixel, erase.max_count) == (0.25, False, True, 1)
     (normalise,) = (step for step in steps if isinstance(step, Normalize))
-    assert normalise.mean.tolist() == pytest.approx(IMAGENET_MEAN) and normalise.std.tolist() == pytest.approx(
-        IMAGENET_STD
-    )
+    assert normalise.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert normalise.std.tolist() == pytest.approx([0.4, 0.5, 0.6])
 
 
 def test_the_optimiser_is_adamw_and_lets_weights_alone_decay() -> None:
@@ -153,6 +157,39 @@ def test_how_images_are_read_survives_the_folder(tmp_path: Path) -> None:
     log = pd.read_csv(tmp_path / "tuned/log.csv")
     assert log.to_dict("records") == [pytest.approx(row) for row in found.log]
     assert log["epoch"].tolist() == [1, 2, 3] and list(log) == ["epoch", "lr", "loss", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("described", "tower"),
+    [
+        ({"clip": CONFIG}, lambda: split_clip(build(CONFIG, seed=1).visual).tower),
+        ({"clip": VIT}, lambda: split_clip(build(VIT, seed=1).visual).tower),
+        ({"timm": "test_convnext", "outputs": 9}, lambda: split_timm(timm.create_model("test_convnext")).tower),
+        ({"timm": "test_vit", "outputs": 0}, lambda: split_timm(timm.create_model("test_vit", num_classes=0)).tower),
+        (
+            {"classifier": {"clip": CONFIG, "image_size": 32}, "outputs": 3},
+            lambda: split_classifier(build_supervised({"clip": CONFIG}, outputs=7, seed=1)).tower,
+        ),
+        (
+            {"classifier": {"timm": "test_resnet", "image_size": 32}, "outputs": 3},
+            lambda: split_classifier(build_supervised({"timm": "test_resnet"}, outputs=7, seed=1)).tower,
+        ),
+        (
+            {"classifier": {"zero_shot": CONFIG, "image_size": 32}, "outputs": 3},
+            lambda: split_classifier(ZeroShotClassifier(build(CONFIG, seed=1).visual, nn.Linear(16, 4))).tower,
+        ),
+    ],
+)
+def test_a_tower_is_built_again_and_holds_the_weights_of_the_first(described: dict, tower: Callable) -> None:
+    first, state = tower().eval(), torch.random.get_rng_state()
+    again = build_classifier({"tower": described, "width": 16, "image_size": 32}, 2).visual.eval()
+    assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's draws change
+    again.load_state_dict(first.state_dict())
+    size = 160 if described.get("timm") == "test_vit" else 32
+    images = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(images), first(images))
+    assert not any(name.split(".")[-2:-1] in (["fc"], ["classifier"]) for name in again.state_dict())
 
 
 def test_a_tower_of_maps_is_refused() -> None:

@@ -183,5 +183,11 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
         FineTuning(batch=7)
     with pytest.raises(ParameterError, match=r"^warmup_epochs must be at least 0 and below the 5 epochs"):
         FineTuning(epochs=5)
+    for wrong in ({"mixup": 0.0, "cutmix": 0.0}, {"mixup": -0.1}, {"smoothing": 1.0}):
+        with pytest.raises(ParameterError, match=r"^mixup \S+ and cutmix \S+ must not be below 0, one of them must"):
+            FineTuning(**wrong)
+    for wrong in ({"epochs": 0}, {"cooldown": -1}):
+        with pytest.raises(ParameterError, match=r"^(epochs|cooldown) must not be (0|-1): give one epoch or more"):
+            FineTuning(**wrong)
     with pytest.raises(ParameterError, match=r"^ema must be at least 0 and below 1"):
         FineTuning(ema=1.0)

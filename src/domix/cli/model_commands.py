@@ -66,13 +66,17 @@ def finetune(
     More: docs/fine-tuned.md.
     """
     params = params_of(context)
-    from domix.cli.models import finetune, finetune_deit
+    from domix.cli.models import finetune
 
     shared = {"epochs": epochs, "batch": batch, "lr": lr, "warmup": warmup, "warmup_epochs": warmup_epochs}
     options = shared | {"cooldown": cooldown, "ema": ema, "frozen": frozen, "share": share, "validate": validate}
-    command = finetune if recipe == "wise-ft" else finetune_deit
-    given = finetune.options_of(recipe, options)
-    command.main(params, model, images, out, finetune.Asked(architecture, names(test), given, seed))
+    asked = finetune.Asked(architecture, names(test), finetune.options_of(recipe, options), seed)
+    if recipe == "wise-ft":
+        finetune.main(params, model, images, out, asked)
+    else:
+        from domix.cli.models import finetune_deit
+
+        finetune_deit.main(params, model, images, out, asked)
 
 
 def concepts(

@@ -72,6 +72,12 @@ class FineTuning:
                 f"warmup_epochs must be at least 0 and below the {self.epochs} epochs, not {self.warmup_epochs}",
                 argument="warmup_epochs",
             )
+        if min(self.mixup, self.cutmix) < 0 or self.mixup + self.cutmix == 0 or not 0 <= self.smoothing < 1:
+            raise ParameterError(
+                f"mixup {self.mixup} and cutmix {self.cutmix} must not be below 0, one of them must be above, and"
+                f" smoothing {self.smoothing} must be at least 0 and below 1",
+                argument="mixup",
+            )
         if not 0 <= self.ema < 1:
             raise ParameterError(f"ema must be at least 0 and below 1, not {self.ema}", argument="ema")
         if not 0 <= self.frozen < 1:

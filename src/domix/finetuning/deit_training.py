@@ -69,6 +69,7 @@ class FineTuned:
     model: HeadedTower  # with the averaged weights of the chosen epoch
     epoch: int  # after how many, from 1; the first of the best
     log: list[Row]
+    main: bool  # whether this process is the first of several, which has written the folder
 
     @property
     def accuracies(self) -> list[float]:
@@ -240,7 +241,7 @@ def fine_tune(
         raise DataError("fine-tuning diverged, the chosen weights are not finite: lower the learning rate")
     model.load_state_dict(module.best)
     best = int(np.argmax([row["accuracy"] for row in module.log_rows])) + 1
-    found = FineTuned(model.eval(), best, module.log_rows)
+    found = FineTuned(model.eval(), best, module.log_rows, main)
     if main:
         told = {"recipe": {"name": "deit", **asdict(recipe)}, "seed": seed, "epoch": best}
         _write(out, start, width, found, told | dict(about or {}))
@@ -321,13 +322,12 @@ def _fit(
         warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # averaged weights: so they are
         try:
             runner.fit(module, batches, measured)
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and not any(words in str(error) for words in EXHAUSTED):
-                raise
-            raise DomixError(f"the memory does not hold {size} images a step: lower the batch") from error
-        finally:
+        except BaseException as error:
             if runner.strategy.launcher is not None:  # whose processes would wait for this one
                 runner.strategy.launcher.kill(signal.SIGKILL)
+            if isinstance(error, RuntimeError) and any(words in str(error) for words in EXHAUSTED):
+                raise DomixError(f"the memory does not hold {size} images a step: lower the batch") from error
+            raise
     return runner.is_global_zero
 
 

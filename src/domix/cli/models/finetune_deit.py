@@ -98,6 +98,8 @@ def main(params: Params, model: str, images: str, out: Path, asked: Asked) -> No
                 report=told,
                 progress=True,
             )
+        if not found.main:  # the others have nothing to tell
+            return
         best = found.accuracies[found.epoch - 1]
         print(f"epoch {found.epoch} is kept, whose averaged weights read {100 * best:.1f} % of these images rightly")
     print(f"the fine-tuned model is {out}")
