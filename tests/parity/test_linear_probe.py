@@ -150,12 +150,6 @@ def test_a_given_layer_and_order_of_rows_are_taken() -> None:
 
 
 def test_the_recipe_of_the_baseline() -> None:
-    assert (IN21K.batch, IN21K.standardise, IN21K.epochs, IN21K.lr, IN21K.weight_decay) == (
-        1024,
-        False,
-        100,
-        1e-3,
-        1e-3,
-    )
+    assert Recipe(epochs=100, batch=1024, lr=1e-3, weight_decay=1e-3, standardise=False) == IN21K
     probe = train_probe(*data(), Recipe(epochs=1, standardise=False))
     assert (probe.mean == 0).all() and (probe.std == 1).all()

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from domix.data.loading.loader import augmented
+from domix.encoders.classifiers import load_any_classifier
 from domix.encoders.preprocess import Preprocess, square
 from domix.finetuning.interpolation import along, interpolate
 from domix.finetuning.wise_ft import START, WiseFt, WiseFtTask
 from domix.model.checkpoint import load_tensors
 from domix.model.clip import build
-from domix.model.zero_shot_classifier import load_any_classifier
 from domix.train.job import Job
 from tests.tiny import CONFIG, TRAINER, WORDS
 from tests.tiny_wise_ft import RECIPE, SCALE, make_labelled, make_start, prototypes, tune

@@ -24,7 +24,7 @@ from domix.embed.image_sets import embed_classes, embed_images
 from domix.model.checkpoint import save_weights
 from domix.model.classifier import build as build_classifier
 from domix.ood.metrics import auroc
-from domix.ood.probes.linear_probe import Recipe, train_probe
+from domix.ood.probes.linear_probe import IN21K, Recipe, train_probe
 from domix.ood.probes.pseudo_labels import pseudo_labels
 from domix.ood.probes.rows import few_shot_rows
 from domix.ood.scores.prototypes import mine_negatives
@@ -167,7 +167,7 @@ def test_features_before_the_projection_serve_banks_and_joint_ones_serve_texts(
     assert features.shape == (48, 16) and abs(np.linalg.norm(features, axis=1) - 1).min() > 1e-3
 
 
-@pytest.mark.parametrize("probe", ["labels", "few:2", "pseudo"])
+@pytest.mark.parametrize("probe", ["labels", "few:2", "pseudo", "in21k"])
 def test_a_probe_gives_a_model_a_head(params: Params, capsys: pytest.CaptureFixture[str], probe: str) -> None:
     arguments = (*TRAINED, "--features", "tower", "--probe", probe, "--score", "msp,vim,she", "--json", "out.json")
     said, table = printed(params, capsys, *arguments)
@@ -185,7 +185,8 @@ def test_a_probe_gives_a_model_a_head(params: Params, capsys: pytest.CaptureFixt
         made = pseudo_labels(joint, text, known=labels)
         assert said.splitlines()[1].startswith("trained on: 60 images of school by pseudo-labels, ")
         labels = made.labels
-    trained = train_probe(bank[rows], labels[rows], Recipe(), classes=12)
+    recipe = Recipe(batch=1024, standardise=False) if probe == "in21k" else Recipe()
+    trained = train_probe(bank[rows], labels[rows], recipe, classes=12)
     logits = {name: trained.logits(found[name][0]) for name in ("known", "foreign")}
     inside, outside = (compute_score("msp", {"logits": logits[name]}) for name in ("known", "foreign"))
     assert abs(float(scores_of(table)["msp"]) - 100 * auroc(inside, outside)) < 0.11  # a probe trained by other threads
@@ -197,6 +198,19 @@ def test_a_probe_gives_a_model_a_head(params: Params, capsys: pytest.CaptureFixt
     assert "; balanced accuracy of the probe " in said
     listed = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert listed[0]["auroc"]["msp"][0]["temp"] == 1.0  # logits of a head are no cosines
+
+
+def test_the_baselines_of_plp_are_commands(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fine-tuned classifier by its own head; features of another under a probe, scored on the test images alone."""
+    own, _ = printed(params, capsys, *SETS, "--architecture", TIMM, "--score", "energy,msp", model=timm_weights(12))
+    assert own.endswith(" %") and "balanced accuracy of the head" in own
+    arguments = (*TRAINED, "--architecture", TIMM, "--probe", "in21k", "--score", "energy,msp")
+    said, table = printed(params, capsys, *arguments, model=timm_weights(7))
+    assert "balanced accuracy of the probe" in said and said.endswith("trained on: 60 images of school")
+    found = read(params, of_classifier(TIMM, timm_weights(7), "tower", device="cpu"))
+    probe = train_probe(found["train"][0], labels_of(found["train"][1]), IN21K, classes=12)
+    inside, outside = (compute_score("energy", {"logits": probe.logits(found[x][0])}) for x in ("known", "foreign"))
+    assert abs(float(scores_of(table)["energy"]) - 100 * auroc(inside, outside)) < 0.51
 
 
 def test_a_probe_is_trained_once(
@@ -278,8 +292,8 @@ def test_words_of_other_things_are_negative_labels(params: Params, capsys: pytes
     ("arguments", "kind", "says"),
     [
         (["--probe", "labels"], ParameterError, "--probe needs images of its own to be trained on: name them with"),
-        (["--train", "school", "--probe", "few:0"], ParameterError, "--probe is 'few:0': give labels, pseudo, or few:"),
-        (["--train", "school", "--probe", "all"], ParameterError, "--probe is 'all': give labels, pseudo, or few:"),
+        (["--train", "school", "--probe", "few:0"], ParameterError, "--probe is 'few:0': give labels, pseudo, few:<"),
+        (["--train", "school", "--probe", "all"], ParameterError, "--probe is 'all': give labels, pseudo, few:<"),
         (["--train", "school", "--probe", "few:6"], DataError, "class 0 has 5 images, fewer than the 6 that are asked"),
         (["--train", "emoji"], DataError, "emoji has no training images beside the ones to be told"),
         (["--train", "nowhere"], ParameterError, "--train: there is no packed source and no folder nowhere"),

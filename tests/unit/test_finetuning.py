@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from domix.encoders.classifiers import HeadedTower
 from domix.encoders.preprocess import square
 from domix.encoders.split import split_timm
 from domix.finetuning.deit import FineTuning, TrainingImages, ValidationImages
-from domix.finetuning.deit_training import FineTuningModule, HeadedTower, fine_tune
+from domix.finetuning.deit_training import FineTuningModule, TowerStart, fine_tune
 from domix.model.checkpoint import load_weights
 from domix.runtime.errors import DataError, ParameterError
+from tests.tiny import TRAINER
 
 SHORT = FineTuning(epochs=6, cooldown=1, warmup_epochs=1, batch=8, lr=0.5, ema=0.5)
 COLOURS = [(230, 20, 20), (20, 20, 230), (20, 230, 20)]
@@ -46,17 +48,17 @@ def pictures(n: int) -> list[tuple[Image.Image, int]]:
 
 
 def tune(out: Path, recipe: FineTuning = SHORT, **changed):
-    given = {"train": pictures(24), "validation": pictures(9), "width": 4, "classes": 3} | changed
-    return fine_tune(tower(), recipe=recipe, preprocess=square(32), out=out, **given)
+    given = {"train": pictures(24), "validation": pictures(9), "trainer": TRAINER} | changed
+    return fine_tune(TowerStart(tower(), ["red", "blue", "green"], square(32)), recipe=recipe, out=out, **given)
 
 
 def test_a_tower_learns_and_the_chosen_weights_are_written(tmp_path: Path) -> None:
-    found = tune(tmp_path / "w.safetensors")
+    found = tune(tmp_path / "tuned")
     assert len(found.accuracies) == 7
     assert found.accuracies[found.epoch - 1] == max(found.accuracies) > 0.6
     assert found.epoch == 1 + found.accuracies.index(max(found.accuracies))
     again = HeadedTower(tower(), 4, 3)
-    load_weights(again, tmp_path / "w.safetensors")
+    load_weights(again, tmp_path / "tuned/model.safetensors")
     for name, tensor in again.state_dict().items():
         torch.testing.assert_close(tensor, found.model.state_dict()[name], rtol=0, atol=0)
     images, labels = zip(*[ValidationImages(pictures(9), square(32))[k] for k in range(9)], strict=True)
@@ -67,10 +69,12 @@ def test_a_tower_learns_and_the_chosen_weights_are_written(tmp_path: Path) -> No
 
 
 def test_equal_calls_end_alike_and_another_seed_elsewhere(tmp_path: Path) -> None:
-    one, two, other = (tmp_path / f"{name}.safetensors" for name in "abc")
-    assert tune(one).accuracies == tune(two).accuracies
-    tune(other, replace(SHORT, seed=1))
-    assert one.read_bytes() == two.read_bytes() != other.read_bytes()
+    one, two, other = (tmp_path / name for name in "abc")
+    assert tune(one).log == tune(two).log
+    tune(other, seed=1)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (one, two, other)]
+    assert weights[0] == weights[1] != weights[2]
+    assert (one / "log.csv").read_bytes() == (two / "log.csv").read_bytes() != (other / "log.csv").read_bytes()
 
 
 def test_nobody_elses_draws_change(tmp_path: Path) -> None:
@@ -80,7 +84,7 @@ def test_nobody_elses_draws_change(tmp_path: Path) -> None:
     random.seed(3), np.random.seed(3), tower()  # which seeds torch
     wanted = draws()
     random.seed(3), np.random.seed(3)
-    tune(tmp_path / "w.safetensors", replace(SHORT, epochs=2))
+    tune(tmp_path / "tuned", replace(SHORT, epochs=2))
     assert draws() == wanted
 
 
@@ -95,7 +99,7 @@ def test_rates_of_epochs_are_deits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(FineTuningModule, "on_train_epoch_start", watched)
     recipe = FineTuning(epochs=10, cooldown=2, warmup_epochs=3, batch=8, lr=0.64, ema=0.5)
-    tune(tmp_path / "w.safetensors", recipe)
+    tune(tmp_path / "tuned", recipe)
     peak = 0.64 * 8 / 512
     warm = [1e-6 + t * (peak - 1e-6) / 3 for t in range(3)]
     falling = [1e-5 + 0.5 * (peak - 1e-5) * (1 + math.cos(math.pi * t / 10)) for t in range(3, 10)]
@@ -105,7 +109,7 @@ def test_rates_of_epochs_are_deits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_averaged_weights_are_measured(tmp_path: Path) -> None:
     """Averages that never move keep the untrained weights, whose accuracy stays as it was."""
     frozen = FineTuning(epochs=3, cooldown=0, warmup_epochs=0, batch=8, lr=50, ema=0.999999999)
-    found = tune(tmp_path / "w.safetensors", frozen)
+    found = tune(tmp_path / "tuned", frozen)
     assert len(set(found.accuracies)) == 1 and found.epoch == 1
 
 
@@ -114,9 +118,11 @@ def test_the_weights_of_the_best_epoch_are_kept() -> None:
     for epoch, right in enumerate([5, 9, 9, 2]):
         with torch.no_grad():
             module.average.module.head.bias.fill_(epoch)
-        module._right, module._seen = right, 10
+        module._right, module._seen, module.rate = right, 10, 0.1 * epoch
+        module._losses.extend([torch.tensor(1.0), torch.tensor(float(epoch))])
         module.on_validation_epoch_end()
-    assert module.accuracies == [0.5, 0.9, 0.9, 0.2]
+    assert [row["accuracy"] for row in module.log_rows] == [0.5, 0.9, 0.9, 0.2]
+    assert module.log_rows[2] == {"epoch": 3, "lr": 0.2, "loss": 1.5, "accuracy": 0.9}
     assert module.best["head.bias"].tolist() == [1, 1, 1]
 
 
@@ -136,7 +142,7 @@ def test_mixing_and_smoothing_are_the_recipes() -> None:
 
 def test_biases_norms_and_what_timm_names_do_not_decay() -> None:
     model = HeadedTower(split_timm(timm.create_model("test_vit")).tower, 64, 5)
-    assert "tower.visual.pos_embed" in model.no_weight_decay()
+    assert "visual.visual.pos_embed" in model.no_weight_decay()
     assert model.head.bias.abs().max() == 0 and 0.01 < model.head.weight.std() < 0.03
     assert model.head.weight.abs().max() < 2
 
@@ -169,13 +175,19 @@ def test_every_strength_of_every_operation_can_be_drawn() -> None:
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     for changed in ({"train": pictures(7)}, {"validation": []}):
         with pytest.raises(DataError, match=r"^there are \d+ training and \d+ validation images: fine-tuning needs"):
-            tune(tmp_path / "w.safetensors", **changed)
+            tune(tmp_path / "tuned", **changed)
     with pytest.raises(DataError, match=r"^fine-tuning diverged in epoch \d: lower the learning rate"):
-        tune(tmp_path / "w.safetensors", FineTuning(epochs=4, warmup_epochs=1, batch=8, lr=1e38, ema=0.5))
-    assert not (tmp_path / "w.safetensors").exists()
+        tune(tmp_path / "tuned", FineTuning(epochs=4, warmup_epochs=1, batch=8, lr=1e38, ema=0.5))
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(ParameterError, match=r"^batch must be even"):
         FineTuning(batch=7)
     with pytest.raises(ParameterError, match=r"^warmup_epochs must be at least 0 and below the 5 epochs"):
         FineTuning(epochs=5)
+    for wrong in ({"mixup": 0.0, "cutmix": 0.0}, {"mixup": -0.1}, {"smoothing": 1.0}):
+        with pytest.raises(ParameterError, match=r"^mixup \S+ and cutmix \S+ must not be below 0, one of them must"):
+            FineTuning(**wrong)
+    for wrong in ({"epochs": 0}, {"cooldown": -1}):
+        with pytest.raises(ParameterError, match=r"^(epochs|cooldown) must not be (0|-1): give one epoch or more"):
+            FineTuning(**wrong)
     with pytest.raises(ParameterError, match=r"^ema must be at least 0 and below 1"):
         FineTuning(ema=1.0)

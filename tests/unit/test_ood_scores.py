@@ -12,6 +12,7 @@ from domix.ood.scores.logits import energy, gen, l1, max_logit, msp, negative_en
 from domix.ood.scores.neighbours import METRICS, knn
 from domix.ood.scores.prototypes import max_cosine, mcm
 from domix.ood.scores.registry import INPUTS, SCORES, compute_score, find_score, score
+from domix.ood.tables import PLP_BY_TEMPERATURE, PLP_NAMES
 from domix.runtime.errors import DataError, ParameterError
 
 LOGITS = np.random.default_rng(0).normal(0, 4, (700, 13)).astype(np.float32)
@@ -32,6 +33,8 @@ def test_scores_of_logits_are_their_formulas(dtype: type, digits: float) -> None
         assert np.allclose(negative_entropy(logits, temperature=t), -entropy, rtol=digits, atol=digits)
         assert np.allclose(negative_perplexity(logits, temperature=t), -entropy.exp(), rtol=digits)
     assert np.array_equal(max_logit(logits), z.max(1).values)
+    for order in (1, 2):
+        assert np.allclose(max_logit(logits, norm=f"l{order}"), torch.nn.functional.normalize(z, order).max(1).values)
     assert np.allclose(l1(logits), (z - z.min(1, keepdim=True).values).sum(1), rtol=1e-12)
     for top in (5, 13, 100):
         p = z.softmax(1).sort(descending=True).values[:, :top]
@@ -52,6 +55,43 @@ def test_logits_are_scored_alike_in_blocks_of_any_size(monkeypatch: pytest.Monke
     whole = [msp(LOGITS), energy(LOGITS), l1(LOGITS), negative_entropy(LOGITS), gen(LOGITS)]
     monkeypatch.setattr("domix.ood.scores.logits.NUMBERS", 20)  # a row at a time
     assert np.array_equal(whole, [msp(LOGITS), energy(LOGITS), l1(LOGITS), negative_entropy(LOGITS), gen(LOGITS)])
+
+
+def test_a_row_of_zeros_has_no_length_and_no_other_length_is_known() -> None:
+    assert max_logit(np.zeros((1, 3)), norm="l2").tolist() == [0.0]
+    with pytest.raises(ParameterError, match=r"^there is no length 'l3', but none, l1, l2$"):
+        max_logit(LOGITS, norm="l3")
+
+
+def test_what_is_not_asked_for_is_as_in_plps_code() -> None:
+    """T 1; the nearest neighbour by exp(cos / 0.02); covariances of classes weighed alike, not shrunk."""
+    told = {name: dict(SCORES[name].options) for name in PLP_NAMES}
+    assert told == {
+        "msp": {"temperature": 1.0},
+        "energy": {"temperature": 1.0},
+        "l1": {},
+        "perplexity": {"temperature": 1.0},
+        "knn": {
+            "k": 1,
+            "metric": "temp-cos-sim",
+            "temperature": 0.02,
+            "softmax_temperature": 0.1,
+            "exclude_self": False,
+        },
+        "mahalanobis": {"weights": "equal", "shrinkage": 0.0, "ridge": 0.0},
+        "relative_mahalanobis": {"weights": "equal", "shrinkage": 0.0, "ridge": 0.0},
+    }
+    assert dict(SCORES["mcm"].options) == {"temperature": 1.0} and dict(SCORES["max_logit"].options) == {"norm": "none"}
+    assert PLP_NAMES == {
+        "msp": "msp",
+        "energy": "free_energy",
+        "l1": "l1_norm",
+        "perplexity": "perplexity",
+        "knn": "knn",
+        "mahalanobis": "Mahalanobis",
+        "relative_mahalanobis": "Mahalanobis_relative",
+    }
+    assert PLP_BY_TEMPERATURE == ("msp", "energy", "l1", "perplexity")
 
 
 def literal_similarities(metric: str) -> np.ndarray:

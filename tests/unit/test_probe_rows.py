@@ -38,6 +38,7 @@ def test_few_shots_are_drawn_of_every_class_without_replacement() -> None:
     rows = few_shot_rows(labels, 5, seed=1)
     assert rows.tolist() == sorted(set(rows.tolist()))
     assert np.bincount(labels[rows]).tolist() == [5, 5, 5]
+    assert few_shot_rows(labels, 5).tolist() == few_shot_rows(labels, 5, seed=42).tolist() != rows.tolist()
     assert few_shot_rows(labels, 5, seed=1).tolist() == rows.tolist() != few_shot_rows(labels, 5, seed=2).tolist()
 
 

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from domix.encoders.weight_files import read_tensors
+from domix.encoders.weights.weight_files import read_tensors
 from domix.runtime.errors import DataError
 
 TENSORS = {"a": torch.arange(3.0), "b.c": torch.ones(2, 2, dtype=torch.float16)}

@@ -12,12 +12,13 @@ from torch import nn
 from domix.data.loading.images import Images
 from domix.embed.classifier import outputs_of
 from domix.encoders.backbones import open_backbone
+from domix.encoders.classifiers import load_any_classifier
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.preprocess import Preprocess, square
 from domix.finetuning.interpolation import along, interpolate, write_interpolated
 from domix.finetuning.wise_ft import START, WiseFt, fine_tune
 from domix.model.checkpoint import load_tensors
-from domix.model.zero_shot_classifier import load_any_classifier, zero_shot_classifier, zero_shot_head
+from domix.model.zero_shot_classifier import zero_shot_classifier, zero_shot_head
 from domix.runtime.errors import DataError, DomixError, Interrupted, ParameterError
 from domix.runtime.files import read_json
 from domix.runtime.settings import replace

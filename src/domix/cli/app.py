@@ -227,7 +227,7 @@ def ood(
         typer.Option(help="Features: CLIP's joint embeddings, or what the last layer reads."),
     ] = None,
     train: Annotated[str | None, typer.Option(help="Training images of the known classes, for bank and probe.")] = None,
-    probe: Annotated[str | None, typer.Option(help="Train a head: labels, pseudo, or few:<images a class>.")] = None,
+    probe: Annotated[str | None, typer.Option(help="A head: labels, pseudo, few:<images a class>, in21k.")] = None,
     validate: Annotated[str | None, typer.Option(help="A foreign set that chooses hyper-parameters.")] = None,
     classes: Annotated[Path | None, typer.Option(help="File of the known classes' names, a line each.")] = None,
     templates: Annotated[str | None, typer.Option(help="A set of templates, or a sentence with {}.")] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,23 +44,45 @@ def finetune(
     out: Annotated[Path, typer.Option(help="New folder for the fine-tuned model.")],
     architecture: Architecture = None,
     test: Annotated[str, typer.Option(help="Sets to measure the weights in between on, with commas between.")] = "",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images (default: 10).")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a step (default: 256).")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate (default: 3e-5).")] = None,
-    warmup: Annotated[
-        float | None, typer.Option(min=0, help="Linear warm-up: steps, or a share below 1 (default: 500).")
+    recipe: Annotated[
+        Literal["wise-ft", "deit"], typer.Option(help="wise-ft: of a CLIP model; deit: of any encoder.")
+    ] = "wise-ft",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images (default: 10; deit: 100).")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a step (default: 256; deit: 64).")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate (default: 3e-5; deit: 5e-4 for batches of 512).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the images' order and crops.")] = 0,
+    warmup: Annotated[
+        float | None, typer.Option(min=0, help="wise-ft: linear warm-up, steps or a share below 1 (default: 500).")
+    ] = None,
+    warmup_epochs: Annotated[int | None, typer.Option(min=0, help="deit: linear warm-up (default: 5).")] = None,
+    cooldown: Annotated[
+        int | None, typer.Option(min=0, help="deit: last epochs at the least rate (default: 10).")
+    ] = None,
+    ema: Annotated[float | None, typer.Option(help="deit: decay of averaged weights (default: 0.99996).")] = None,
+    frozen: Annotated[float | None, typer.Option(help="deit: share of the tower's first weights to keep.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="deit: share of each class's images that chooses the epoch (default: 0.1).")
+    ] = None,
+    validate: Annotated[str | None, typer.Option(help="deit: a set that chooses the epoch instead.")] = None,
 ) -> None:
-    """Fine-tune a CLIP model as WiSE-FT does.
+    """Fine-tune a CLIP model (WiSE-FT), or any encoder (DeiT).
 
     More: docs/fine-tuned.md.
     """
     params = params_of(context)
-    from domix.cli.models import finetune as command
+    from domix.cli.models import finetune
 
-    recipe = {"epochs": epochs, "batch": batch, "lr": lr, "warmup": warmup}
-    command.main(params, model, images, out, command.Asked(architecture, names(test), recipe, seed))
+    shared = {"epochs": epochs, "batch": batch, "lr": lr, "warmup": warmup, "warmup_epochs": warmup_epochs}
+    options = shared | {"cooldown": cooldown, "ema": ema, "frozen": frozen, "share": share, "validate": validate}
+    asked = finetune.Asked(architecture, names(test), finetune.options_of(recipe, options), seed)
+    if recipe == "wise-ft":
+        finetune.main(params, model, images, out, asked)
+    else:
+        from domix.cli.models import finetune_deit
+
+        finetune_deit.main(params, model, images, out, asked)
 
 
 def concepts(

@@ -23,12 +23,12 @@ from domix.data.classes.names import class_text
 from domix.embed.evaluation_sets import further_set, study_set
 from domix.embed.passes import Advance, ComputeContext, Job, Opened, Passes, Weights, write_batches
 from domix.embed.readout import FEATURES, HEAD
+from domix.encoders.classifiers import load_any_classifier
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.encoder import classifier_encoder
 from domix.encoders.split import SplitModel, split_classifier
 from domix.model.checkpoint import WEIGHTS
 from domix.model.classifier import Classifier
-from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runtime.errors import DataError
 from domix.runtime.files import sha256_file
 

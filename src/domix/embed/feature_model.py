@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,7 @@ class FeatureModel:
         behind: the part with the layer that reads the features; None: nothing, they are joint embeddings.
         clip: the whole of a CLIP model, with its text tower.
         classes: of a classifier of Domix's the names of its outputs, and the number of the study's first.
+        built_from: what its tower is built from again: domix.encoders.classifiers.build_tower.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FeatureModel:
     behind: SplitModel | None = None
     clip: ClipSubject | None = None
     classes: tuple[Sequence[str | None], int] | None = None
+    built_from: dict[str, Any] = field(default_factory=dict)
 
     def joint(self, features: Vectors) -> Vectors | None:
         """Return the embeddings of features [N, d] in the joint space, at length one [N, D]; None without a text tower.
@@ -90,12 +92,13 @@ def of_clip(subject: ClipSubject, output: Literal["tower", "joint"], *, name: st
         DataError: its tower is of a kind that cannot be cut.
     """
     about = {"weights": subject.sha256, "model": dict(subject.about), "output": output}
+    built_from = {"clip": {key: value for key, value in subject.about.items() if key != "converted_by"}}
     if output == "joint":
         encoder = clip_encoder(subject.model, subject.preprocess, device=device)
-        return FeatureModel(name, encoder, about, unit=True, clip=subject)
+        return FeatureModel(name, encoder, about, unit=True, clip=subject, built_from=built_from)
     behind = split_clip(subject.model.visual)
     encoder = ImageEncoder(behind.tower, behind.tower, subject.preprocess, output="features", device=device)
-    return FeatureModel(name, encoder, about, unit=False, behind=behind, clip=subject)
+    return FeatureModel(name, encoder, about, unit=False, behind=behind, clip=subject, built_from=built_from)
 
 
 def of_classifier(model: str, weights: str | None, output: Literal["tower", "joint"], *, device: str) -> FeatureModel:
@@ -118,4 +121,5 @@ def of_classifier(model: str, weights: str | None, output: Literal["tower", "joi
     path = opened.file.parent / CONFIG
     own = read_json(path) if weights is None and path.is_file() else {}
     classes = (own["classes"], own["first_class"]) if "encoder" in own else None
-    return FeatureModel(model, opened.encoder, about, unit=False, behind=opened.split, classes=classes)
+    split, built_from = opened.split, opened.built_from
+    return FeatureModel(model, opened.encoder, about, unit=False, behind=split, classes=classes, built_from=built_from)

@@ -24,6 +24,7 @@ from domix.data.mixtures.mixture import read_mixture
 from domix.data.store.index import read_index
 from domix.data.store.shards import ShardReader
 from domix.embed.passes import PACKAGES, ComputeContext, kept_checkpoints
+from domix.encoders.classifiers import load_any_classifier
 from domix.encoders.crops import of_classifier_folder
 from domix.encoders.cutting import cut_images
 from domix.encoders.encoder import ImageEncoder, clip_encoder
@@ -32,7 +33,6 @@ from domix.model.checkpoint import WEIGHTS, load_model, load_weights
 from domix.model.classifier import build as build_classifier
 from domix.model.clip import build as build_clip
 from domix.model.clip import image_size
-from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runs import SUPERVISED
 from domix.runtime.ahead import ahead
 from domix.runtime.code_digest import code_digest

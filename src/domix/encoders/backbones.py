@@ -6,7 +6,7 @@
     anything else             see domix.encoders.public, whose `weights` this is; with an architecture where need be;
                               or the folder of one of Domix's classifiers
 
-Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
+Nothing is downloaded, and no file can run code (domix.encoders.weights.weight_files).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from domix.encoders.classifiers import load_any_classifier
 from domix.encoders.crops import from_timm, from_torchvision, of_classifier_folder, plp_backbone, plp_baseline
 from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.hub import Caches
 from domix.encoders.preprocess import Preprocess
 from domix.encoders.public import PublicClip, load_public
 from domix.encoders.split import SplitModel, last_linear, split_classifier, split_clip, split_last_linear, split_timm
-from domix.encoders.weight_files import read_tensors
+from domix.encoders.weights.weight_files import read_tensors
 from domix.model.checkpoint import CONFIG, WEIGHTS
-from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import read_json
 
@@ -46,6 +46,7 @@ class Backbone:
     encoder: ImageEncoder  # images -> the output
     split: SplitModel  # its two parts: features, and the head behind them
     file: Path  # of its weights
+    built_from: dict[str, Any]  # what its tower is built from again: domix.encoders.classifiers.build_tower
     clip: PublicClip | None = None  # with a text tower, of CLIP models
 
 
@@ -55,6 +56,7 @@ class _Opened:
     split: SplitModel
     preprocess: Preprocess
     file: Path
+    built_from: dict[str, Any]
     clip: PublicClip | None = None
 
 
@@ -101,7 +103,7 @@ def open_backbone(
         encoder = clip_encoder(opened.clip.model, preprocess, device=device)
     else:
         encoder = ImageEncoder(opened.whole, opened.whole, preprocess, output="logits", device=device)
-    return Backbone(encoder, opened.split, opened.file, opened.clip)
+    return Backbone(encoder, opened.split, opened.file, opened.built_from, opened.clip)
 
 
 def _require_output(model: str, output: Output, opened: _Opened) -> None:
@@ -130,7 +132,8 @@ def _require_width(model: str, classes: int | None, opened: _Opened) -> None:
 def _clip(model: str, weights: str | None, caches: Caches | None) -> _Opened:
     """Open a CLIP model: `model` is its architecture where `weights` are named, else its folder or file."""
     found = load_public(model if weights is None else weights, None if weights is None else model, caches=caches)
-    return _Opened(found.model.visual, split_clip(found.model.visual), found.preprocess, found.file, found)
+    split, built_from = split_clip(found.model.visual), {"clip": found.config}
+    return _Opened(found.model.visual, split, found.preprocess, found.file, built_from, found)
 
 
 def _domix(model: str) -> _Opened | None:
@@ -139,7 +142,9 @@ def _domix(model: str) -> _Opened | None:
     if not (folder / CONFIG).is_file() or "encoder" not in read_json(folder / CONFIG):
         return None
     classifier, config = load_any_classifier(folder)
-    return _Opened(classifier, split_classifier(classifier), of_classifier_folder(config), folder / WEIGHTS)
+    built_from = {"classifier": config["encoder"], "outputs": len(config["classes"])}
+    split, preprocess = split_classifier(classifier), of_classifier_folder(config)
+    return _Opened(classifier, split, preprocess, folder / WEIGHTS, built_from)
 
 
 def _timm(name: str, weights: str | None, caches: Caches) -> _Opened:
@@ -161,7 +166,7 @@ def _timm(name: str, weights: str | None, caches: Caches) -> _Opened:
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"the weights {file} are another model's than timm's {name}: {_brief(error)}") from error
     preprocess = from_timm(resolve_model_data_config(module), which=f"timm's {name}")
-    return _Opened(module, split_timm(module), preprocess, file)
+    return _Opened(module, split_timm(module), preprocess, file, {"timm": name, "outputs": outputs})
 
 
 def _timm_file(name: str, described: Any, caches: Caches) -> Path:
@@ -206,13 +211,15 @@ def _torchvision(name: str, weights: str | None) -> _Opened:
     tensors = read_tensors(file)
     with torch.device("meta"):
         head = last_linear(get_model(name, weights=None))
-    module = get_model(name, weights=None, num_classes=_outputs(tensors, head, len(member.meta["categories"])))
+    outputs = _outputs(tensors, head, len(member.meta["categories"]))
+    module = get_model(name, weights=None, num_classes=outputs)
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"the weights {file} are another model's than torchvision's {name}: {_brief(error)}") from error
     preprocess = from_torchvision(member.transforms(), which=f"torchvision's {name}")
-    return _Opened(module.eval(), split_last_linear(module), preprocess, file)
+    built_from = {"torchvision": name, "outputs": outputs}
+    return _Opened(module.eval(), split_last_linear(module), preprocess, file, built_from)
 
 
 def _outputs(tensors: Mapping[str, Tensor], classifier: Any, default: int) -> int:

@@ -96,7 +96,7 @@ def of_classifier_folder(config: Mapping[str, Any]) -> Preprocess:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
     }
-    return Preprocess(**values)
+    return Cropped(**values) if "resize" in values else Preprocess(**values)
 
 
 def plp_backbone() -> Preprocess:

@@ -7,7 +7,7 @@
     a file of weights alone (.safetensors, .pt, .pth, .bin, .ckpt)               a name or a JSON file
     a tag of open_clip's, in Hugging Face's or open_clip's cache          open_clip's name
 
-Nothing is downloaded, and no file can run code (domix.encoders.weight_files).
+Nothing is downloaded, and no file can run code (domix.encoders.weights.weight_files).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from domix.encoders.hf import open_clip_config, open_clip_weights
 from domix.encoders.hub import WEIGHTS as OPEN_CLIP_WEIGHTS
 from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.preprocess import Preprocess, from_open_clip, from_transformers, square
-from domix.encoders.weight_files import SUFFIXES, read_tensors
+from domix.encoders.weights.weight_files import SUFFIXES, read_tensors
 from domix.model.checkpoint import CONFIG
 from domix.model.checkpoint import WEIGHTS as SAFE_WEIGHTS
 from domix.model.clip import build, image_size, load_config, tokenizer

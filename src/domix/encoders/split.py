@@ -116,7 +116,8 @@ def split_timm(model: nn.Module) -> SplitModel:
         return SplitModel(model, head)
     if not isinstance(head, nn.Linear):
         raise DataError(f"the head of {type(model).__name__} is {type(head).__name__}, no linear layer")
-    return SplitModel(_PreLogits(model), head)
+    path = next(path for path, module in model.named_modules() if module is head)
+    return SplitModel(_PreLogits(_with(model, path, nn.Identity())), head)
 
 
 def split_last_linear(model: nn.Module) -> SplitModel:

@@ -6,9 +6,8 @@ t/epochs)), and `min_lr` for the `cooldown` epochs after that (timm's CosineLRSc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,7 +18,17 @@ from domix.runtime.errors import ParameterError
 if TYPE_CHECKING:
     from PIL import Image
 
-Labelled = Sequence[tuple["Image.Image", int]]  # RGB images and their classes, by place, as torchvision's ImageFolder
+
+class Labelled(Protocol):
+    """RGB images and their classes, by place, as torchvision's ImageFolder or a list of pairs."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def __getitem__(self, place: int, /) -> tuple[Image.Image, int]:
+        """Return an image and its class."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,9 +48,7 @@ class FineTuning:
     cutmix: float = 1.0  # one of the two a batch, as often the one as the other
     repeats: int = 3  # views of an image that an epoch has, of a third of the images
     ema: float = 0.99996  # decay of the averaged weights a step; those are measured and kept
-    precision: str = "32-true"  # Lightning's name: 16-mixed on a GPU, as PLP
-    workers: int = 0
-    seed: int = 42
+    frozen: float = 0.0  # share of the tower's weights, from those that read the image on, that stay as they are
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -49,6 +56,13 @@ class FineTuning:
         Raises:
             ParameterError: one is out of range.
         """
+        if self.epochs < 1 or self.cooldown < 0:
+            argument = "epochs" if self.epochs < 1 else "cooldown"
+            raise ParameterError(
+                f"{argument} must not be {getattr(self, argument)}: give one epoch or more", argument=argument
+            )
+        if self.lr <= 0:
+            raise ParameterError(f"lr must be above 0, not {self.lr}", argument="lr")
         if self.batch < 2 or self.batch % 2:
             raise ParameterError(
                 f"batch must be even, as images are mixed in pairs, not {self.batch}", argument="batch"
@@ -58,8 +72,16 @@ class FineTuning:
                 f"warmup_epochs must be at least 0 and below the {self.epochs} epochs, not {self.warmup_epochs}",
                 argument="warmup_epochs",
             )
+        if min(self.mixup, self.cutmix) < 0 or self.mixup + self.cutmix == 0 or not 0 <= self.smoothing < 1:
+            raise ParameterError(
+                f"mixup {self.mixup} and cutmix {self.cutmix} must not be below 0, one of them must be above, and"
+                f" smoothing {self.smoothing} must be at least 0 and below 1",
+                argument="mixup",
+            )
         if not 0 <= self.ema < 1:
             raise ParameterError(f"ema must be at least 0 and below 1, not {self.ema}", argument="ema")
+        if not 0 <= self.frozen < 1:
+            raise ParameterError(f"frozen must be at least 0 and below 1, not {self.frozen}", argument="frozen")
 
     def peak(self, devices: int) -> float:
         """Return the greatest rate on so many devices."""
@@ -77,10 +99,10 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         self.transform: Any = create_transform(
             preprocess.size,
             is_training=True,
-            color_jitter=0.4,
-            auto_augment="rand-m9-mstd0.5-inc1",
+            auto_augment="rand-m9-mstd0.5-inc1",  # in place of colour jitter
             interpolation="bicubic",
             re_prob=0.25,
+            re_mode="pixel",
             mean=preprocess.mean,
             std=preprocess.std,
         )

@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
+from domix.encoders.classifiers import load_any_classifier
 from domix.finetuning.wise_ft import START
 from domix.model.checkpoint import CONFIG, WEIGHTS, fill, load_tensors, save_tensors
 from domix.model.classifier import Classifier
-from domix.model.zero_shot_classifier import load_any_classifier
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import atomic_folder, read_json, write_json
 

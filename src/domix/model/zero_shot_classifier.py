@@ -10,18 +10,12 @@ Shapes: B batch, D embedding, K classes.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from domix.model import clip
-from domix.model.checkpoint import CONFIG, WEIGHTS, load_weights
-from domix.model.classifier import Classifier, load_classifier
+from domix.model.classifier import Classifier
 from domix.runtime.errors import DataError
-from domix.runtime.files import read_json
 
 KIND = "zero_shot"  # in `encoder` of a folder's config.json: open_clip's configuration of the whole model
 
@@ -81,19 +75,3 @@ def zero_shot_classifier(tower: nn.Module, head: nn.Linear, *, size: int) -> Zer
             f"the head is {head.in_features} wide, but the tower's embeddings {width}: take prototypes of this model"
         )
     return ZeroShotClassifier(tower, head.to(where))
-
-
-def load_any_classifier(folder: Path) -> tuple[Classifier, dict[str, Any]]:
-    """Return the classifier of a model folder, supervised or fine-tuned, ready to evaluate, and its config.json.
-
-    Raises:
-        DataError: a file is missing or damaged, holds no classifier, or weights and configuration do not fit together.
-    """
-    config = read_json(folder / CONFIG)
-    if KIND not in config.get("encoder", {}):
-        return load_classifier(folder)
-    described = config["encoder"][KIND]
-    head = nn.Linear(described["embed_dim"], len(config["classes"]))
-    model = ZeroShotClassifier(clip.build(described, seed=0).visual, head)
-    load_weights(model, folder / WEIGHTS)
-    return model.eval(), config

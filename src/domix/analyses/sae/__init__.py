@@ -1,6 +1,6 @@
 """Sparse autoencoders of activations: how good they are, and what their units answer to.
 
-May import: activations, analyses, data.classes, data.mixtures, data.store, embed, encoders, evaluate,
+May import: activations, analyses, data.classes, data.mixtures, data.store, embed, encoders, encoders.weights, evaluate,
 figures, model, runtime, study, train.
 Must not import: open_clip, lightning, mlflow, dvc, matplotlib.
 """

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from domix.analyses.sae.autoencoder import Activation, SparseAutoencoder
-from domix.encoders.weight_files import read_tensors
+from domix.encoders.weights.weight_files import read_tensors
 from domix.model.checkpoint import fill, load_tensors, save_tensors
 from domix.runtime.errors import DataError
 from domix.runtime.files import read_json, write_json

@@ -18,7 +18,7 @@ from domix.embed.feature_model import FeatureModel, Vectors
 from domix.embed.passes import ComputeContext
 from domix.ood.blocks import Floats, Ints
 from domix.ood.probes import linear_probe
-from domix.ood.probes.linear_probe import IMAGENET, Recipe, train_probe
+from domix.ood.probes.linear_probe import IMAGENET, IN21K, Recipe, train_probe
 from domix.ood.probes.pseudo_labels import class_texts, pseudo_labels
 from domix.ood.probes.rows import few_shot_rows
 from domix.runtime.code_digest import code_digest
@@ -27,6 +27,7 @@ from domix.runtime.files import digest_of
 from domix.runtime.kept import Kept
 
 FEW = "few:"
+BASELINE = "in21k"  # true labels, by the recipe of PLP's baseline on ImageNet-21k features
 MANY = 100_000  # training images from which batches are those of the reference's probes on ImageNet
 
 
@@ -83,11 +84,11 @@ def shots_of(probe: str | None) -> int | None:
     Raises:
         ParameterError: there is no such probe.
     """
-    if probe in (None, "labels", "pseudo"):
+    if probe in (None, "labels", "pseudo", BASELINE):
         return None
     number = probe.removeprefix(FEW)
     if not probe.startswith(FEW) or not number.isdecimal() or int(number) < 1:
-        raise ParameterError(f"--probe is {probe!r}: give labels, pseudo, or few:<images of each class>")
+        raise ParameterError(f"--probe is {probe!r}: give labels, pseudo, few:<images of each class> or {BASELINE}")
     return int(number)
 
 
@@ -121,7 +122,7 @@ def train_head(training: Training, probe: str, classes: int, context: ComputeCon
 
     Args:
         training: its images.
-        probe: labels, pseudo or few:<k>, as `shots_of` takes it.
+        probe: labels, pseudo, few:<k> or in21k, as `shots_of` takes it.
         classes: how many there are.
         context: where it is kept, and what computes.
 
@@ -134,7 +135,7 @@ def train_head(training: Training, probe: str, classes: int, context: ComputeCon
     if shots is not None:
         rows = few_shot_rows(labels, shots, classes=classes)
         features, labels = features[rows], labels[rows]
-    recipe = Recipe() if len(labels) < MANY else IMAGENET
+    recipe = IN21K if probe == BASELINE else Recipe() if len(labels) < MANY else IMAGENET
     key = {
         "what": "probe",
         "code": code_digest(linear_probe.__name__),

@@ -25,19 +25,19 @@ from domix.activations.encode import encode
 from domix.activations.store import SHARD, ActivationStore, StoreWriter, open_or_make
 from domix.analyses.concepts.broden import Broden, read_broden
 from domix.analyses.concepts.settings import Settings
-from domix.cli.models.evaluate_model import open_asked
+from domix.cli.models.evaluate_model import classifier_folder, open_asked
 from domix.cli.models.signature import cut_files
 from domix.embed.passes import PACKAGES, ComputeContext
+from domix.encoders.classifiers import load_any_classifier
+from domix.encoders.crops import of_classifier_folder
 from domix.encoders.encoder import ImageEncoder, clip_encoder
-from domix.encoders.preprocess import square
 from domix.encoders.sites import Site, require_site
-from domix.model.checkpoint import CONFIG, WEIGHTS
-from domix.model.classifier import load_classifier
+from domix.model.checkpoint import WEIGHTS
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError
-from domix.runtime.files import atomic_file, digest_of, read_json, sha256_file
+from domix.runtime.files import atomic_file, digest_of, sha256_file
 from domix.runtime.kept import Kept
 from domix.settings.params import Params
 from domix.signature.concepts import ConceptSet, concept_curve, polysemanticity, unique_concepts
@@ -94,10 +94,9 @@ def open_encoder(
     params: Params, name: str, architecture: str | None, context: ComputeContext
 ) -> tuple[ImageEncoder, str]:
     """Return a model's encoder, a CLIP model's or a classifier's of Domix, and the digest of its weights."""
-    folder = Path(from_root(name))
-    if name not in params.models and (folder / CONFIG).is_file() and "encoder" in read_json(folder / CONFIG):
-        model, config = load_classifier(folder)
-        preprocess = square(config["encoder"]["image_size"])
+    if (folder := classifier_folder(params, name)) is not None:
+        model, config = load_any_classifier(folder)
+        preprocess = of_classifier_folder(config)
         encoder = ImageEncoder(model, model.visual, preprocess, output="logits", device=context.device)
         return encoder, sha256_file(folder / WEIGHTS)
     subject = open_asked(params, name, architecture)

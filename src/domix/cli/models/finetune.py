@@ -1,12 +1,14 @@
 """`domix finetune`: fine-tune a CLIP model as WiSE-FT does, and tell accuracy along the weights: docs/fine-tuned.md.
 
+By DeiT's recipe: domix.cli.models.finetune_deit.
+
 Shapes: N images, K classes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +44,7 @@ from domix.finetuning.interpolation import ALPHAS, along
 from domix.finetuning.packed import open_labelled
 from domix.finetuning.wise_ft import Start, WiseFt, fine_tune
 from domix.model.checkpoint import CONFIG
+from domix.model.classifier import Classifier
 from domix.model.zero_shot_classifier import zero_shot_classifier, zero_shot_head
 from domix.project.common import STATE, original_root
 from domix.project.embedding import means_of
@@ -54,6 +57,10 @@ from domix.settings.params import Params
 GROUP = ["set", "domain", "cells"]
 CURVE = "curve.csv"
 ALL = "all"
+ONLY = {  # options that one recipe has alone
+    "wise-ft": ("warmup",),
+    "deit": ("warmup_epochs", "cooldown", "ema", "frozen", "share", "validate"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,20 @@ class Asked:
     tests: Sequence[str] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+
+
+def options_of(recipe: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given, of those that a recipe has.
+
+    Raises:
+        ParameterError: one that another recipe has alone is given.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for other, names in ONLY.items():
+        if other != recipe and (foreign := [name for name in names if name in given]):
+            option = foreign[0].replace("_", "-")
+            raise ParameterError(f"--{option} is an option of --recipe {other}, and not of {recipe}: leave it out")
+    return given
 
 
 class Told(NullTracker):
@@ -80,7 +101,7 @@ def main(params: Params, model: str, images: str, out: Path, asked: Asked) -> No
     with passing(name="--images"):
         shards = shards_of(params, images)
     with passing(name="--test"):
-        tests = [_test_set(params, name) for name in asked.tests]
+        tests = [test_set(params, name) for name in asked.tests]
     rows, classes = training_set(images, shards)
     with passing(templates="embed.templates"):
         prompts = render_prompts(params.embed.templates, [class_text(name) for name in classes])
@@ -91,14 +112,11 @@ def main(params: Params, model: str, images: str, out: Path, asked: Asked) -> No
     config = {key: value for key, value in subject.about.items() if key != "converted_by"}
     about = {"weights_sha256": subject.sha256, "logit_scale": scale, "templates": params.embed.templates}
     start = Start(classifier, classes, subject.preprocess, config, about)
-    unset = {key: value for key, value in asked.recipe.items() if value is not None}
-    recipe = replace(WiseFt(), **unset)
+    recipe = replace(WiseFt(), **asked.recipe)
     digest = digest_of(
         start=about, prompts=prompts, images=digest_of_images(rows), recipe=recipe.model_dump(), seed=asked.seed
     )
-    if out.exists() and (not (out / CONFIG).is_file() or read_json(out / CONFIG).get("asked") != digest):
-        raise ParameterError(f"{out} is there already, and not of this call: name a new folder with --out")
-    if not out.exists():
+    if not is_done(out, digest):
         print(f"fine-tuning on {len(rows):,} images of {len(classes):,} classes of {shards.name}")
         with passing(batch="--batch"), ShardReader(shards) as reader:
             data, labels = open_labelled(rows, reader, threads=context.threads)
@@ -118,7 +136,7 @@ def main(params: Params, model: str, images: str, out: Path, asked: Asked) -> No
     print(f"the fine-tuned model is {out}, what it began as lies beside it")
     if tests:
         logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every letter that it puts into a PDF file
-        curve = measure(params, out, tests)
+        curve = measure(params, out, tests, along(out, ALPHAS))
         write_text(out / CURVE, curve.to_csv(index=False))
         save(figure_of(params, curve), out)
         wide = curve.assign(shown=(100 * curve[BALANCED]).map("{:.1f}".format))
@@ -129,6 +147,17 @@ def main(params: Params, model: str, images: str, out: Path, asked: Asked) -> No
             .reset_index()
             .to_string(index=False)
         )
+
+
+def is_done(out: Path, digest: str) -> bool:
+    """Tell whether a folder is there, of the call of this digest.
+
+    Raises:
+        ParameterError: it is there, and of another.
+    """
+    if out.exists() and (not (out / CONFIG).is_file() or read_json(out / CONFIG).get("asked") != digest):
+        raise ParameterError(f"{out} is there already, and not of this call: name a new folder with --out")
+    return out.exists()
 
 
 def training_set(name: str, shards: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -149,13 +178,27 @@ def training_set(name: str, shards: Path) -> tuple[pd.DataFrame, list[str]]:
     return rows, space.classes
 
 
-def _test_set(params: Params, name: str) -> EvaluationSet:
+def test_set(params: Params, name: str) -> EvaluationSet:
+    """Open a set that a fine-tuned model is measured on.
+
+    Raises:
+        ParameterError: there is none of this name.
+        DataError: it is damaged, or has no test images.
+    """
     shards = shards_of(params, name)
     return study_set(shards) if name == params.sources[0] else further_set(shards)
 
 
-def measure(params: Params, folder: Path, tests: Sequence[EvaluationSet]) -> pd.DataFrame:
-    """Return both accuracies of each set's groups of images at every weight: columns GROUP, alpha, metrics, n.
+def measure(
+    params: Params, folder: Path, tests: Sequence[EvaluationSet], models: Iterable[tuple[float, Classifier]]
+) -> pd.DataFrame:
+    """Return both accuracies of each set's groups of images: columns GROUP, alpha, metrics, n.
+
+    Args:
+        params: of the study, whose groups of cells its own images have.
+        folder: of the fine-tuned model.
+        tests: the sets.
+        models: the weight of the fine-tuned model, and the model at that weight; read one after the other.
 
     Raises:
         DataError: the head has no outputs for a set's classes.
@@ -173,7 +216,7 @@ def measure(params: Params, folder: Path, tests: Sequence[EvaluationSet]) -> pd.
             opened[what.source] = open_images(
                 context.cache / "evaluation", reader, what.rows, preprocess, threads=context.threads
             )
-        for alpha, model in along(folder, ALPHAS):
+        for alpha, model in models:
             encoder = classifier_encoder(model, preprocess, device=context.device)
             for what in tests:
                 batches = opened[what.source].batches(context.batch)

@@ -57,7 +57,7 @@ class Asked:
     templates: str | None = None
     features: Features | None = None  # None: joint of a CLIP model, else tower
     train: str | None = None  # set of training images
-    probe: str | None = None  # labels, pseudo or few:<k>
+    probe: str | None = None  # labels, pseudo, few:<k> or in21k
     validate: str | None = None  # set of foreign images that chooses hyper-parameters
     convention: str = "plp"
     json_file: Path | None = None

@@ -34,11 +34,11 @@ from domix.embed.evaluation_sets import further_set, study_set
 from domix.embed.prompts import render_prompts
 from domix.embed.run_model import RunModel
 from domix.embed.text_tower import class_prototypes
+from domix.encoders.classifiers import load_any_classifier
 from domix.encoders.encoder import ImageEncoder, clip_encoder
 from domix.encoders.preprocess import Preprocess
 from domix.encoders.split import split_classifier
 from domix.evaluate.metrics import balanced_accuracy
-from domix.model.zero_shot_classifier import load_any_classifier
 from domix.project.common import ARTIFACTS
 from domix.project.embedding import means_of
 from domix.project.public_models import from_root

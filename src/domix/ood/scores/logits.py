@@ -15,6 +15,7 @@ from domix.ood.blocks import Array, Floats, blocks, shape_of
 from domix.ood.scores.registry import score
 from domix.runtime.errors import ParameterError
 
+NORMS = {"none": None, "l1": 1, "l2": 2}  # of max_logit
 NUMBERS = 1 << 17  # in a block: half a megabyte, which stays in a core's cache
 
 
@@ -59,10 +60,25 @@ def msp(logits: Array, *, temperature: float = 1.0) -> Floats:
     return by_blocks(logits, lambda z: 1.0 / exponentials(z, temperature)[2])
 
 
-@score("max_logit", source="Hendrycks et al. 2022, arXiv 1911.11132")
-def max_logit(logits: Array) -> Floats:
-    """Return max_c z_c [N]."""
-    return by_blocks(logits, lambda z: z.max(axis=1).astype(np.float64))
+@score("max_logit", source="Hendrycks et al. 2022, arXiv 1911.11132; lengths: Adaloglou et al. 2024 (code)")
+def max_logit(logits: Array, *, norm: str = "none") -> Floats:
+    """Return max_c z_c [N], of z as it is, or divided by its length, `l1` or `l2`; of a row of zeros 0.
+
+    Raises:
+        ParameterError: there is no such length.
+    """
+    if norm not in NORMS:
+        raise ParameterError(f"there is no length {norm!r}, but {', '.join(NORMS)}", argument="norm")
+
+    order = NORMS[norm]
+
+    def formula(z: Array) -> Floats:
+        highest = z.max(axis=1).astype(np.float64)
+        if order is None:
+            return highest
+        return highest / np.maximum(np.linalg.norm(z.astype(np.float64), ord=order, axis=1), 1e-12)
+
+    return by_blocks(logits, formula)
 
 
 @score("energy", source="Liu et al. 2020, arXiv 2010.03759")

@@ -2,7 +2,7 @@
 
 Safetensors files hold tensors and nothing else. Files of torch.save are pickles, which may call any function when they
 are read: torch's own restricted reader takes tensors and plain containers from them. Where a trainer has saved more
-(its arguments, a number of NumPy), domix.encoders.inert_pickle reads the tensors and lets the rest be.
+(its arguments, a number of NumPy), domix.encoders.weights.inert_pickle reads the tensors and lets the rest be.
 
 Trainers save weights under names of their own, which are taken off: dictionaries about the state dict (`state_dict`,
 `model`), what wraps a model or a part of it (DistributedDataParallel, torch.compile), and the attribute that holds the
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domix.encoders.inert_pickle import Inert, load_inert
+from domix.encoders.weights.inert_pickle import Inert, load_inert
 from domix.runtime.errors import DataError
 
 if TYPE_CHECKING:
