@@ -26,8 +26,10 @@ HEADS = {CLIP: "zero-shot head", SUPERVISED: "last layer"}
 ACTIVATIONS = {CLIP: "embedding", SUPERVISED: "feature vector"}  # of an image: what the head reads
 BESIDE = Markup(
     """<p>A classifier is trained on the same images with their classes in place of captions; its activations are what
-its last layer reads. {said} Each is the mean over seeds. {unlike}</p>
-<ul class="key"><li><i style="background:var(--accent)"></i> zero-shot models</li>
+its last layer reads. {said} Each is the mean over seeds. {unlike}</p>"""
+)
+KEY = Markup(
+    """<ul class="key"><li><i style="background:var(--accent)"></i> zero-shot models</li>
 <li><i class="ring"></i> supervised classifiers</li></ul>"""
 )
 
@@ -136,7 +138,7 @@ def _beside(made: Mapping[str, Section], numbers: Mapping[str, str], study: Stud
         )
     if not sentences:
         return []
-    text = BESIDE.format(said=Markup(" ").join(sentences), unlike=unlike)
+    text = BESIDE.format(said=Markup(" ").join(sentences), unlike=unlike) + (KEY if figures else "")
     return [Subsection("Do supervised classifiers differ from zero-shot models?", text, figures)]
 
 
