@@ -19,7 +19,7 @@ from domix.encoders.preprocess import square
 from domix.encoders.split import split_timm
 from domix.finetuning.deit import FineTuning, TrainingImages, ValidationImages
 from domix.finetuning.deit_training import FineTuningModule, TowerStart, fine_tune
-from domix.model.checkpoint import load_weights
+from domix.model.checkpoint import load_tensors, load_weights
 from domix.runtime.errors import DataError, ParameterError
 from tests.tiny import TRAINER
 
@@ -66,6 +66,23 @@ def test_a_tower_learns_and_the_chosen_weights_are_written(tmp_path: Path) -> No
         logits = found.model(square(32).normalise(torch.stack(images)))
     right = (logits.argmax(dim=1).numpy() == np.array(labels)).mean()
     assert right == pytest.approx(found.accuracies[found.epoch - 1])
+
+
+def test_the_folder_holds_the_chosen_averages_and_not_the_last_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[dict[str, torch.Tensor]] = []
+    end = FineTuningModule.on_validation_epoch_end
+
+    def watched(self: FineTuningModule) -> None:
+        end(self)
+        kept.append(self.best)
+
+    monkeypatch.setattr(FineTuningModule, "on_validation_epoch_end", watched)
+    found = tune(tmp_path / "tuned")
+    written = load_tensors(tmp_path / "tuned/model.safetensors")
+    for name, tensor in kept[-1].items():
+        assert torch.equal(written[name], tensor) and torch.equal(found.model.state_dict()[name], tensor)
 
 
 def test_equal_calls_end_alike_and_another_seed_elsewhere(tmp_path: Path) -> None:
