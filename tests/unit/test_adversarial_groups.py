@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from domix.analyses.adversarial.draw import draw_images
+from domix.analyses.adversarial.section import foreign_words
 from domix.analyses.contract import RunInputs
 from domix.data.store.index import read_index
 from domix.runtime import settings as of_settings
@@ -37,3 +38,11 @@ def test_near_or_far_classes_of_a_set_are_foreign(inputs: RunInputs, tmp_path: P
     write_json(embedded / "meta.json", {})
     with pytest.raises(ParameterError, match=r"odd has no near and far classes: name it in embed\.ood, too"):
         draw_images(inputs, of_settings.replace(FEW, ood="odd:near"))
+
+
+def test_the_page_says_which_images_are_foreign() -> None:
+    held_out = "a sketch image of a class that was held out in that style"
+    assert foreign_words(None, "sketch") == held_out
+    assert foreign_words("odd", "sketch") == "an image of odd"
+    assert foreign_words("odd:near", "sketch") == "an image of odd whose class is near to the study\u2019s"
+    assert foreign_words("odd:far", "sketch") == "an image of odd whose class is far from the study\u2019s"

@@ -9,7 +9,7 @@ import pytest
 
 from domix.ood import blocks as block_module
 from domix.ood import quantised, search
-from domix.ood.gaussians import fit_gaussians, standardisation, whitening
+from domix.ood.gaussians import fit_background, fit_gaussians, standardisation, whitening
 from domix.ood.neighbours import knn_graph, weighted_knn_accuracy
 from domix.ood.search import nearest
 from domix.runtime.errors import DataError, ParameterError
@@ -131,6 +131,12 @@ def test_shrinkage_makes_an_inverse_where_there_is_none() -> None:
         shrunk = (1 - shrinkage) * covariance + (shrinkage * np.trace(covariance) / 9 + ridge) * np.eye(9)
         white = whitening(covariance, shrinkage=shrinkage, ridge=ridge)
         assert np.allclose(white @ white.T, np.linalg.inv(shrunk))
+    steep = np.diag(10.0 ** -np.arange(0, 18, 2))  # has an inverse only by its eigenvalues, or by a part of the ridge
+    with pytest.raises(DataError, match=r"no inverse \(more dimensions than images span\)"):
+        whitening(steep)
+    for ridge in (2.2e-15, 1e-14, 1e-9):
+        white = whitening(steep, ridge=ridge)
+        assert np.allclose(white @ white.T, np.diag(1 / (np.diag(steep) + ridge)), rtol=1e-9)
     with pytest.raises(ParameterError, match=r"^shrinkage is 1\.1: give a share in 0\.\.1$"):
         whitening(covariance, shrinkage=1.1)
     with pytest.raises(ParameterError, match=r"^ridge is -1: give a number from 0$"):
@@ -161,6 +167,33 @@ def test_what_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert block_module.unit(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
 
 
+@pytest.mark.usefixtures("sizes")
+@pytest.mark.parametrize("weights", ["equal", "size"])
+@pytest.mark.parametrize("parts", [[50, 50, 50], [80, 69, 1], [75, 74, 1], [75, 0, 75], [49, 50, 51]])
+def test_the_background_follows_where_classes_weigh_alike(weights: str, parts: list[int]) -> None:
+    found = fit_gaussians(ROWS + 1e3, np.repeat([0, 2, 5], parts), weights=weights)
+    alike = len({part for part in parts if part > 1}) == 1
+    assert (found.background is not None) == (alike or weights == "size")
+    expected = np.cov(ROWS.T, ddof=weights == "equal")
+    assert np.allclose(fit_background(ROWS + 1e3, found.mean, weights=weights), expected, rtol=1e-9)
+    if found.background is not None:
+        assert np.allclose(found.background, expected, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("sizes")
+def test_the_likeness_of_weighed_rows_is_multiplied() -> None:
+    weights = np.random.default_rng(2).normal(1, 1, 150)
+    found = nearest(
+        ROWS[:40],
+        [ROWS[:70], ROWS[70:]],
+        3,
+        likeness=search.Likeness(block_module.unit, block_module.unit, weights=weights),
+    )
+    order = np.argsort(-COSINES[:40] * weights, axis=1)[:, :3]
+    assert np.array_equal(found.place, order)
+    assert np.allclose(found.similarity, np.take_along_axis(COSINES[:40] * weights, order, axis=1), rtol=1e-12)
+
+
 def clusters(count: int, kind: str) -> np.ndarray:
     """Rows in single precision: of no structure, with one dimension far larger than the rest, or with twins."""
     rng = np.random.default_rng(8)
@@ -172,7 +205,7 @@ def clusters(count: int, kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("exclude_self", [False, True])
 @pytest.mark.parametrize("k", [1, 5, 40])
-@pytest.mark.parametrize("kind", ["plain", "outlier", "twins"])
+@pytest.mark.parametrize("kind", ["plain", "outlier", "twins", "weighed"])
 def test_products_of_8_bit_numbers_find_the_same_neighbours(
     monkeypatch: pytest.MonkeyPatch, kind: str, k: int, exclude_self: bool
 ) -> None:
@@ -180,56 +213,79 @@ def test_products_of_8_bit_numbers_find_the_same_neighbours(
         monkeypatch.setattr(search, name, value)
     bank = clusters(300, kind)
     queries = bank if exclude_self else clusters(100, "plain") + np.float32(0.1)
-    found = {}
+    found, weights = {}, np.linspace(-1, 2, 300) if kind == "weighed" else np.ones(300)
+    likeness = search.Likeness(block_module.unit, block_module.unit, weights=weights)
     for faster in (True, False):
         monkeypatch.setattr(search, "quantised_is_faster", lambda faster=faster: faster)
-        found[faster] = nearest(queries, bank, k, exclude_self=exclude_self)
+        found[faster] = nearest(queries, bank, k, exclude_self=exclude_self, likeness=likeness)
     assert np.allclose(found[True].similarity, found[False].similarity, atol=1e-6)
     x, y = (rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True) for rows in (queries, bank))
-    cosine = x @ y.T
+    cosine = x @ y.T * weights
     if exclude_self:
         np.fill_diagonal(cosine, -np.inf)
     assert np.allclose(found[True].similarity, -np.sort(-cosine, axis=1)[:, :k], atol=1e-6)
     assert np.allclose(np.take_along_axis(cosine, found[True].place, axis=1), found[True].similarity, atol=1e-12)
 
 
-@pytest.mark.parametrize("each_row", [True, False])
-def test_the_bound_on_8_bit_products_holds(each_row: bool) -> None:
+@pytest.mark.parametrize("width", [1, 9, 24, 769, 1024])
+def test_turning_leaves_products_as_they_are_and_spreads_single_dimensions(width: int) -> None:
+    rows = np.random.default_rng(0).standard_normal((700, width)).astype(np.float32)
+    turned = quantised.turned(rows).astype(float)
+    assert turned.shape[1] % quantised.FILL == 0 and turned.shape[1] - width < quantised.FILL
+    assert np.allclose(turned @ turned.T, rows.astype(float) @ rows.T.astype(float), atol=1e-5 * width)
+    single = quantised.turned(np.eye(1, width, dtype=np.float32))
+    assert abs(single).max() <= 2.001 / turned.shape[1] ** 0.5
+    even = quantised.turned(np.ones((1, width), np.float32))  # without signs all of it would come to one dimension
+    assert width < 100 or abs(even).max() < 0.3 * np.linalg.norm(even)
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+def test_the_bound_on_8_bit_products_holds(crowd: bool) -> None:
     rows, others = clusters(200, "outlier"), clusters(90, "plain")
-    turn = quantised.rotation(24)
-    assert np.allclose(turn @ turn.T, np.eye(24), atol=1e-6)
-    small, bank = quantised.Quantised(rows @ turn, each_row=True), quantised.Quantised(others @ turn, each_row=False)
+    if crowd:  # closer together than 8 bits tell
+        others = (rows[:1] + 0.01 * np.random.default_rng(0).standard_normal((90, 24))).astype(np.float32)
+    small = quantised.Quantised(quantised.turned(rows), each_row=True)
+    bank = quantised.Quantised(quantised.turned(others), each_row=False)
     products = rows.astype(float) @ others.T.astype(float)
-    none = (np.arange(0), np.arange(0))
-    for share in (0.0, 0.9, 1.0) if each_row else (0.5,):
+    rounded = small.products(bank, leave_out=(np.array([3]), np.array([4])))
+    assert np.array_equal(rounded == quantised.LEFT_OUT, np.arange(200 * 90).reshape(200, 90) == 3 * 90 + 4)
+    wrong = 0
+    for share in (0.0, 0.5, 0.9, 1.0):
         least = np.quantile(products, share, axis=1)
-        at, columns = small.pairs_above(bank, least - 1e-3, 1 if share == 1.0 else 9, leave_out=none)
+        at, columns = small.pairs_above(least - 1e-3, bank, rounded)
         kept = np.zeros(products.shape, bool)
         kept[at, columns] = True
+        assert not kept[3, 4]
+        kept[3, 4] = True
         assert kept[products >= least[:, None]].all()
-        assert share < 0.9 or not kept.all()
-    left = small.pairs_above(bank, np.full(200, -np.inf), 90, leave_out=(np.array([3]), np.array([4])))
-    assert len(left[0]) == 200 * 90 - 1
+        assert share < 0.9 or crowd or not kept.all()
+        wrong += (rounded * small.scale * bank.scale < least[:, None])[products >= least[:, None]].sum()
+    assert wrong > 0  # their word alone would not do
+    at, columns = small.pairs_above(np.full(200, -np.inf), bank, rounded)
+    assert len(at) == 200 * 90 - 1
     assert isinstance(quantised.quantised_is_faster(), bool)
 
 
-@pytest.mark.parametrize("k", [1, 4])
-def test_8_bit_products_keep_the_nearest_where_nothing_is_known_yet(k: int) -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((100, 24)).astype(np.float32)
-    signs = np.where(np.arange(400) % 2, 1, -1)[:, None]  # two crowds, each closer together than 8 bits tell
-    others = (signs * rows[:1] + 0.01 * rng.standard_normal((400, 24))).astype(np.float32)
+@pytest.mark.parametrize("exact", ["queries", "bank"])
+def test_the_errors_of_both_sides_are_in_the_bound(exact: str) -> None:
+    """Whole numbers up to 127 are rounded to themselves; what ends in .4 always loses."""
+    whole = np.full((1, 24), 100, np.float32)
+    whole[0, 0] = 127
+    other = np.full((1, 24), 50.4, np.float32)
+    other[0, 0] = 127
+    rows, others = (whole, other) if exact == "queries" else (other, whole)
     small, bank = quantised.Quantised(rows, each_row=True), quantised.Quantised(others, each_row=False)
-    none = (np.arange(0), np.arange(0))
-    at, columns = small.pairs_above(bank, np.full(100, -np.inf), k, leave_out=none)
-    kept = np.zeros((100, 400), bool)
-    kept[at, columns] = True
-    products = rows.astype(float) @ others.T.astype(float)
-    nearest_k = np.argsort(-products, axis=1)[:, :k]
-    rounded = np.argsort(-(small.numbers.numpy().astype(float) @ bank.numbers.numpy().T), axis=1)[:, :k]
-    assert (np.sort(rounded, axis=1) != np.sort(nearest_k, axis=1)).any()  # their word alone would not do
-    assert np.take_along_axis(kept, nearest_k, axis=1).all()
-    assert not kept.all()
+    assert (small.errors[0] == 0) == (exact == "queries") and (bank.errors[0] == 0) == (exact == "bank")
+    products = small.products(bank, leave_out=(np.arange(0), np.arange(0)))
+    assert products[0, 0] < float(rows[0] @ others[0])
+    assert len(small.pairs_above(rows @ others[0], bank, products)[0]) == 1
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_highest_products(k: int) -> None:
+    products = np.random.default_rng(0).permutation(600).reshape(6, 100).astype(np.int32)
+    found = np.take_along_axis(products, quantised.highest(products, k), axis=1)
+    assert np.array_equal(np.sort(found, axis=1), np.sort(products, axis=1)[:, -k:])
 
 
 def test_products_of_chosen_pairs() -> None:

@@ -103,3 +103,12 @@ def check_labels(labels: Array, count: int, what: str) -> Ints:
     if values.dtype.kind not in "iu" or (count and values.min() < 0):
         raise DataError(f"{what} are no whole numbers from 0: number the classes so")
     return values.astype(np.int64)
+
+
+def add_by_class(sums: Floats, rows: Array, classes: Ints) -> None:
+    """Add rows [n, D] to the sums of their classes [C, D]."""
+    if len(rows) == 0:
+        return
+    order = np.argsort(classes, kind="stable")
+    present, first = np.unique(classes[order], return_index=True)
+    sums[present] += np.add.reduceat(rows[order], first, axis=0)

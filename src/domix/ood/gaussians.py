@@ -5,15 +5,18 @@ Shapes: M images, C classes, D dimensions.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are first used
 from numpy.typing import NDArray
 
-from domix.ood.blocks import Array, Floats, Ints, Rows, blocks, check_labels, shape_of
+from domix.ood.blocks import Array, Floats, Ints, Rows, add_by_class, blocks, check_labels, shape_of
 from domix.runtime.errors import DataError, ParameterError
 
+BLOCK = 2048  # images of the bank at a time
 DEAD = 1e-6  # a standard deviation below this share of the largest is that of a dead dimension
 
 
@@ -67,12 +70,15 @@ class Gaussians:
         means: [K, D].
         covariance: [D, D] within classes.
         mean: [D] of all images.
+        background: as `fit_background`, if it follows from the others: where all classes that count have one weight an
+            image, as those of `size` and those that are as large as one another have.
     """
 
     classes: Ints
     means: Floats
     covariance: Floats
     mean: Floats
+    background: Floats | None
 
 
 def fit_gaussians(bank: Rows, labels: NDArray[np.int64], *, weights: str = "equal") -> Gaussians:
@@ -97,23 +103,25 @@ def fit_gaussians(bank: Rows, labels: NDArray[np.int64], *, weights: str = "equa
     if sizes.max() < 2:
         raise DataError("no class of the bank has two images: a covariance needs them")
     sums = np.zeros((len(sizes), width))
-    for start, block in blocks(bank, "the bank's features"):
-        some = known[start : start + len(block)]
-        order = np.argsort(some, kind="stable")
-        present, first = np.unique(some[order], return_index=True)
-        sums[present] += np.add.reduceat(block[order], first, axis=0)
+    for start, block in blocks(bank, "the bank's features", size=BLOCK):
+        add_by_class(sums, block, known[start : start + len(block)])
     means = sums / np.maximum(sizes, 1)[:, None]
     mean = sums.sum(axis=0) / count
     share = np.where(sizes > 1, 1.0 / np.maximum(sizes - 1, 1), 0.0) / (sizes > 1).sum()
     if weights == "size":
         share = np.full(len(sizes), 1.0 / count)
     covariance = np.zeros((width, width))
-    for start, block in blocks(bank, "the bank's features"):
+    for start, block in blocks(bank, "the bank's features", size=BLOCK):
         some = known[start : start + len(block)]
-        within = (block - means[some]) * np.sqrt(share[some])[:, None]
+        within = block - means[some]
+        within *= np.sqrt(share[some])[:, None]
         covariance += within.T @ within
     kept = np.flatnonzero(sizes > (1 if weights == "equal" else 0))
-    return Gaussians(kept, means[kept], covariance, mean)
+    background, alike = None, np.unique(share[sizes > 1])
+    if len(alike) == 1:
+        between = np.sqrt(sizes)[:, None] * (means - mean)
+        background = (covariance / alike[0] + between.T @ between) / (count - 1 if weights == "equal" else count)
+    return Gaussians(kept, means[kept], covariance, mean, background)
 
 
 def fit_background(bank: Rows, mean: Floats, *, weights: str = "equal") -> Floats:
@@ -126,30 +134,43 @@ def fit_background(bank: Rows, mean: Floats, *, weights: str = "equal") -> Float
     """
     count, width = shape_of(bank, "the bank's features")
     scatter = np.zeros((width, width))
-    for _, block in blocks(bank, "the bank's features"):
+    for _, block in blocks(bank, "the bank's features", size=BLOCK):
         around = block - mean
         scatter += around.T @ around
     return scatter / (count - 1 if weights == "equal" else count)
 
 
-def whitening(covariance: Floats, *, shrinkage: float = 0.0, ridge: float = 0.0) -> Floats:
-    """Return W [D, D] with W W' the inverse of (1 - shrinkage) S + (shrinkage tr(S) / D + ridge) I.
-
-    So |x W| is the Mahalanobis length of x.
+def shrunk(covariance: Floats, *, shrinkage: float = 0.0, ridge: float = 0.0) -> Floats:
+    """Return (1 - shrinkage) S + (shrinkage tr(S) / D + ridge) I [D, D].
 
     Raises:
         ParameterError: shrinkage is outside 0..1, or ridge below 0.
-        DataError: the matrix has no inverse.
     """
     if not 0 <= shrinkage <= 1:
         raise ParameterError(f"shrinkage is {shrinkage}: give a share in 0..1", argument="shrinkage")
     if not ridge >= 0:
         raise ParameterError(f"ridge is {ridge}: give a number from 0", argument="ridge")
     width = len(covariance)
-    flat = np.flatnonzero(np.diag(covariance) <= 0)
-    shrunk = (1 - shrinkage) * covariance + (shrinkage * np.trace(covariance) / width + ridge) * np.eye(width)
-    values, vectors = np.linalg.eigh(shrunk)
-    if values[0] <= values[-1] * width * np.finfo(np.float64).eps:
+    return (1 - shrinkage) * covariance + (shrinkage * np.trace(covariance) / width + ridge) * np.eye(width)
+
+
+def whitening(covariance: Floats, *, shrinkage: float = 0.0, ridge: float = 0.0) -> Floats:
+    """Return W [D, D] with W W' the inverse of the shrunk covariance, so that |x W| is the Mahalanobis length of x.
+
+    Raises:
+        ParameterError: shrinkage is outside 0..1, or ridge below 0.
+        DataError: the matrix has no inverse.
+    """
+    matrix = shrunk(covariance, shrinkage=shrinkage, ridge=ridge)
+    least = len(matrix) * np.finfo(np.float64).eps  # of the lowest eigenvalue, beside the highest
+    with contextlib.suppress(np.linalg.LinAlgError):  # many times as fast as eigenvectors, and as good beyond doubt
+        white = scipy.linalg.solve_triangular(np.linalg.cholesky(matrix), np.eye(len(matrix)), lower=True).T
+        # The trace of the inverse is no less than the highest of its eigenvalues, nor the norm than that of the matrix.
+        if least * np.linalg.norm(matrix) * np.linalg.norm(white) ** 2 < 1:
+            return np.ascontiguousarray(white)
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] <= values[-1] * least:
+        flat = np.flatnonzero(np.diag(covariance) <= 0)
         why = f"dimension {flat[0]} is constant" if len(flat) else "more dimensions than images span"
         raise DataError(f"the covariance of the features has no inverse ({why}): set shrinkage or ridge above 0")
     return vectors / np.sqrt(values)

@@ -18,14 +18,14 @@ from itertools import islice
 import numpy as np
 
 from domix.ood.blocks import Array, Floats, Ints, Rows, blocks, shape_of, take, unit
-from domix.ood.quantised import Quantised, quantised_is_faster, rotation
+from domix.ood.quantised import Quantised, highest, quantised_is_faster, turned
 from domix.runtime.errors import DataError, ParameterError
 
 Prepare = Callable[[Array], Array]
-QUERIES, BANK = 2048, 8192  # rows of a block: 64 MiB of likenesses in single precision
+QUERIES, BANK = 2048, 4096  # rows of a block: 32 MiB of likenesses in single precision
 HELD = 1 << 29  # bytes of queries that one pass over the bank serves
-PAIRS = 1 << 24  # numbers of rows in memory at once while pairs are compared
-LARGE = 8 * BANK  # rows of a bank from which 8-bit products are worth their preparation,
+PAIRS = 1 << 21  # numbers of rows in memory at once while pairs are compared: they stay in a cache
+LARGE = 16 * BANK  # rows of a bank from which 8-bit products are worth their preparation,
 MANY = 8  # and queries, as many times the width
 
 
@@ -38,22 +38,29 @@ class Likeness:
         bank: prepares the bank's rows.
         compare: takes prepared rows [n, D] and [m, D]; rises with the likeness [n, m].
         pairs: the likeness itself, of queries [n, D] and bank rows [n, k, D], unprepared: [n, k].
+        weights: numbers [M] that the bank's prepared rows are multiplied by; None: they are not.
     """
 
     query: Prepare
     bank: Prepare
     compare: Callable[[Array, Array], Array] | None = None
     pairs: Callable[[Floats, Floats], Floats] | None = None
+    weights: Floats | None = None
+
+    def prepared(self, rows: Array, places: slice | Ints) -> Array:
+        """Prepare rows of the bank [m, D] that stand at some places in it."""
+        found = self.bank(rows)
+        return found if self.weights is None else found * self.weights[places, None].astype(found.dtype)
 
     def block(self, queries: Array, bank: Array) -> Array:
         """Compare prepared rows: [n, m]."""
         return queries @ bank.T if self.compare is None else self.compare(queries, bank)
 
-    def of_pairs(self, queries: Floats, bank: Floats, which: Ints) -> Floats:
-        """Return the likeness of each query [n, D] with those of some rows [m, D] that `which` names: [n, k]."""
+    def of_pairs(self, queries: Floats, bank: Floats, places: Ints, which: Ints) -> Floats:
+        """Compare queries [n, D] with those of rows [m, D], at `places` of the bank, that `which` names: [n, k]."""
         if self.pairs is not None:
             return self.pairs(queries, bank[which])
-        return np.einsum("nd,nkd->nk", self.query(queries), self.bank(bank)[which])
+        return np.einsum("nd,nkd->nk", self.query(queries), self.prepared(bank, places)[which])
 
 
 COSINE = Likeness(unit, unit)
@@ -117,7 +124,7 @@ def likeness_blocks(
     _, _, dtype = check_pair(queries, bank, exclude_self)
     for asked in _held(queries, likeness, dtype):
         for start, rows in blocks(bank, "the bank's features", size=BANK, dtype=dtype):
-            prepared = likeness.bank(rows)
+            prepared = likeness.prepared(rows, slice(start, start + len(rows)))
             for first, some in asked:
                 found = likeness.block(some, prepared)
                 if exclude_self:
@@ -215,18 +222,23 @@ class _Best:
 
 def _search_quantised(queries: Rows, bank: Rows, likeness: Likeness, exclude_self: bool, best: _Best) -> None:
     """Search with 8-bit products: pairs that they leave open are multiplied in single precision."""
-    turn, room = None, np.empty(QUERIES * BANK, np.int32)
+    room = np.empty(QUERIES * BANK, np.int32)
     for asked in _held(queries, likeness, np.float32):
-        turn = rotation(asked[0][1].shape[1]) if turn is None else turn
-        small = [Quantised(some @ turn, each_row=True) for _, some in asked]
+        small = [Quantised(turned(some), each_row=True) for _, some in asked]
         for start, rows in blocks(bank, "the bank's features", size=BANK, dtype=np.float32):
-            prepared = likeness.bank(rows)
-            held = Quantised(prepared @ turn, each_row=False)
+            prepared = likeness.prepared(rows, slice(start, start + len(rows)))
+            held = Quantised(turned(prepared), each_row=False)
             for (first, some), quantised in zip(asked, small, strict=True):
                 own = _own(first, start, (len(some), len(rows))) if exclude_self else np.arange(0)
+                products = quantised.products(held, leave_out=(own - first, own - start), room=room)
                 least, k = best.value[first : first + len(some), -1], min(best.k, len(rows))
-                pairs = quantised.pairs_above(held, least, k, leave_out=(own - first, own - start), room=room)
-                if len(pairs[0]) * 16 > some.shape[0] * len(rows):  # the numbers say too little
+                sure = least
+                if np.isneginf(least).any():  # the worst of any k, or of all that there are, is sure to be no better
+                    columns = highest(products, k)
+                    values = _inner_products(some, prepared, np.repeat(np.arange(len(some)), k), columns.ravel())
+                    sure = np.maximum(least, values.reshape(columns.shape).min(axis=1))
+                pairs = quantised.pairs_above(sure, held, products)
+                if len(pairs[0]) * 16 > products.size:  # the numbers say too little
                     values = likeness.block(some, prepared)[pairs]
                 else:
                     values = _inner_products(some, prepared, *pairs)
@@ -260,6 +272,6 @@ def _in_order(queries: Rows, bank: Rows, place: Ints, likeness: Likeness) -> Nea
         rows = slice(start, start + len(block))
         found, which = np.unique(place[rows], return_inverse=True)
         there = take(bank, found).astype(np.float64)
-        similarity[rows] = likeness.of_pairs(block, there, which.reshape(len(block), k))
+        similarity[rows] = likeness.of_pairs(block, there, found, which.reshape(len(block), k))
     order = np.lexsort((place, -similarity), axis=1)
     return Nearest(np.take_along_axis(similarity, order, axis=1), np.take_along_axis(place, order, axis=1))

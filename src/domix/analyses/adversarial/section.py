@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from domix.analyses.adversarial.draw import group_of
 from domix.analyses.contract import AnalysisResults, Section, Subsection
 from domix.analyses.runs import first_seeds
 from domix.analyses.template import render
@@ -28,6 +29,7 @@ TITLE = "Adversarial images"
 PLACES = 4
 VARIANTS, BANKS = ("smooth", "patchy"), ("all", "without")
 BUDGETS = ("psnr", "linf", "l2", "cosine_before", "cosine_after")
+GROUPS = {"near": "near to", "far": "far from"}  # NEARNESS in words
 AMPLIFIED = 5  # times that a change is shown larger than it is
 SHOWN = Markup(
     """<p>A few pairs of each mixture&rsquo;s first seed, as the model reads them. A change is shown {times} times as
@@ -42,12 +44,9 @@ def section(results: AnalysisResults, study: Study) -> Section:
         return Section(TITLE, ())
     rows = summary_rows(detection, pairs)
     most = int(detection["n_foreign"].max())
-    origin = results.settings.ood
     context = {
-        "what": f"an image of {origin}"
-        if origin
-        else f"a {study.test_domain} image of a class that was held out in that style",
-        "pairs": f"{most} images" if origin else f"{most} such images",
+        "what": foreign_words(results.settings.ood, study.test_domain),
+        "pairs": f"{most} such images",
         "steps": results.settings.steps,
         "rows": rows,
     }
@@ -64,6 +63,14 @@ def section(results: AnalysisResults, study: Study) -> Section:
         shown = {name: _pairs(name, examples[examples["mixture"] == name]) for name in mixtures}
         parts.append(Subsection("What such images look like", SHOWN.format(times=AMPLIFIED), shown))
     return Section(TITLE, parts, metrics=_metrics(rows))
+
+
+def foreign_words(ood: str | None, test_domain: str) -> str:
+    """Say what a foreign image is: `ood` as in the settings."""
+    if ood is None:
+        return f"a {test_domain} image of a class that was held out in that style"
+    name, group = group_of(ood)
+    return f"an image of {name}" + ("" if group is None else f" whose class is {GROUPS[group]} the study\u2019s")
 
 
 def summary_rows(detection: pd.DataFrame, pairs: pd.DataFrame) -> list[dict[str, Any]]:

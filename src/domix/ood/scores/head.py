@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from domix.ood.blocks import Array, Floats, Rows, blocks, check_labels, shape_of, unit
+from domix.ood.blocks import Array, Floats, Rows, add_by_class, blocks, check_labels, shape_of, unit
 from domix.ood.quantiles import quantile
 from domix.ood.scores.logits import energy
 from domix.ood.scores.registry import score
@@ -52,14 +52,20 @@ class Head:
         """Return the logits [n, C] of features [n, D]."""
         return features @ self.weight.T + self.bias
 
-    def energies(self, features: Rows, shape: Callable[[Floats], Floats] = lambda rows: rows) -> Floats:
+    def energies(
+        self,
+        features: Rows,
+        shape: Callable[[Floats], Floats] = lambda rows: rows,
+        *,
+        what: str = "the features",
+    ) -> Floats:
         """Return the energies [N] of features that are shaped first.
 
         Raises:
             DataError: the features do not fit, or a number is not finite.
         """
-        self.check(features, "the features")
-        parts = blocks(features, "the features", size=BLOCK)
+        self.check(features, what)
+        parts = blocks(features, what, size=BLOCK)
         return np.concatenate([energy(self.logits(shape(block))) for _, block in parts])
 
 
@@ -150,12 +156,8 @@ def nnguide(features: Rows, bank: Rows, weight: Array, bias: Array, *, k: int = 
     """
     head = Head(weight, bias)
     energies = head.energies(features)
-    head.check(bank, "the bank's features")
-
-    def weighed(rows: Array) -> Array:
-        return unit(rows) * head.energies(rows)[:, None].astype(rows.dtype)
-
-    found = nearest(features, bank, k, likeness=Likeness(unit, weighed))
+    likeness = Likeness(unit, unit, weights=head.energies(bank, what="the bank's features"))
+    found = nearest(features, bank, k, likeness=likeness)
     return energies * found.similarity.mean(axis=1)
 
 
@@ -177,7 +179,7 @@ def she(features: Rows, bank: Rows, labels: NDArray[np.int64], weight: Array, bi
     for start, block in blocks(bank, "the bank's features", size=BLOCK):
         predicted = head.logits(block).argmax(axis=1)
         right = predicted == known[start : start + len(block)]
-        np.add.at(sums, predicted[right], block[right])
+        add_by_class(sums, block[right], predicted[right])
         sizes += np.bincount(predicted[right], minlength=len(sizes))
         everything += block.sum(axis=0)
     patterns = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], everything / count)
