@@ -39,13 +39,14 @@ from domix.project.embedding import means_of
 from domix.runtime.errors import DataError, ParameterError
 from domix.runtime.files import write_json
 from domix.settings.params import Params
+from domix.signature.directions import head_importance
 from domix.zoo import publish
 from tests.commands import domix
 from tests.ood_project import MODEL, write_folder, write_ood_project
 from tests.public_models import INCEPTION, VIT, tiny_clip, write_open_clip_folder
 from tests.stages.test_concepts_command import write_broden
 from tests.tiny import CONFIG
-from tests.tiny_wise_ft import make_start
+from tests.tiny_wise_ft import SCALE, make_start
 
 SHARDS = Path("artifacts/shards/emoji")
 CLASSIFIER = "artifacts/models/supervised/tiny-s0"
@@ -202,7 +203,7 @@ def test_a_zoo_that_was_cut_short_goes_on_with_the_next_model(
 def test_a_fine_tuned_model_and_the_weights_in_between(params: Params) -> None:
     what, started = study_set(SHARDS), make_start()
     config = {"encoder": {"zero_shot": CONFIG, "image_size": 32}, "classes": what.classes, "first_class": 0}
-    write_json(Path("tuned/config.json"), config)
+    write_json(Path("tuned/config.json"), config | {"start": {"logit_scale": SCALE}})
     save_weights(started.model, Path("tuned") / START)
     with torch.no_grad():
         for tensor in started.model.parameters():
@@ -224,6 +225,10 @@ def test_a_fine_tuned_model_and_the_weights_in_between(params: Params) -> None:
     with ShardReader(SHARDS) as reader:
         images = cut_images(lambda place: reader.read(int(rows_read["row"][place])), rows_read, square(32), threads=1)
     for alpha, model in along(Path("tuned"), [0.0, 0.5]):
+        with torch.inference_mode():
+            features, head = model.features(square(32).normalise(images)).numpy(), model.head.weight.numpy() / SCALE
+        top = head_importance(head, features).max()  # at the prototypes' scale
+        assert models.loc["before" if alpha == 0 else "between", "top"] == pytest.approx(top, rel=1e-5)
         encoder = classifier_encoder(model, square(32))
         right = encoder.forward(images).output.argmax(dim=1).numpy() == label
         assert models.loc["before" if alpha == 0 else "between", "id"] == pytest.approx(right.mean())

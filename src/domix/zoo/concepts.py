@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from domix.analyses.concepts.section import encoded
+from domix.runtime.wording import listed
 from domix.signature.concepts import concepts_per_unit, jaccard, polysemanticity, unique_concepts, venn_counts
 
 
@@ -80,6 +81,6 @@ def encode_table(
         "groups": encoded(by_group, threshold),
     }
     counts = venn_counts(sets["groups"])
-    shared = pd.DataFrame({"groups": [" and ".join(names) for names in counts], "concepts": list(counts.values())})
+    shared = pd.DataFrame({"groups": [listed(names) for names in counts], "concepts": list(counts.values())})
     overlaps = {what: overlap_matrix(found) for what, found in sets.items()}
     return Encoded(images, threshold, best, curve, overlaps, shared)

@@ -147,14 +147,14 @@ def _pruning(look: Look, mine: pd.DataFrame, groups: Mapping[str, str]) -> Drawi
     table = pd.DataFrame({"model": mine["model"], "x": 100 - mine["percent"], "y": mine["accuracy"]})
     across = ([0, 25, 50, 75, 100], "% of directions kept")
     ticks = round_ticks(0.0, float(table["y"].max()))
-    return _lines(look, table, groups, across, (ticks, percent_labels(ticks)))
+    return _lines(look, table, groups, across, (ticks, percent_labels(ticks), "accuracy in %"))
 
 
 def _concepts(look: Look, curves: pd.DataFrame, groups: Mapping[str, str]) -> Drawing:
     table = pd.DataFrame({"model": curves["model"], "x": curves["threshold"], "y": curves["unique"]})
     ticks = round_ticks(0.0, float(max(table["y"].max(), 1)))
     across = ([0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "average precision that counts")
-    return _lines(look, table, groups, across, (ticks, [f"{tick:g}" for tick in ticks]))
+    return _lines(look, table, groups, across, (ticks, [f"{tick:g}" for tick in ticks], NUMBERS["unique"]))
 
 
 def _lines(
@@ -162,11 +162,11 @@ def _lines(
     table: pd.DataFrame,
     groups: Mapping[str, str],
     across: tuple[Sequence[float], str],
-    up: tuple[Sequence[float], Sequence[str]],
+    up: tuple[Sequence[float], Sequence[str], str],
 ) -> Drawing:
     """Draw a line a model, of `model, x, y`, in the colour of its group."""
     size, colours = look.small, _colours(look, list(dict.fromkeys(groups.values())))
-    made = panel(look, look.wide, 0.62 * look.wide, (4.6 * size, 0.9 * size, 1.6 * size, 3.6 * size))
+    made = panel(look, look.wide, 0.62 * look.wide, (5.2 * size, 0.9 * size, 1.6 * size, 3.6 * size))
     made.limits((across[0][0], across[0][-1]), (up[0][0], up[0][-1]))
     made.mark_across(across[0], [f"{tick:g}" for tick in across[0]], across[1])
     made.mark_up(*up)

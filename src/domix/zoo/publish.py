@@ -116,7 +116,7 @@ def _written(name: str, value: object) -> str:
         return value if isinstance(value, str) else ""
     number = float(value)  # ty: ignore[invalid-argument-type]
     if name.startswith(ER):
-        return f"{number:+.1f}"
+        return f"{round(number, 1) + 0.0:+.1f}"  # no -0.0
     if name in SHARES or name.startswith(ACCURACY):
         return f"{100 * number:.1f}"
     return f"{number:.0f}" if name in COUNTS else f"{number:.3f}"

@@ -32,10 +32,11 @@ from domix.embed.passes import PACKAGES, ComputeContext, kept_checkpoints
 from domix.embed.prompts import render_prompts
 from domix.encoders.hub import Caches, describe_tag, find_repository, find_weights
 from domix.encoders.public import REPOSITORY
+from domix.model.checkpoint import CONFIG
 from domix.project.public_models import from_root
 from domix.runtime.code_digest import code_digest
 from domix.runtime.errors import DataError, DomixError
-from domix.runtime.files import digest_of, write_json
+from domix.runtime.files import digest_of, read_json, write_json
 from domix.runtime.kept import Kept
 from domix.runtime.seeds import numpy_generator
 from domix.runtime.tables import write_table
@@ -126,6 +127,12 @@ class Member:
         return files_of(*self._named)
 
     @property
+    def scale(self) -> float:
+        """By what a fine-tuned head, which began as prototypes times this, is divided; 1 of other heads."""
+        path = Path(from_root(self._named[0])).expanduser() / CONFIG
+        return float((read_json(path) if path.is_file() else {}).get("start", {}).get("logit_scale", 1.0))
+
+    @property
     def keys(self) -> list[dict[str, Any]]:
         """Keys of its measures and, where concepts are sought, of these."""
         work = self._work
@@ -156,7 +163,7 @@ def measured(member: Member, work: Work, advance: Advance) -> list[Path]:
         DataError: its weights are absent or damaged, it knows no such classes, or its activations are dead.
         ParameterError: it is nowhere.
     """
-    makers = [lambda folder: _measure(member.model, work, folder, advance)]
+    makers = [lambda folder: _measure(member.model, work, folder, advance, scale=member.scale)]
     if work.concepts is not None:
         makers.append(lambda folder: _seek(member.model, work, folder, advance))
     what = f"measures of {member.name}"
@@ -185,9 +192,14 @@ def files_of(model: str, architecture: str | None) -> list[list[Any]] | None:
     return [[str(part), state.st_size, state.st_mtime_ns] for part, state in states]
 
 
-def _measure(model: FeatureModel, work: Work, folder: Path, advance: Advance) -> None:
-    """Write NUMBERS, PRUNING, and the features on which models are compared, a file a site."""
+def _measure(model: FeatureModel, work: Work, folder: Path, advance: Advance, *, scale: float) -> None:
+    """Write NUMBERS, PRUNING, and the features on which models are compared, a file a site.
+
+    A head is divided by `scale`, which moves no answer, so that importances can be compared.
+    """
     head = _head(model, work, advance)
+    bias = None if head.bias is None else (head.bias / scale).astype(np.float32)
+    head = Head((head.weight / scale).astype(np.float32), bias)
     seen = {
         name: SetFeatures(
             embed_images(model, what, work.context, advance=advance),
