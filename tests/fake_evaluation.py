@@ -33,6 +33,11 @@ def write_further(fake: Fake, checkpoints: int = 33) -> None:
     CURVES.write(curves, folder / "curves.parquet")
     ROBUSTNESS.write(_robustness(fake), folder / "robustness.parquet")
     EFFECTIVE.write(_effective(curves, fake), folder / "effective.parquet")
+    for path in (fake.folder / "analysis/ood").glob("*.parquet"):
+        table = read_table(path)
+        names = [name for name in ("mixture", "mixture_a", "mixture_b") if name in table]
+        theirs = table[table[names].isin(SUPERVISED).all(axis=1)].assign(kind="supervised")
+        write_table(path, pd.concat([table, theirs.replace({"score": "mcm"}, "msp")], ignore_index=True))
 
 
 def _others(frame: pd.DataFrame, fake: Fake) -> list[pd.DataFrame]:
