@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from domix.analyses.registry import find
 from domix.runs import Run
+from domix.signature.concepts import concept_curve
+from tests.made_section import MIXTURES
 
 DOMAINS = {"natural-only": 1, "cg-low": 2, "leave-out-domain": 5}  # of training mixtures; others have six
+CONCEPTS = (("group", "food"), ("domain", "sketch"), ("colour", "food"))
 WHEN = {("initial", 0): 0.0, ("kept", 3): 5.0, ("last", 12): 1.0}  # weights and epochs: what kurtosis is more
 
 
@@ -102,3 +106,24 @@ def pruning_tables(runs: Sequence[Run], checkpoints: int = 1) -> dict[str, pd.Da
                 accuracy = whole * (epoch + 1) / checkpoints - 0.01 * (cells == "held_out") * (epoch == 1)
                 kept.append(head | {"checkpoint": epoch + 1, "cells": cells, "accuracy": accuracy, "n": 200})
     return {"curves": pd.DataFrame(curves), "checkpoints": pd.DataFrame(kept)}
+
+
+def concept_tables(runs: Sequence[Run], sites: tuple[str, ...] = ("output",)) -> dict[str, pd.DataFrame]:
+    """Return tables of three concepts and two units: each mixture's AP is higher than the one's before it."""
+    parts: dict[str, list[pd.DataFrame]] = {"concepts": [], "units": [], "curve": []}
+    for run in runs:
+        more = 0.05 * MIXTURES.index(run.mixture) + 0.01 * run.seed
+        ap = np.array([[0.7, 0.5, 0.2], [0.3, 0.6, 0.1]]) + more
+        for site in sites:
+            head = run.keys | {"site": site}
+            category, concept = zip(*CONCEPTS, strict=True)
+            best = {"ap": ap.max(axis=0), "unit": ap.argmax(axis=0), "sign": 1, "shown": 10, "images": 40}
+            parts["concepts"].append(pd.DataFrame({**head, "category": category, "concept": concept, **best}))
+            for unit, place in np.argwhere(ap >= 0.5).tolist():
+                pair = {"unit": unit, "sign": 1, "category": category[place], "concept": concept[place]}
+                parts["units"].append(pd.DataFrame([{**head, **pair, "ap": ap[unit, place]}]))
+            numbers = vars(concept_curve(ap))
+            parts["curve"].append(pd.DataFrame({**head, **numbers}).rename(columns={"thresholds": "threshold"}))
+    columns = {schema.name: list(schema.names) for schema in find("concepts").written()}
+    tables = {name: pd.concat(frames, ignore_index=True)[columns[name]] for name, frames in parts.items()}
+    return tables | {"models": facts(runs)}

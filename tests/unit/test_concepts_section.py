@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from domix.analyses.concepts.section import encoded, model_numbers
-from domix.analyses.contract import AnalysisResults, Section, Shared
-from domix.analyses.registry import find
-from domix.figures import page
-from domix.runs import Run
-from domix.signature.concepts import concept_curve
-from domix.study import Study
-from tests.fake_signatures import facts
-
-MIXTURES = ["natural-only", "cg-low", "leave-out-domain", "cg-high", "cg-high-all"]
-NAMES = (("group", "food"), ("domain", "sketch"), ("colour", "food"))
-SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
-
-
-def made_tables(runs: list[Run], sites: tuple[str, ...] = ("output",)) -> dict[str, pd.DataFrame]:
-    """Return tables of three concepts and two units: each mixture's AP is higher than the one's before it."""
-    parts: dict[str, list[pd.DataFrame]] = {"concepts": [], "units": [], "curve": []}
-    for run in runs:
-        more = 0.05 * MIXTURES.index(run.mixture) + 0.01 * run.seed
-        ap = np.array([[0.7, 0.5, 0.2], [0.3, 0.6, 0.1]]) + more
-        for site in sites:
-            head = run.keys | {"site": site}
-            category, concept = zip(*NAMES, strict=True)
-            best = {"ap": ap.max(axis=0), "unit": ap.argmax(axis=0), "sign": 1, "shown": 10, "images": 40}
-            parts["concepts"].append(pd.DataFrame({**head, "category": category, "concept": concept, **best}))
-            for unit, place in np.argwhere(ap >= 0.5).tolist():
-                pair = {"unit": unit, "sign": 1, "category": category[place], "concept": concept[place]}
-                parts["units"].append(pd.DataFrame([{**head, **pair, "ap": ap[unit, place]}]))
-            numbers = vars(concept_curve(ap))
-            parts["curve"].append(pd.DataFrame({**head, **numbers}).rename(columns={"thresholds": "threshold"}))
-    columns = {schema.name: list(schema.names) for schema in find("concepts").written()}
-    tables = {name: pd.concat(frames, ignore_index=True)[columns[name]] for name, frames in parts.items()}
-    return tables | {"models": facts(runs)}
-
-
-def study(seeds: int = 1) -> Study:
-    runs = tuple(Run("clip", mixture, seed) for mixture in MIXTURES for seed in range(seeds))
-    names = {name: name for name in MIXTURES}
-    return Study("sketch", "real", ("a",), ("clipart", "real", "sketch"), ("a", "b"), runs, names)
-
-
-def section(tables: dict[str, pd.DataFrame], seeds: int = 1, **settings: Any) -> Section:
-    analysis = find("concepts")
-    for schema in analysis.written():
-        schema.check(tables[schema.name], schema.name)
-    results = AnalysisResults(tables, {}, analysis.Settings(**settings), SHARED, None)  # ty: ignore[invalid-argument-type]
-    made = analysis.section(results, study(seeds))
-    for part in made.parts:
-        for figures in (part.figures, *part.folded.values()):
-            assert all("<svg" in page.svg(figure) for figure in figures.values())
-    return made
+from tests.fake_signatures import concept_tables
+from tests.made_section import section, study
 
 
 def test_the_section_tells_concepts_and_their_overlap() -> None:
-    made = section(made_tables(list(study().runs)), threshold=0.7)
+    made = section("concepts", concept_tables(list(study().runs)), threshold=0.7)
     count, best, shared, controlled = made.parts
     assert "of 3 (group: 1, domain: 1 and colour: 1) on 40 test images" in count.text
     told = "natural-only 1, cg-low 1, leave-out-domain 2, cg-high 2 and cg-high-all 2"
@@ -87,16 +36,16 @@ def test_the_section_tells_concepts_and_their_overlap() -> None:
 
 
 def test_nothing_encoded_is_said() -> None:
-    made = section(made_tables(list(study().runs)), threshold=1.0)
+    made = section("concepts", concept_tables(list(study().runs)), threshold=1.0)
     assert "Unique concepts at 1: natural-only 0" in made.parts[0].text and "No unit encodes any." in made.parts[0].text
     assert made.parts[2].text == "<p>No mixture encodes a concept at 1.</p>" and not made.parts[2].figures
     assert "cg-low.polysemanticity" not in made.metrics and made.metrics["cg-low.unique"] == 0
-    empty = {name: table.iloc[:0] for name, table in made_tables(list(study().runs)).items()}
-    assert section(empty).parts == () and section(empty).plots["concepts"].empty
+    empty = {name: table.iloc[:0] for name, table in concept_tables(list(study().runs)).items()}
+    assert section("concepts", empty).parts == () and section("concepts", empty).plots["concepts"].empty
 
 
 def test_numbers_are_those_at_the_threshold() -> None:
-    tables = made_tables(list(study(2).runs), ("output", "act1"))
+    tables = concept_tables(list(study(2).runs), ("output", "act1"))
     numbers = model_numbers(tables, 0.5).set_index(["mixture", "seed"])
     assert len(numbers) == 10 and numbers.loc[("natural-only", 0), "unique"] == 2
     assert numbers.loc[("natural-only", 0), "polysemanticity"] == 1.5  # two, and one
@@ -104,6 +53,6 @@ def test_numbers_are_those_at_the_threshold() -> None:
     concepts = tables["concepts"][tables["concepts"]["site"] == "output"]
     assert encoded(concepts, 0.605)["natural-only"] == {"food (group)", "sketch (domain)"}  # mean of 0.6 and 0.61
     assert encoded(concepts, 0.61)["natural-only"] == {"food (group)"}
-    made = section(tables, 2, threshold=0.5)
+    made = section("concepts", tables, study(2), threshold=0.5)
     assert list(made.parts[0].folded["At other sites"]) == ["act1"]
     assert made.metrics["natural-only.ap"] == pytest.approx(0.505)

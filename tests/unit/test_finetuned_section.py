@@ -9,18 +9,14 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from domix.analyses.contract import AnalysisResults, Section, Shared
-from domix.analyses.registry import find
-from domix.figures import page
+from domix.analyses.contract import Section
 from domix.figures.interpolation import over_share, trade_off
 from domix.figures.look import PRINT
-from domix.runs import Run
-from domix.study import Study
+from tests import made_section
 
 MIXTURES = ("natural-only", "cg-high")
 ALPHAS = (0.0, 0.5, 1.0)
 NATURAL, HELD_OUT = {0.0: 0.2, 0.5: 0.3, 1.0: 0.4}, {0.0: 0.3, 0.5: 0.35, 1.0: 0.1}
-SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
 
 
 def tables(mixtures: tuple[str, ...] = MIXTURES, seeds: int = 2) -> dict[str, pd.DataFrame]:
@@ -46,18 +42,7 @@ def tables(mixtures: tuple[str, ...] = MIXTURES, seeds: int = 2) -> dict[str, pd
 
 
 def section(given: dict[str, pd.DataFrame], **settings: Any) -> Section:
-    analysis = find("finetuned")
-    for schema in analysis.written():
-        schema.check(given[schema.name], schema.name)
-    runs = tuple(Run("clip", mixture, seed) for mixture in MIXTURES for seed in range(2))
-    names = {name: name for name in MIXTURES}
-    study = Study("sketch", "real", ("a",), ("real", "sketch"), ("a", "b"), runs, names)
-    results = AnalysisResults(given, {}, analysis.Settings(**settings), SHARED, None)  # ty: ignore[invalid-argument-type]
-    made = analysis.section(results, study)
-    for part in made.parts:
-        for figures in (part.figures, *part.folded.values()):
-            assert all("<svg" in page.svg(figure) for figure in figures.values())
-    return made
+    return made_section.section("finetuned", given, made_section.study(2, MIXTURES), **settings)
 
 
 def test_the_section_tells_both_ends_and_the_best_weight() -> None:

@@ -17,15 +17,15 @@ from domix.figures import page
 from domix.runs import Run
 from domix.runtime.errors import DataError
 from domix.study import Study
-from tests.fake_signatures import direction_tables, outlier_tables, pruning_tables
-from tests.unit.test_concepts_section import SHARED, made_tables, study
+from tests.fake_signatures import concept_tables, direction_tables, outlier_tables, pruning_tables
+from tests.made_section import SHARED, study
 
 CLASSIFIERS = tuple(Run("supervised", mixture, seed) for mixture in ("natural-only", "cg-high") for seed in (0, 1))
 TABLES = {
     "outliers": outlier_tables,
     "directions": direction_tables,
     "pruning": pruning_tables,
-    "concepts": lambda runs: made_tables(list(runs)),
+    "concepts": lambda runs: concept_tables(list(runs)),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import pytest
 import scipy
 
 from domix.analyses.association import Association
-from domix.analyses.contract import AnalysisResults, Section, Shared
 from domix.analyses.controlled import controlled_metrics, controlled_tests, say_controlled
 from domix.analyses.directions.section import by_rank
 from domix.analyses.pruning.section import prunable, robustness, trend
@@ -22,29 +20,8 @@ from domix.figures import page
 from domix.figures.histogram import histogram
 from domix.figures.look import PRINT
 from domix.runs import Run
-from domix.study import Study
 from tests.fake_signatures import direction_tables, facts, outlier_tables, pruning_tables
-
-MIXTURES = ["natural-only", "cg-low", "leave-out-domain", "cg-high", "cg-high-all"]
-SHARED = Shared(confidence=0.9, near_bits=6, drop="none", batch=16)
-
-
-def study(seeds: int = 1) -> Study:
-    runs = tuple(Run("clip", mixture, seed) for mixture in MIXTURES for seed in range(seeds))
-    names = {name: name for name in MIXTURES}
-    return Study("sketch", "real", ("a",), ("clipart", "real", "sketch"), ("a", "b"), runs, names)
-
-
-def section(name: str, tables: dict[str, pd.DataFrame], seeds: int = 1, **settings: Any) -> Section:
-    analysis = find(name)
-    for schema in analysis.written():
-        schema.check(tables[schema.name], schema.name)
-    results = AnalysisResults(tables, {}, analysis.Settings(**settings), SHARED, None)  # ty: ignore[invalid-argument-type]
-    made = analysis.section(results, study(seeds))
-    for part in made.parts:
-        for figures in (part.figures, *part.folded.values()):
-            assert all("<svg" in page.svg(figure) for figure in figures.values())
-    return made
+from tests.made_section import MIXTURES, section, study
 
 
 def test_the_section_tells_kurtosis_on_natural_images_of_the_last_weights() -> None:
