@@ -1,26 +1,32 @@
-"""Made-up tables of the analyses outliers, directions and pruning, for tests of the report."""
+"""Made-up tables of outliers, directions, pruning, concepts and finetuned, for tests of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from domix.analyses.registry import find
-from domix.runs import Run
+from domix.runs import CLIP, Run
 from domix.signature.concepts import concept_curve
 from tests.made_section import MIXTURES
 
 DOMAINS = {"natural-only": 1, "cg-low": 2, "leave-out-domain": 5}  # of training mixtures; others have six
 CONCEPTS = (("group", "food"), ("domain", "sketch"), ("colour", "food"))
+ALPHAS = (0.0, 0.5, 1.0)  # of fine-tuned models: the weights in between, and accuracy with them
+NATURAL, HELD_OUT = {0.0: 0.2, 0.5: 0.3, 1.0: 0.4}, {0.0: 0.3, 0.5: 0.35, 1.0: 0.1}
 WHEN = {("initial", 0): 0.0, ("kept", 3): 5.0, ("last", 12): 1.0}  # weights and epochs: what kurtosis is more
 
 
 def write_signatures(folder: Path, runs: Sequence[Run]) -> None:
-    """Write the tables of all three, below a folder of artifacts, in place of those without rows."""
+    """Write the tables of all these, below a folder of artifacts, in place of those without rows."""
+    zero_shot = [run for run in runs if run.kind == CLIP]
+    mixtures, seeds = (list(dict.fromkeys(run.keys[name] for run in zero_shot)) for name in ("mixture", "seed"))
     tables = {"outliers": outlier_tables(runs), "directions": direction_tables(runs), "pruning": pruning_tables(runs)}
+    tables |= {"concepts": concept_tables(runs), "finetuned": finetuned_tables(mixtures, seeds)}
     for name, of_analysis in tables.items():
         for schema in find(name).written():
             schema.write(of_analysis[schema.name], folder / "analysis" / name / f"{schema.name}.parquet")
@@ -112,7 +118,8 @@ def concept_tables(runs: Sequence[Run], sites: tuple[str, ...] = ("output",)) ->
     """Return tables of three concepts and two units: each mixture's AP is higher than the one's before it."""
     parts: dict[str, list[pd.DataFrame]] = {"concepts": [], "units": [], "curve": []}
     for run in runs:
-        more = 0.05 * MIXTURES.index(run.mixture) + 0.01 * run.seed
+        place = MIXTURES.index(run.mixture) if run.mixture in MIXTURES else len(MIXTURES)
+        more = 0.05 * place + 0.01 * run.seed
         ap = np.array([[0.7, 0.5, 0.2], [0.3, 0.6, 0.1]]) + more
         for site in sites:
             head = run.keys | {"site": site}
@@ -127,3 +134,29 @@ def concept_tables(runs: Sequence[Run], sites: tuple[str, ...] = ("output",)) ->
     columns = {schema.name: list(schema.names) for schema in find("concepts").written()}
     tables = {name: pd.concat(frames, ignore_index=True)[columns[name]] for name, frames in parts.items()}
     return tables | {"models": facts(runs)}
+
+
+def finetuned_tables(mixtures: Sequence[str], seeds: Sequence[int] = (0, 1)) -> dict[str, pd.DataFrame]:
+    """Return tables where cg-high is 0.1 better than natural-only, and seed 1 by 0.02 than seed 0."""
+    curve, signature, pruning = [], [], []
+    for mixture, seed, alpha in product(mixtures, seeds, ALPHAS):
+        head = {"mixture": mixture, "seed": seed, "alpha": alpha}
+        more = 0.1 * (mixture == "cg-high") + 0.02 * seed
+        for cells, values in (
+            ("natural", NATURAL),
+            ("held_out", HELD_OUT),
+            ("seen", NATURAL),
+        ):
+            for metric, factor in (("balanced_top1", 1.0), ("top1", 0.5)):
+                row = {"cells": cells, "metric": metric, "estimate": factor * (values[alpha] + more), "n": 40}
+                curve.append(head | row)
+        signature.append(
+            head
+            | {"kurtosis": 5 - 2 * alpha, "se": 0.1, "outliers": 1, "norm_share": 0.1, "top": 2.0, "max_to_mean": 3.0}
+            | {"effective_rank": 9.0, "cka": 1 - 0.4 * alpha, "n": 40, "trained_on": 1234}
+        )
+        for order, percent in product(("importance", "random"), (0.0, 50.0, 80.0)):
+            loss = 0.2 if percent == 80 and not alpha else 0.0
+            row = {"order": order, "draw": 0, "percent": percent, "kept": 5, "cells": "held_out", "n": 40}
+            pruning.append(head | row | {"accuracy": HELD_OUT[alpha] - loss})
+    return {"curve": pd.DataFrame(curve), "signature": pd.DataFrame(signature), "pruning": pd.DataFrame(pruning)}

@@ -138,7 +138,8 @@ def test_classifiers_are_a_group_of_their_own_over_training_too(project: Path, f
     natural = clip[clip["mixture"] == "natural-only"]  # the CLIP model of cg-high sees no second epoch
     for rows in (natural, classifiers):
         assert rows["weights"].unique().tolist() == ["initial", "kept", "last"]
-        assert rows["checkpoint"].unique().tolist() == [0, 1, 2]
+        initial, kept, last = rows["checkpoint"].unique()
+        assert (initial, kept) == (0, 1) and last > 1
     page = (project / "artifacts" / "report" / "index.html").read_text(encoding="utf-8")
     for title in ("Kurtosis layer by layer, over training", "Do supervised classifiers differ from zero-shot models?"):
         assert f">{title}</h" in page

@@ -165,5 +165,5 @@ def test_a_diverged_classifier_is_named_and_nothing_is_written(params: Params) -
 
 def test_a_clip_model_is_no_classifier(params: Params) -> None:
     write_json(MODEL / "config.json", {"model": RESNET["clip"]})
-    with pytest.raises(DataError, match="holds a model that is no classifier"):
+    with pytest.raises(DataError, match="describes no classifier: it lacks encoder"):
         embed_supervised.main(params, "tiny", "0")

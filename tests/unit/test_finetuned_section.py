@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -13,32 +12,9 @@ from domix.analyses.contract import Section
 from domix.figures.interpolation import over_share, trade_off
 from domix.figures.look import PRINT
 from tests import made_section
+from tests.fake_signatures import ALPHAS, finetuned_tables
 
 MIXTURES = ("natural-only", "cg-high")
-ALPHAS = (0.0, 0.5, 1.0)
-NATURAL, HELD_OUT = {0.0: 0.2, 0.5: 0.3, 1.0: 0.4}, {0.0: 0.3, 0.5: 0.35, 1.0: 0.1}
-
-
-def tables(mixtures: tuple[str, ...] = MIXTURES, seeds: int = 2) -> dict[str, pd.DataFrame]:
-    """Return tables where cg-high is 0.1 better than natural-only, and seed 1 by 0.02 than seed 0."""
-    curve, signature, pruning = [], [], []
-    for mixture, seed, alpha in product(mixtures, range(seeds), ALPHAS):
-        head = {"mixture": mixture, "seed": seed, "alpha": alpha}
-        more = 0.1 * (mixture == "cg-high") + 0.02 * seed
-        for cells, values in (("natural", NATURAL), ("held_out", HELD_OUT), ("seen", NATURAL)):
-            for metric, factor in (("balanced_top1", 1.0), ("top1", 0.5)):
-                row = {"cells": cells, "metric": metric, "estimate": factor * (values[alpha] + more), "n": 40}
-                curve.append(head | row)
-        signature.append(
-            head
-            | {"kurtosis": 5 - 2 * alpha, "se": 0.1, "outliers": 1, "norm_share": 0.1, "top": 2.0, "max_to_mean": 3.0}
-            | {"effective_rank": 9.0, "cka": 1 - 0.4 * alpha, "n": 40, "trained_on": 1234}
-        )
-        for order, percent in product(("importance", "random"), (0.0, 50.0, 80.0)):
-            loss = 0.2 if percent == 80 and not alpha else 0.0
-            row = {"order": order, "draw": 0, "percent": percent, "kept": 5, "cells": "held_out", "n": 40}
-            pruning.append(head | row | {"accuracy": HELD_OUT[alpha] - loss})
-    return {"curve": pd.DataFrame(curve), "signature": pd.DataFrame(signature), "pruning": pd.DataFrame(pruning)}
 
 
 def section(given: dict[str, pd.DataFrame], **settings: Any) -> Section:
@@ -46,7 +22,7 @@ def section(given: dict[str, pd.DataFrame], **settings: Any) -> Section:
 
 
 def test_the_section_tells_both_ends_and_the_best_weight() -> None:
-    made = section(tables())
+    made = section(finetuned_tables(MIXTURES))
     first, second, third = (" ".join(str(part.text).split()) for part in made.parts)
     assert "1,234 natural training images" in first
     assert (
@@ -65,7 +41,7 @@ def test_the_section_tells_both_ends_and_the_best_weight() -> None:
 
 
 def test_the_trade_off_has_natural_images_across_and_held_out_cells_up() -> None:
-    (figure,) = section(tables()).parts[0].figures.values()
+    (figure,) = section(finetuned_tables(MIXTURES)).parts[0].figures.values()
     table = figure.draw.keywords["table"]  # ty: ignore[missing-attribute]
     mine = table[table["series"] == "natural-only"]
     assert mine["alpha"].tolist() == list(ALPHAS)
@@ -75,7 +51,7 @@ def test_the_trade_off_has_natural_images_across_and_held_out_cells_up() -> None
 
 
 def test_pruned_curves_go_by_what_is_kept() -> None:
-    figures = section(tables()).parts[2].figures
+    figures = section(finetuned_tables(MIXTURES)).parts[2].figures
     assert list(figures) == list(MIXTURES)
     table = figures["cg-high"].draw.keywords["table"]  # ty: ignore[missing-attribute]
     before = table[table["series"] == "zero-shot"].set_index("x")["y"]
@@ -83,7 +59,7 @@ def test_pruned_curves_go_by_what_is_kept() -> None:
 
 
 def test_no_chosen_mixture_no_section() -> None:
-    empty = {name: table.iloc[:0] for name, table in tables().items()}
+    empty = {name: table.iloc[:0] for name, table in finetuned_tables(MIXTURES).items()}
     made = section(empty)
     assert made.parts == () and made.plots["finetuned"].empty
 

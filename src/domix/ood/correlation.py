@@ -178,7 +178,9 @@ def partial_correlation(xy: ArrayLike, xz: ArrayLike, yz: ArrayLike) -> Floats:
 def band(
     x: ArrayLike, y: ArrayLike, at: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """Return between which values the line lies at places `at` [X] for other draws of models; NaN of fewer than five.
+    """Return between which values the line lies at places `at` [X] for other draws of models.
+
+    NaN of fewer than five models, and where no draw has a line.
 
     The draws are those of `correlate`.
     """
@@ -187,6 +189,8 @@ def band(
         return np.full(places.shape, np.nan), np.full(places.shape, np.nan)
     drawn = numpy_generator(seed, "correlation").integers(len(across), size=(resamples, len(across)))
     found = lines(across[drawn], up[drawn])
+    if np.isnan(found["slope"]).all():
+        return np.full(places.shape, np.nan), np.full(places.shape, np.nan)
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(found["slope"][:, None] * places + found["intercept"][:, None], [tail, 1 - tail], axis=0)
     return low, high

@@ -42,6 +42,17 @@ def activation_kurtosis(activations: Rows) -> Floats:
     return np.concatenate([_kurtosis(block, first) for first, block in blocks(activations, "activations", size=BLOCK)])
 
 
+def differing(activations: Rows) -> NDArray[np.bool_]:
+    """Tell of each image's activation [N, D] whether its components differ: it has a kurtosis [N].
+
+    Raises:
+        DataError: there are no images, or a value is not finite.
+    """
+    return np.concatenate(
+        [~_equal(*_moments(block)[1:]) for _, block in blocks(activations, "activations", size=BLOCK)]
+    )
+
+
 def summarise(kurtosis: ArrayLike) -> KurtosisSummary:
     """Return mean, median and standard error of the kurtosis of images [N]."""
     values = np.asarray(kurtosis, dtype=np.float64)
@@ -50,13 +61,22 @@ def summarise(kurtosis: ArrayLike) -> KurtosisSummary:
 
 
 def _kurtosis(block: NDArray[np.float64], first: int) -> Floats:
-    mean = block.mean(axis=1, keepdims=True)
-    squares = (block - mean) ** 2
-    variance = squares.mean(axis=1)
-    if (equal := variance <= (ALIKE * mean[:, 0]) ** 2).any():
+    squares, mean, variance = _moments(block)
+    if (equal := _equal(mean, variance)).any():
         image = first + int(equal.argmax())
         raise DataError(
             f"all components of the activation of image {image} are equal, so that it has no kurtosis: leave it out, or"
             " look for a site or a training that is dead"
         )
     return np.einsum("ij,ij->i", squares, squares) / block.shape[1] / variance**2
+
+
+def _moments(block: NDArray[np.float64]) -> tuple[Floats, Floats, Floats]:
+    """Return squared deviations [N, D], means [N] and variances [N]."""
+    mean = block.mean(axis=1, keepdims=True)
+    squares = (block - mean) ** 2
+    return squares, mean[:, 0], squares.mean(axis=1)
+
+
+def _equal(mean: Floats, variance: Floats) -> NDArray[np.bool_]:
+    return variance <= (ALIKE * mean) ** 2

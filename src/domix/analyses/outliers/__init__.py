@@ -23,7 +23,7 @@ VALUES = (
     Column("outliers", "int64", "outlier features"),
     Column("norm_share", "float64", "share of the squared length of activations that they carry"),
 )
-N = Column("n", "int64", "images")
+N = Column("n", "int64", "images; those whose components are all equal are left out")
 
 ANALYSIS = Analysis(
     name="outliers",

@@ -5,6 +5,7 @@ Shapes: N images, D width of the output, C channels of a site.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from domix.encoders.sites import require_site
 from domix.evaluate.outcomes import ScoredModel
 from domix.evaluate.trajectories import epochs_of
 from domix.runtime.errors import DataError
-from domix.signature.kurtosis import activation_kurtosis, summarise
+from domix.signature.kurtosis import activation_kurtosis, differing, summarise
 from domix.signature.outliers import large_features, outlier_features
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from domix.encoders.encoder import ImageEncoder
     from domix.encoders.sites import Site
 
+logger = logging.getLogger(__name__)
 ALL = "all"
 Groups = Mapping[str, NDArray[np.int64]]
 
@@ -125,11 +127,26 @@ def _told(when: dict[str, Any]) -> str:
 
 
 def measure(activations: NDArray[np.floating[Any]], groups: Groups, deviations: float) -> list[dict[str, Any]]:
-    """Return kurtosis and outlier features of activations [N, C] over each group of images."""
-    kurtosis = activation_kurtosis(activations)
+    """Return kurtosis and outlier features of activations [N, C] over each group of images.
+
+    Images whose components are all equal (of a model that is dead for them) are left out, and said to be.
+
+    Raises:
+        DataError: a value is not finite, or all images of a group are left out.
+    """
+    differ = differing(activations)
+    if left := len(differ) - int(differ.sum()):
+        logger.warning("%d of %d images are left out: all components of their activation are equal", left, len(differ))
     found = []
-    for name, rows in groups.items():
-        over, outlying = summarise(kurtosis[rows]), outlier_features(activations[rows], deviations)
+    for name, members in groups.items():
+        rows = members[differ[members]]
+        if not len(rows):
+            raise DataError(
+                f"all components of the activation are equal for every one of {len(members)} images, so that none has a"
+                " kurtosis: look for a site or a training that is dead"
+            )
+        over = summarise(activation_kurtosis(activations[rows]))
+        outlying = outlier_features(activations[rows], deviations)
         values = {"kurtosis": over.mean, "median": over.median, "standard_error": over.standard_error}
         values |= {"outliers": len(outlying.indices), "norm_share": outlying.norm_share}
         found.append({"images": name, **values, "n": len(rows)})
