@@ -11,10 +11,12 @@ import xml.etree.ElementTree as ET
 from functools import partial
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from domix.figures import charts, circuit, embedding, page, printed, thumbnails
@@ -155,6 +157,16 @@ def test_a_shaded_table_is_as_strong_as_its_values():
     colours = {node.text: node.get("fill") for node in root.iter(f"{SVG}text")}
     assert colours["100"] == "var(--on-accent)" and colours["0"] == "var(--ink)" and colours["sketch"] == "var(--hot)"
     assert any(str(text).endswith("\N{HORIZONTAL ELLIPSIS}") for text in colours)
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_turned_names_of_columns_end_inside_the_table(count: int) -> None:
+    names = [f"supervised leave-out-domain-{place}" for place in range(count)]
+    values = pd.DataFrame(np.eye(count), names, names)
+    with mpl.rc_context(PRINT.settings()):
+        made = charts.shaded_table(PRINT, PRINT.wide, values, str, lambda one, other, value: one, row=20)
+        ends = [text.get_window_extent().x1 for text in made.findobj(Text) if text.get_rotation()]
+    assert len(ends) == count and max(ends) <= made.bbox.x1 + 1
 
 
 def test_a_map_is_moved_into_its_square_and_not_stretched():

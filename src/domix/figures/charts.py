@@ -5,6 +5,7 @@ Each takes a panel or a look and plain numbers; what they mean is the caller's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +104,7 @@ def shade(panel: Panel, box: tuple[float, float, float, float], share: float, wo
         panel.text(x + width / 2, y + height / 2, words, ha="center", va="center_baseline", color=colour)
 
 
+TURNED = 38  # degrees, of the names of columns
 Words = Callable[[float], str]
 Tip = Callable[[str, str, float], str]
 
@@ -148,11 +150,11 @@ def table_in(
     size, (x, y, width) = look.small, place
     names, heads = [str(name) for name in values.index], [str(name) for name in values.columns]
     left, top = min(gutter(names, size), 0.42 * width), _heads(look, values)
-    side = (width - left - max(2.2 * size, 0.3 * top)) / len(heads)
+    side = (width - left - _room_right(look, heads, width - left, max(2.2 * size, 0.3 * top))) / len(heads)
     box = (x, y, width, table_height(look, values, row))
     made = Panel(look, figure, box, (left, top, width - left - side * len(heads), 4))
     made.limits((0, len(heads)), (len(names), 0))
-    turned: dict[str, Any] = {"rotation": 38, "rotation_mode": "anchor", "ha": "left", "va": "baseline"}
+    turned: dict[str, Any] = {"rotation": TURNED, "rotation_mode": "anchor", "ha": "left", "va": "baseline"}
     for column, name in enumerate(heads):
         made.text(column + 0.4, -0.4 * size / row, name, **turned, **_hot(look, name == hot))
     most, room = int((left - size) / (size * LETTER)), side > 2 * size and row > size
@@ -164,6 +166,14 @@ def table_in(
             if not np.isnan(value):
                 cell = (column, line, 1 - 2 / side, 1 - 2 / row)
                 shade(made, cell, 0.05 + 0.95 * value, written(value) if room else "", tip(name, head, value))
+
+
+def _room_right(look: Look, heads: Sequence[str], width: float, least: float) -> float:
+    """Return how much of a width to leave to the right of all columns, so that turned names end inside, in points."""
+    ends = [math.cos(math.radians(TURNED)) * look.width_of(name, look.small) for name in heads]
+    shares = [(place + 0.4) / len(heads) for place in range(len(heads))]  # of the columns' width, where a name begins
+    rooms = [(end - (1 - share) * width) / share for end, share in zip(ends, shares, strict=True)]
+    return min(max(least, *rooms), width / 2)
 
 
 def _hot(look: Look, hot: bool) -> dict[str, Any]:
