@@ -142,9 +142,23 @@ def test_a_site_that_the_model_lacks_and_a_dead_one_are_named(inputs: RunInputs,
         when, site, values = found[number]
         dead = (when, site, np.zeros_like(values))
         monkeypatch.setattr(computation, "activations_of", lambda *_, dead=dead: [dead])
-        says = rf"^site layer2\.0 of tiny seed 3, {which}: all components of the activation of image 0 are equal"
+        says = rf"^site layer2\.0 of tiny seed 3, {which}: all components of the activation are equal for every"
         with pytest.raises(DataError, match=says):
             run("outliers", inputs)
+
+
+def test_images_that_a_site_is_dead_for_are_left_out_and_counted(inputs: RunInputs, monkeypatch, caplog) -> None:
+    from domix.analyses.outliers import computation
+
+    when, site, values = next(computation.activations_of(inputs, inputs.test_images(), ["layer2.0"]))
+    dead = values.copy()
+    dead[[0, 7]] = 0.25
+    monkeypatch.setattr(computation, "activations_of", lambda *_: [(when, site, dead)])
+    sites = run("outliers", inputs)["sites"].set_index("images")
+    alive = np.delete(values, [0, 7], axis=0)
+    assert sites.loc["all", "n"] == len(alive)
+    assert sites.loc["all", "kurtosis"] == pytest.approx(scipy.stats.kurtosis(alive, axis=1, fisher=False).mean())
+    assert f"2 of {len(values)} images are left out" in caplog.text
 
 
 @pytest.mark.parametrize("images", ["natural", "all"])

@@ -106,6 +106,10 @@ def test_few_models_have_no_interval_over_models() -> None:
     assert np.isnan(band(x[:4], y[:4], [0.5])).all()
 
 
+def test_what_does_not_vary_has_no_band() -> None:
+    assert np.isnan(band([0.5] * 8, range(8), [0.5, 0.6])).all()
+
+
 def test_the_band_is_that_of_lines_through_other_models() -> None:
     x, y = noisy(25)
     low, high = band(x, y, [0.0, x.mean()], confidence=0.9, resamples=8000)
