@@ -303,8 +303,11 @@ def test_concepts_of_broden(params: Params) -> None:
     ap = broden.concepts.usable("category", 10).ap(features, "category")
     assert models.loc["one", "ap"] == pytest.approx(ap.max(axis=0).mean())
     assert models.loc["one", "unique"] == (ap.max(axis=0) >= 0.5).sum()
-    Image.new("RGB", (64, 48)).save(folder / "images" / "000.png")  # another image of the same name
-    assert run(params, "--concepts", str(folder), "--threshold", "0.5").loc["one", "ap"] != models.loc["one", "ap"]
+    found = []
+    for colour in ("black", "white"):  # other images of the same name, of one number of bytes
+        Image.new("RGB", (64, 48), colour).save(folder / "images" / "000.png", compress_level=0)
+        found.append(run(params, "--concepts", str(folder), "--threshold", "0.5").loc["one", "ap"])
+    assert len({*found, models.loc["one", "ap"]}) == 3
     (folder / "images" / "000.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"^the image .*000\.png is damaged: fetch it anew"):
         run(params, "--concepts", str(folder))
