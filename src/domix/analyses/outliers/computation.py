@@ -137,6 +137,9 @@ def measure(activations: NDArray[np.floating[Any]], groups: Groups, deviations: 
     differ = differing(activations)
     if left := len(differ) - int(differ.sum()):
         logger.warning("%d of %d images are left out: all components of their activation are equal", left, len(differ))
+    kurtosis = np.full(len(differ), np.nan)
+    if differ.any():
+        kurtosis[differ] = activation_kurtosis(activations[differ])
     found = []
     for name, members in groups.items():
         rows = members[differ[members]]
@@ -145,8 +148,7 @@ def measure(activations: NDArray[np.floating[Any]], groups: Groups, deviations: 
                 f"all components of the activation are equal for every one of {len(members)} images, so that none has a"
                 " kurtosis: look for a site or a training that is dead"
             )
-        over = summarise(activation_kurtosis(activations[rows]))
-        outlying = outlier_features(activations[rows], deviations)
+        over, outlying = summarise(kurtosis[rows]), outlier_features(activations[rows], deviations)
         values = {"kurtosis": over.mean, "median": over.median, "standard_error": over.standard_error}
         values |= {"outliers": len(outlying.indices), "norm_share": outlying.norm_share}
         found.append({"images": name, **values, "n": len(rows)})
