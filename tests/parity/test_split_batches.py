@@ -20,6 +20,7 @@ from domix.runtime.errors import DomixError, Interrupted
 from domix.train.clip_module import ClipModule
 from domix.train.fit import fit
 from domix.train.job import Job
+from domix.train.machine import choose
 from domix.train.session import Session
 from tests.closeness import assert_close
 from tests.processes import become_one_of_two, free_port
@@ -35,7 +36,9 @@ def reference(job: Job) -> dict[str, Tensor]:
     """Return the gradients of the first step: all parts in one graph, one loss, one backward pass."""
     model: Any = job.task.build(job.seed).train()
     module: Any = job.task.module(job, model)
-    batch = next(iter(job.batches(job.task.targets(model), start=0)))
+    targets = job.task.targets(model)
+    module.prepare(targets, choose(job.trainer))
+    batch = next(iter(job.batches(targets, start=0)))
     batch = batch._replace(images=augmented(batch, job.task.size))
     pairs = []
     lower = job.trainer.precision == "bf16"

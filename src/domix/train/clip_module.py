@@ -18,9 +18,11 @@ from domix.runtime.errors import ParameterError
 from domix.train import optim
 from domix.train.schedule import WarmupCosine, warmup_steps
 from domix.train.step_module import StepModule
+from domix.train.used_tokens import UsedTokens, train_used_tokens
 
 if TYPE_CHECKING:
     from domix.train.job import Job
+    from domix.train.machine import Machine
     from domix.train.settings import Train
 
 LARGEST_SCALE = math.log(100)  # the logit scale is kept in 0 .. ln 100, as in CLIP
@@ -91,6 +93,12 @@ class ClipModule(StepModule):
         self.task = task
         self._image = self.tower(model.encode_image)
         self._text = self.tower(lambda tokens: clip.encode_text(model, tokens))
+        self._used_tokens: list[UsedTokens] = []
+
+    def prepare(self, targets: Tensor, machine: Machine) -> None:
+        """Train the rows of the token embedding that captions use: a GPU is done with the others in no time."""
+        if machine.accelerator == "cpu":
+            self._used_tokens = train_used_tokens(self.model, targets)
 
     def make_optimizer(self) -> torch.optim.AdamW:
         """Make AdamW as open_clip does."""
@@ -154,6 +162,21 @@ class ClipModule(StepModule):
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Take the step, then keep the logit scale in its range."""
+        before = [self._steps_of(each) for each in self._used_tokens]
         super().optimizer_step(*arguments, **named)
+        for each, steps in zip(self._used_tokens, before, strict=True):
+            if self._steps_of(each) > steps:  # the scaler of fp16 gradients leaves steps out
+                each.decay(self._decay_of(each))
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, LARGEST_SCALE)
+
+    def _steps_of(self, embedding: UsedTokens) -> float:
+        state = self.trainer.optimizers[0].state.get(embedding.weight, {})
+        return float(state["step"]) if state else 0.0
+
+    def _decay_of(self, embedding: UsedTokens) -> float:
+        """Return AdamW's factor of a weight whose gradient is zero: 1 - learning rate times weight decay."""
+        for group in self.trainer.optimizers[0].param_groups:
+            if any(weight is embedding.weight for weight in group["params"]):
+                return 1 - group["lr"] * group["weight_decay"]
+        return 1.0

@@ -106,6 +106,7 @@ def fit(
         | job.trainer.model_dump()
     )
     targets = job.task.targets(model)
+    module.prepare(targets, machine)
     batches = job.batches(targets, start=session.step, rank=trainer.global_rank, world_size=trainer.world_size)
     try:
         if session.step < job.total:

@@ -16,6 +16,7 @@ from domix.train.resume import unpack_optimizer
 
 if TYPE_CHECKING:
     from domix.train.job import Job
+    from domix.train.machine import Machine
 
 
 class StepModule(lightning.LightningModule, ABC):
@@ -40,6 +41,9 @@ class StepModule(lightning.LightningModule, ABC):
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Start from the optimiser's moments in a saved state."""
         self._optimizer_state = tensors
+
+    def prepare(self, targets: Tensor, machine: Machine) -> None:
+        """Fit the model to what it is trained towards on a machine, before its optimiser is made."""
 
     @abstractmethod
     def make_optimizer(self) -> torch.optim.Optimizer:
