@@ -50,7 +50,7 @@ class Conductor:
             self._find_done(study.test_domain)
         ready = [entry for entry in sweep.of(*RUNS) if entry.state == "waiting"]
         self._run(ready, sweep.slots, twins(ready), spare=sweep.analyses_ahead(ready, self.environment))
-        # Analyses take what threads they take alone, so that their last digits are those of a plain `dvc repro`.
+        # Without the slots' limits, so that evaluation's last digits are those of a plain `dvc repro`.
         self._run(self._ready("analyse", after=("prepare", *RUNS)), [Slot(slot.name) for slot in sweep.slots])
         self._run(self._ready("report", after=("prepare", *RUNS, "analyse")), WHOLE_MACHINE)
 
