@@ -17,6 +17,7 @@ from domix.cli.pipeline.dvc import environment, run_dvc
 from domix.cli.pipeline.lock_file import guarded, mend
 from domix.cli.pipeline.signals import collected
 from domix.cli.sweeps.conductor import outdated
+from domix.project.common import ARTIFACTS
 from domix.runtime.errors import Interrupted
 from domix.settings.params import Params
 
@@ -32,7 +33,7 @@ def main(params: Params, root: Path, words: Sequence[str]) -> int:
     if words:
         return _plain(root, words)
     mend(root)
-    if outdated(root, [], environment()) == set():
+    if (root / ARTIFACTS).exists() and outdated(root, [], environment()) == set():  # asking takes DVC seconds
         print("Everything is up to date.")
     else:
         sweep.main(params, sweep.Asked())

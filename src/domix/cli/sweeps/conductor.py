@@ -69,7 +69,7 @@ class Conductor:
         if prepared.status != "done":
             for entry in runs:
                 entry.state, entry.note = "skipped", "its data could not be made"
-        elif runs and not self.signals:
+        elif not self.signals and any(entry.model is None or entry.model.exists() for entry in runs):
             stages = [stage for entry in runs for stage in entry.targets]
             changed = outdated(prepared.folder, stages, self.environment)
             for entry in runs:
