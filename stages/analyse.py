@@ -4,7 +4,7 @@ from domix.analyses.registry import find
 from domix.analyses.runner import analyse
 from domix.project.analysing import kept_tables, passing_settings, study_inputs
 from domix.project.common import ARTIFACTS, run
-from domix.project.threads import limit_threads
+from domix.project.threads import limited_threads
 from domix.runtime.errors import ParameterError
 from domix.settings.params import Params
 
@@ -13,8 +13,7 @@ def main(params: Params, name: str) -> None:
     analysis = find(name)
     if name not in params.analyses:
         raise ParameterError(f"the analysis {name} has no block in analyses: add `{name}: {{}}` to run it")
-    limit_threads(params.trainer.threads)
-    with passing_settings(params, name):
+    with limited_threads(params.trainer.threads), passing_settings(params, name):
         analyse(analysis, params.analyses[name], study_inputs(params), ARTIFACTS / "analysis" / name, kept_tables())
 
 

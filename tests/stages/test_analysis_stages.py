@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from domix.analyses import runner
 from domix.analyses.cka import computation
@@ -222,6 +224,32 @@ def test_the_command_that_analyses_ahead_takes_analysis_kind_mixture_and_seed(
     monkeypatch.setenv("GOMP_SPINCOUNT", "1")
     runpy.run_path(str(REPOSITORY / "src/domix/project/analysing.py"), run_name="__main__")
     assert kept == [("outliers", params.analyses["outliers"], Run(kind, "cg-low", 1))]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (0, 2)])
+def test_analyses_compute_with_as_many_threads_as_trainings(
+    params: Params, monkeypatch: pytest.MonkeyPatch, asked: int, given: int
+) -> None:
+    """In their stage as ahead of it, else last digits would hang on which comes first."""
+    seen = []
+    compute = computation.run
+
+    def watched(inputs: RunInputs, settings: Any) -> Any:
+        seen.append((torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")))
+        return compute(inputs, settings)
+
+    monkeypatch.setattr(computation, "run", watched)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    params = replace(params, mixtures=["cg-low"], trainer=replace(params.trainer, threads=asked))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        analyse_run(params, "cka", Run("clip", "cg-low", 1))
+        analyse.main(params, "cka")
+        assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (2, "7")
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(given, "1" if asked else "7")] * 2
 
 
 @pytest.mark.parametrize("name", ["circuits", "leakage"])

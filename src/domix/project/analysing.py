@@ -14,7 +14,7 @@ from domix.analyses.contract import StudyInputs
 from domix.analyses.registry import find
 from domix.analyses.runner import keep_run
 from domix.project.common import ARTIFACTS, STATE, SUMMARY, load_params, original_root, reporting
-from domix.project.threads import limit_threads, spin_briefly
+from domix.project.threads import limited_threads, spin_briefly
 from domix.runs import Run
 from domix.runtime.errors import passing
 from domix.runtime.kept import Kept
@@ -55,8 +55,7 @@ def analyse_run(params: Params, name: str, run: Run) -> None:
     Raises:
         DataError, ParameterError: as of its stage.
     """
-    limit_threads(params.trainer.threads)
-    with passing_settings(params, name):
+    with limited_threads(params.trainer.threads), passing_settings(params, name):
         keep_run(find(name), params.analyses[name], study_inputs(params), run, kept_tables())
 
 

@@ -1,6 +1,8 @@
 """How many threads libraries compute with, and how these wait for each other."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
@@ -18,12 +20,23 @@ def spin_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
-def limit_threads(count: int) -> None:
-    """Compute with `count` threads from now on, in this process and those that it starts; 0: as the libraries decide.
+@contextmanager
+def limited_threads(count: int) -> Generator[None]:
+    """Compute with `count` threads in this block, and in processes that it starts; 0: as the libraries decide.
 
     Their number moves last digits, which so are the same whatever else runs. And small arrays gain nothing from a
     second thread: it waits for most of its time, on a core that another analysis could use.
     """
-    if count:
-        os.environ.update(dict.fromkeys(COUNTS, str(count)))  # heeded by what is yet to be loaded
-        threadpool_limits(count)
+    if not count:
+        yield
+        return
+    before = {name: os.environ.pop(name, None) for name in COUNTS}
+    os.environ.update(dict.fromkeys(COUNTS, str(count)))  # heeded by what is yet to be loaded
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
