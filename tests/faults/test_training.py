@@ -167,10 +167,10 @@ def test_a_compiler_that_fails_is_told_in_a_sentence(tmp_path: Path, monkeypatch
 
 
 @pytest.fixture
-def small_files() -> Iterator[None]:
-    """Let files grow to 3 MB at most: a model's weights do, a state, which is three times as large, does not."""
+def small_files(whole: bytes) -> Iterator[None]:
+    """Let files grow to little more than a model's weights: a state has the optimiser's moments besides."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10_000, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
