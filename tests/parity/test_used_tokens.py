@@ -48,8 +48,7 @@ def watched(seen: list[Tensor]) -> Validator:
 def trained(folder: Path, changes: dict[str, Any]) -> tuple[Path, list[Tensor]]:
     seen: list[Tensor] = []
     job = make_job(**{"config": WIDE, **changes})
-    make = lambda: watched(seen)  # noqa: E731
-    fit(job, out=folder / "model", resume=folder / "resume", about={}, make_validator=make)
+    fit(job, out=folder / "model", resume=folder / "resume", about={}, make_validator=lambda: watched(seen))
     return folder / "model", seen
 
 
